@@ -1,0 +1,52 @@
+/**
+ * What a publisher hands to the broker: a view of the encoded message plus the few decoded fields that routing,
+ * expiry and ordering need. One object per connection is filled again for each message: no allocation on the hot path.
+ */
+import { ENCODING, type Encoding } from "./record-view.ts";
+
+export class Draft {
+  /** The record body lies in `bytes[start, end)`. A view of the socket's chunk: the broker copies it before it returns. */
+  bytes: Buffer = Buffer.alloc(0);
+  start = 0;
+  end = 0;
+  encoding: Encoding = ENCODING.RAW;
+  isDurable = true;
+  /** 0..255, or -1 when the publisher gave none (then 4 for everybody). */
+  priority = -1;
+  /** Relative time to live in ms; 0 for none. */
+  ttlMs = 0;
+  /** Absolute expiry, ms since the epoch; 0 for none. The earlier of the two wins. */
+  expiresAt = 0;
+  /** Not to be delivered before, ms since the epoch; 0 for now. */
+  deliverAt = 0;
+  /** Publisher's clock, ms; 0 takes the broker's. */
+  bornAt = 0;
+  isRetained = false;
+  /** An explicit tag (RocketMQ sense); "" for none. A topic's own path tag comes from the target. */
+  tag = "";
+  /** Business keys, separated by spaces; "" for none. Each gets an Index entry. */
+  keys = "";
+  /** Ordering key (message group, sharding key); "" for none. */
+  group = "";
+  /** Publisher's message id in text form for duplicate detection; "" when unknown or not wanted. */
+  dedupId = "";
+  /** More record properties as `name 0x01 value 0x02` repeated; names and values hold neither 0x01 nor 0x02. */
+  properties = "";
+
+  reset(): this {
+    this.encoding = ENCODING.RAW;
+    this.isDurable = true;
+    this.priority = -1;
+    this.ttlMs = 0;
+    this.expiresAt = 0;
+    this.deliverAt = 0;
+    this.bornAt = 0;
+    this.isRetained = false;
+    this.tag = "";
+    this.keys = "";
+    this.group = "";
+    this.dedupId = "";
+    this.properties = "";
+    return this;
+  }
+}

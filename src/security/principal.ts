@@ -1,0 +1,14 @@
+/** Who a peer is, once authenticated. */
+export interface Principal {
+  /** User name; "anonymous" for nobody in particular. */
+  readonly name: string;
+  readonly isAnonymous: boolean;
+  /** How it was established: "PLAIN", "SCRAM-SHA-256", "EXTERNAL", "ANONYMOUS", "password" … */
+  readonly mechanism: string;
+}
+
+export const ANONYMOUS: Principal = {
+  name: "anonymous",
+  isAnonymous: true,
+  mechanism: "ANONYMOUS",
+};

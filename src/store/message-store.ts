@@ -1,0 +1,164 @@
+/**
+ * THE SEAM between the broker and durable bytes. Speaks topics, shards, offsets and records; never queues, groups or
+ * acknowledgements. Everything above it must work on an engine that is not a local file: data may have to be fetched,
+ * and durability is a watermark that moves later.
+ *
+ * Positions. Every append returns a position: a number that grows with the order of the log (the physical offset of the
+ * record's end). A record is safe at a level once the level's watermark is >= its position.
+ * Threads. All methods are called on the event loop that owns the queues; none blocks on the disk, except reads of cold data.
+ */
+import type { RecordView } from "../model/record-view.ts";
+
+/** What an append carries besides its destination. One object is reused; the store keeps nothing of it. */
+export interface RecordFields {
+  body: Buffer;
+  bodyStart: number;
+  bodyEnd: number;
+  /** The record's `flag` field (model/record-view.ts FLAG). */
+  flag: number;
+  sysFlag: number;
+  /** ms; publisher's clock. */
+  bornTimestamp: number;
+  /** IPv4 (4 bytes) or IPv6 (16 bytes) and port as int 4: 8 or 20 bytes in all. */
+  bornHost: Buffer;
+  reconsumeTimes: number;
+  preparedTransactionOffset: number;
+  /** `name 0x01 value 0x02` repeated, UTF-8, in `properties[0, propertiesLength)`; the store appends the dispatch list and the record CRC. */
+  properties: Buffer;
+  propertiesLength: number;
+  /** Java String.hashCode of the tag, 0 for none: goes into the ConsumeQueue entries. */
+  tagHash: number;
+  /** Keys for the Index, or null. */
+  keys: readonly string[] | null;
+  /** Light queues that get an entry for this record too (INNER_MULTI_DISPATCH), or null. */
+  dispatch: readonly StoreQueue[] | null;
+}
+
+/** One ConsumeQueue: a topic's shard, or a light queue. */
+export interface StoreQueue {
+  readonly topic: string;
+  readonly queueId: number;
+  readonly isLight: boolean;
+  /** First offset that may still be read. */
+  readonly minOffset: number;
+  /** Offset that the next append gets. */
+  readonly maxOffset: number;
+  /** Free for the broker: its own object for this queue. The store only raises it in `onArrival`. */
+  owner: unknown;
+}
+
+/** Entries of one queue, read in one go. Arrays belong to the caller and are reused. */
+export interface EntryBatch {
+  readonly physicalOffset: Float64Array;
+  readonly size: Int32Array;
+  readonly tagHash: Int32Array;
+}
+
+export type DurabilityLevel = "memory" | "os" | "fsync";
+
+export interface StoreWatermarks {
+  /** End of the log: everything appended. */
+  readonly appended: number;
+  /** Given to the kernel: survives a crash of this process. */
+  readonly written: number;
+  /** Synced: survives a power cut. */
+  readonly durable: number;
+}
+
+export type StoreHealth =
+  | { readonly state: "ok" }
+  /** Disk full: appends are refused by `hasRoom`; resumes by itself. */
+  | { readonly state: "full"; readonly reason: string }
+  /** An I/O error: nothing is confirmed that was not known durable, no more appends. */
+  | { readonly state: "failed"; readonly reason: string };
+
+export interface StoreEvents {
+  /** Watermarks moved; called at most once per group commit. */
+  onWatermark(): void;
+  /** `hasRoom` may be true again. */
+  onRoom(): void;
+  onHealth(health: StoreHealth): void;
+  /** Entries of this queue that `read` could not give at once are here now (engines that fetch). */
+  onReadable(queue: StoreQueue): void;
+}
+
+export interface OpenReport {
+  /** Bytes of log scanned, ms taken, what was cut or quarantined: for one log line. */
+  readonly scannedBytes: number;
+  readonly truncatedBytes: number;
+  readonly quarantinedRecords: number;
+  readonly wasClean: boolean;
+  readonly durationMs: number;
+}
+
+export interface MessageStore {
+  /** Locks the directory, recovers, replays nothing by itself. Throws StoreOpenError with a sentence for a person. */
+  open(events: StoreEvents): Promise<OpenReport>;
+  /** Syncs everything and releases the lock. */
+  close(): Promise<void>;
+
+  readonly watermarks: StoreWatermarks;
+  readonly health: StoreHealth;
+
+  /** The queue, created (empty, nothing on disk yet) when it is not there. `topic` is the escaped name (model/names). */
+  queue(topic: string, queueId: number): StoreQueue;
+  /** A light queue by name: entries only, its records live elsewhere. */
+  lightQueue(name: string): StoreQueue;
+  /** Queues found on disk or opened since. */
+  queues(): Iterable<StoreQueue>;
+  /** Forgets a queue and gives its index space back; its records go with retention. */
+  dropQueue(queue: StoreQueue): void;
+
+  /** Is there space for records of `bytes` in all now? When false, hold the producer back until `onRoom`. */
+  hasRoom(bytes: number): boolean;
+  /**
+   * Appends one record. Returns its position. The caller has asked `hasRoom` for this turn's bytes.
+   * Throws only on a bug or a failed store.
+   */
+  append(queue: StoreQueue, fields: RecordFields): number;
+  /** Records appended between these become visible all or none, also after a crash between any two bytes. Not nested. */
+  beginAtomic(): void;
+  endAtomic(): number;
+  /**
+   * Hands what was appended in this turn to the store thread and says how safe it has to become. Once per turn.
+   * `sync`: somebody waits for the durable watermark; otherwise the write alone is enough for now.
+   */
+  publish(sync: boolean): void;
+
+  /** Reads up to `max` entries from `from` on; returns how many. 0 with from < maxOffset means: not here yet, wait for onReadable. */
+  read(queue: StoreQueue, from: number, max: number, into: EntryBatch): number;
+  /**
+   * Positions `view` on a record. The bytes stay valid until the current turn ends.
+   * False when they are not at hand yet or were damaged (then `isDamaged` tells).
+   */
+  view(physicalOffset: number, size: number, view: RecordView): boolean;
+  isDamaged(physicalOffset: number): boolean;
+  /** First offset of `queue` stored at or after `timestampMs`; maxOffset when none is. */
+  searchByTime(queue: StoreQueue, timestampMs: number): number;
+  /** Physical offsets of records of `topic` that carry `key`, newest first. Candidates are checked against the record. */
+  searchByKey(topic: string, key: string, max: number, fromMs: number, toMs: number): number[];
+
+  /** Entries before `offset` are owed to nobody: segments that nobody needs are removed by retention. */
+  trim(queue: StoreQueue, offset: number): void;
+
+  /**
+   * The owner's journal: opaque entries of at most 64 KiB, written each turn with `publish`, synced with the next group
+   * commit when `sync` or within 50 ms. Returns a position on the journal's own scale.
+   */
+  journal: OwnerJournal;
+}
+
+export interface OwnerJournal {
+  /** Appends `bytes[start, end)`; copied at once. */
+  append(bytes: Uint8Array, start: number, end: number): number;
+  readonly written: number;
+  readonly durable: number;
+  /** Asks for a sync with the coming `publish`: some acknowledgement waits to be confirmed. */
+  requestSync(): void;
+  /** Calls back with every entry since and including the last snapshot, oldest first. Before the first append. */
+  replay(entry: (bytes: Buffer) => void): void;
+  /** Bytes since the last snapshot: the owner snapshots when it is worth it. */
+  readonly bytesSinceSnapshot: number;
+  /** Replaces the journal by these entries and what is appended later; crash-safe at every byte. */
+  snapshot(entries: Iterable<Uint8Array>): void;
+}
