@@ -179,6 +179,7 @@ export const fileSystem: Storage = {
   removeTree: (path) => rmSync(path, { recursive: true, force: true }),
 
   syncDirectory(path) {
+    if (process.platform === "win32") return; // Directories cannot be opened there; NTFS journals names by itself.
     const descriptor = openSync(path, constants.O_RDONLY);
     try {
       fsyncSync(descriptor);
