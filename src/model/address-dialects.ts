@@ -144,7 +144,7 @@ function finish(
     name = name === DIRECT_REPLY ? name : name.slice(DIRECT_REPLY.length + 1);
   } else if (
     dialect !== "amqp091" &&
-    (finalKind === "queue" || finalKind === "any") &&
+    (finalKind === "queue" || finalKind === "any" || finalKind === "dlq") &&
     name.startsWith(DEAD_LETTER_ALIAS) &&
     name.length > DEAD_LETTER_ALIAS.length
   ) {
@@ -273,7 +273,7 @@ function formatStomp(address: Address): string {
     case "reply":
       return `/reply-queue/${encodeName(name)}`;
     case "dlq":
-      return `/queue/${DEAD_LETTER_ALIAS}${encodeName(name)}`;
+      return `/queue/${encodeName(DEAD_LETTER_ALIAS + name)}`;
     case "queue":
     case "any":
       return `/queue/${encodeName(name)}${suffix(address)}`;
