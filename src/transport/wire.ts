@@ -29,11 +29,12 @@ export interface Wire {
   /**
    * Room for `bytes` in one piece at `out[outAt]`; write there and add to `outAt`. The buffer may change with every call.
    * `bytes` is at most 1 MiB; larger output goes through `write`. The flush at the end of the turn is arranged by it.
+   * Between `reserve` and adding to `outAt` call nothing that could make another wire write.
    */
   reserve(bytes: number): void;
   out: Buffer;
   outAt: number;
-  /** Copies (below 64 KiB) or hands over bytes of any length, in order with what `reserve` collected. */
+  /** Copies bytes of any length, in order with what `reserve` collected: a view of the store need not outlive the call. */
   write(bytes: Uint8Array, start?: number, end?: number): void;
   /** Writes now instead of at the end of the turn. */
   flush(): void;
@@ -42,14 +43,12 @@ export interface Wire {
   pauseInput(): void;
   resumeInput(): void;
 
-  /** Sends what is queued, then ends the connection; after `graceMs` it is destroyed. */
+  /** Sends what is queued, then ends the connection; after `graceMs` it is destroyed. Input and output are dropped from here on. */
   end(graceMs?: number): void;
   destroy(): void;
 
   /** STOMP over WebSocket answers in text messages when the client does. */
   setTextMode?(isText: boolean): void;
-  /** AMQP 1.0 / STOMP TLS upgrade in place; only where a certificate is configured. */
-  startTls?(): void;
 }
 
 /** One peer's protocol state machine. All calls come on the event loop; none may throw: a bug closes that peer only. */
@@ -61,7 +60,7 @@ export interface ProtocolConnection {
   onData(bytes: Buffer, start: number, end: number): number;
   /** How many bytes `onData` needs before it can go on (a whole frame); 0 when any byte helps. Asked after `onData` left some. */
   wantedBytes(): number;
-  /** The peer has ended or the socket failed. Last call. */
+  /** The connection is gone: the peer ended it, the socket failed, or after our `end` or `destroy`. Exactly once, last call, never from within a call to the wire. */
   onClose(error: Error | null): void;
   /** `isBackedUp` became false. */
   onDrain(): void;

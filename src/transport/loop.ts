@@ -1,0 +1,127 @@
+/**
+ * What all wires of one event loop share: the buffer sockets read into, chunks for output, the list of wires that have
+ * something to send (written once per turn), the pump that goes on with kept input, and the tick of once a second.
+ */
+import type { Logger } from "../telemetry/log.ts";
+import { PHASE, type Turn, type TurnTask } from "../util/turn.ts";
+import { BufferPool } from "./buffer-pool.ts";
+import { InputBudget } from "./input-budget.ts";
+
+/** One read of a socket; also what one connection may hand to its protocol before others get their turn. */
+export const READ_BUFFER_BYTES = 256 * 1024;
+/** Output collected in one turn beyond this is written before the turn ends. */
+const COLLECTED_BYTES_MAX = 8 << 20;
+const BUDGET_ROTATION_TICKS = 10;
+
+export interface LoopLimits {
+  /** Output per connection above which `isBackedUp` holds. */
+  readonly outputHighBytes: number;
+  /** All partial frames together. */
+  readonly inputBudgetBytes: number;
+}
+
+export const DEFAULT_LOOP_LIMITS: LoopLimits = {
+  outputHighBytes: 1 << 20,
+  inputBudgetBytes: 256 << 20,
+};
+
+/** What the loop asks of a wire. */
+export interface LoopWire {
+  flush(): void;
+  /** Goes on with what was kept or not read. */
+  pump(): void;
+  tick(nowMs: number): void;
+  shutdown(): void;
+  destroy(): void;
+}
+
+export class TransportLoop implements TurnTask {
+  readonly turn: Turn;
+  readonly logger: Logger;
+  readonly limits: LoopLimits;
+  readonly pool = new BufferPool();
+  readonly budget: InputBudget;
+  /** Size of the chunks that hold output of this turn. */
+  collectedBytes = 0;
+  readonly wires = new Set<LoopWire>();
+  #readBuffer: Buffer | null = null;
+  #dirty: LoopWire[] = [];
+  #dirtySpare: LoopWire[] = [];
+  #flushed = 0;
+  #isFlushRequested = false;
+  #pumping: LoopWire[] = [];
+  #isPumpScheduled = false;
+  readonly #runPump = (): void => this.#pumpAll();
+  #ticker: NodeJS.Timeout | null = null;
+  #ticks = 0;
+
+  constructor(turn: Turn, logger: Logger, limits: LoopLimits = DEFAULT_LOOP_LIMITS) {
+    this.turn = turn;
+    this.logger = logger;
+    this.limits = limits;
+    this.budget = new InputBudget(limits.inputBudgetBytes);
+  }
+
+  /** Shared by all sockets: what lies in it is gone when the read's callback returns. */
+  get readBuffer(): Buffer {
+    this.#readBuffer ??= Buffer.allocUnsafeSlow(READ_BUFFER_BYTES);
+    return this.#readBuffer;
+  }
+
+  start(): void {
+    if (this.#ticker !== null) return;
+    this.#ticker = setInterval(() => this.#tick(), 1000);
+    this.#ticker.unref();
+  }
+  stop(): void {
+    if (this.#ticker !== null) clearInterval(this.#ticker);
+    this.#ticker = null;
+  }
+
+  /** A wire has output: it is flushed in this turn. Once per turn and wire. */
+  markDirty(wire: LoopWire): void {
+    this.#dirty.push(wire);
+    if (!this.#isFlushRequested) {
+      this.#isFlushRequested = true;
+      this.turn.request(PHASE.FLUSH, this);
+    }
+    // A fan-out to thousands of connections must not hold a chunk for each: the oldest go out now.
+    while (this.collectedBytes > COLLECTED_BYTES_MAX && this.#flushed < this.#dirty.length - 1) {
+      this.#dirty[this.#flushed++]!.flush();
+    }
+  }
+
+  runTurn(): void {
+    this.#isFlushRequested = false;
+    const dirty = this.#dirty;
+    const from = this.#flushed;
+    this.#dirty = this.#dirtySpare;
+    this.#flushed = 0;
+    for (let i = from; i < dirty.length; i++) dirty[i]!.flush();
+    dirty.length = 0;
+    this.#dirtySpare = dirty;
+  }
+
+  /** `wire.pump()` runs soon, after other sockets had their turn. Once per request. */
+  requestPump(wire: LoopWire): void {
+    this.#pumping.push(wire);
+    if (this.#isPumpScheduled) return;
+    this.#isPumpScheduled = true;
+    setImmediate(this.#runPump);
+  }
+
+  #pumpAll(): void {
+    this.#isPumpScheduled = false;
+    this.turn.touch();
+    const pumping = this.#pumping;
+    this.#pumping = [];
+    for (let i = 0; i < pumping.length; i++) pumping[i]!.pump();
+  }
+
+  #tick(): void {
+    this.turn.touch();
+    const now = this.turn.now;
+    for (const wire of this.wires) wire.tick(now);
+    if (++this.#ticks % BUDGET_ROTATION_TICKS === 0) this.budget.rotate();
+  }
+}

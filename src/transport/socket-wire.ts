@@ -1,0 +1,140 @@
+/**
+ * A wire over a stream socket: TCP, a Unix socket, or TLS on top of either.
+ *
+ * Plain sockets read through `onread` into the loop's one shared buffer, which is documented for client sockets only; for
+ * an accepted one its handle is adopted by a fresh socket (`adopt`). Where that is not possible, and for TLS, ordinary
+ * "data" events do the same at a somewhat higher price.
+ */
+import * as net from "node:net";
+import { BaseWire } from "./base-wire.ts";
+import { READ_BUFFER_BYTES, type TransportLoop } from "./loop.ts";
+import type { ProtocolAdapter, WireInfo } from "./wire.ts";
+
+/** After so many bytes without a pause the other sockets of the loop get their turn. */
+const FAIR_SHARE_BYTES = 2 * READ_BUFFER_BYTES;
+
+export class SocketWire extends BaseWire {
+  #socket: net.Socket;
+  #isReading = true;
+  #sinceYield = 0;
+  #error: Error | null = null;
+
+  /**
+   * Opens `adapter` on an accepted socket that nobody reads (paused, no listeners). `first` is what was read already.
+   * `onGone` is called once, after the protocol was told.
+   */
+  static open(
+    loop: TransportLoop,
+    accepted: net.Socket,
+    adapter: ProtocolAdapter,
+    info: WireInfo,
+    first: Buffer,
+    onGone: () => void,
+  ): SocketWire {
+    const wire = new SocketWire(loop, accepted, info, onGone);
+    wire.attach(adapter.open(wire));
+    if (first.length > 0) wire.receive(first, 0, first.length);
+    wire.#startReading();
+    return wire;
+  }
+
+  private constructor(
+    loop: TransportLoop,
+    accepted: net.Socket,
+    info: WireInfo,
+    onGone: () => void,
+  ) {
+    super(loop, info);
+    const adopted = info.isTls
+      ? null
+      : adopt(accepted, loop.readBuffer, (count, bytes) => this.#onRead(count, bytes));
+    const socket = adopted ?? accepted;
+    this.#socket = socket;
+    if (adopted === null) {
+      socket.on("data", (bytes: Buffer) => {
+        if (!this.#onRead(bytes.length, bytes)) socket.pause();
+      });
+      socket.pause();
+    }
+    socket.on("error", (error: Error) => {
+      this.#error = error;
+    });
+    socket.on("end", () => this.#onEnd());
+    socket.on("close", () => {
+      this.closed(this.#error);
+      onGone();
+    });
+  }
+
+  protected transmit(chunk: Buffer, length: number): boolean {
+    const socket = this.#socket;
+    socket.write(length === chunk.length ? chunk : chunk.subarray(0, length), this.onSent);
+    return socket.writableLength === 0;
+  }
+
+  protected setReading(isReading: boolean): void {
+    if (this.#isReading === isReading) return;
+    this.#isReading = isReading;
+    if (this.#socket.destroyed) return;
+    if (isReading) this.#socket.resume();
+    else this.#socket.pause();
+  }
+
+  protected finish(): void {
+    this.#socket.end();
+  }
+
+  protected abort(): void {
+    this.#socket.destroy();
+  }
+
+  /** After the protocol is attached: it may have paused while it looked at the first bytes. */
+  #startReading(): void {
+    if (this.#isReading && !this.#socket.destroyed) this.#socket.resume();
+  }
+
+  /** False stops the reading. */
+  #onRead(count: number, bytes: Uint8Array): boolean {
+    this.receive(bytes as Buffer, 0, count);
+    this.#sinceYield += count;
+    if (this.#sinceYield > FAIR_SHARE_BYTES && this.#isReading) {
+      this.#sinceYield = 0;
+      this.#isReading = false;
+      this.loop.requestPump(this);
+    }
+    return this.#isReading;
+  }
+
+  #onEnd(): void {
+    // The peer has said its last word; what it is still owed goes out before we close too.
+    if (!this.isEnding) this.end();
+  }
+}
+
+type Handle = { readStop?(): number; reading?: boolean; fd?: number };
+
+/** A socket that owns the handle of `accepted` and reads into `buffer`; null when this Node does not let us. */
+function adopt(
+  accepted: net.Socket,
+  buffer: Buffer,
+  callback: (count: number, bytes: Uint8Array) => boolean,
+): net.Socket | null {
+  const inner = accepted as unknown as { _handle: Handle | null; _server?: unknown };
+  const handle = inner._handle;
+  if (!handle || typeof handle.readStop !== "function") return null;
+  handle.readStop();
+  handle.reading = false;
+  const socket = new net.Socket({
+    handle,
+    readable: true,
+    writable: true,
+    allowHalfOpen: true,
+    pauseOnCreate: true,
+    onread: { buffer, callback },
+  } as net.SocketConstructorOpts);
+  // The listening server counts its connections by this field.
+  (socket as unknown as { _server: unknown })._server = inner._server ?? null;
+  inner._server = undefined;
+  inner._handle = null;
+  return socket;
+}
