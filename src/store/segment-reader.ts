@@ -1,0 +1,335 @@
+/**
+ * Finds the bytes of a record: `locate(position, size, end)` sets `buffer` and `offset`, without allocating anything
+ * in the ordinary case. One reader per thread and log.
+ *
+ * How a miss is served depends on how the log is being read:
+ *  - in order (a queue being drained): blocks are read ahead, 4 KiB first, then up to 1 MiB. As cheap as a mapping
+ *    (about 250 ns a message), and it does not count the whole segment as this process's memory. A block thrown out
+ *    half unread halves the read-ahead, one read to its end doubles it: too many drains at once do not thrash;
+ *  - here and there (search by key, redelivery, delayed messages): small blocks, and from `MAP_AFTER` misses in one
+ *    sealed segment's view on a mapping, where koffi is there: 3.5 times cheaper than a read for each.
+ *
+ * The bytes stay as they are until `endTurn`: a buffer that falls out of the cache is not used again before. Only what
+ * lies before `end` (written and never changed again) is read or kept. Memory is bounded by `cacheBytes`, plus what one
+ * turn reads, plus one record larger than a block; mapped views by `maxViews`, apart from those still referenced.
+ */
+import { type FileMapper, MAX_VIEW_BYTES, VIEW_ALIGNMENT } from "./file-mapping.ts";
+import type { StorageFile } from "./storage-file.ts";
+
+export interface ReadableSegment {
+  /** Position in the log of the file's first byte. */
+  readonly base: number;
+  readonly size: number;
+  readonly file: StorageFile;
+}
+
+export interface SegmentReaderOptions {
+  /** All segments but the last have this size; a segment's base is a multiple of it. */
+  readonly segmentSize: number;
+  readonly mapper?: FileMapper | null;
+  /** Default 16 MiB. */
+  readonly cacheBytes?: number;
+  /** Default 16 (of 256 MiB). */
+  readonly maxViews?: number;
+  /** Default 256 MiB; a multiple of 64 KiB. */
+  readonly viewBytes?: number;
+}
+
+/** Block sizes; the last is the largest read-ahead. */
+const CLASSES = [4096, 32_768, 262_144, 1_048_576] as const;
+const LARGEST = CLASSES.length - 1;
+/** A miss so close behind the end of a block goes on reading it. */
+const SEQUENTIAL_GAP = 65_536;
+/** Scattered misses in one view before it is worth a mapping (each mapping costs a garbage collection). */
+export const MAP_AFTER = 32;
+/** Retired buffers kept for use after the turn: so many bytes of each class. */
+const SPARE_BYTES = 1_048_576;
+
+/** A range of the log that is at hand: a block that was read, or a mapped view. */
+class Extent {
+  readonly start: number;
+  end: number;
+  readonly buffer: Buffer;
+  /** Index in CLASSES, -1 for a view. */
+  readonly sizeClass: number;
+  /** End of the furthest record taken out of it. */
+  usedTo: number;
+  lastUse = 0;
+
+  constructor(start: number, end: number, buffer: Buffer, sizeClass: number) {
+    this.start = start;
+    this.end = end;
+    this.buffer = buffer;
+    this.sizeClass = sizeClass;
+    this.usedTo = start;
+  }
+}
+
+interface Segment extends ReadableSegment {
+  isSealed: boolean;
+  /** Scattered misses per view; -1 after a refused mapping. */
+  readonly misses: Int32Array;
+}
+
+const NOTHING = new Extent(0, 0, Buffer.alloc(0), -1);
+
+export class SegmentReader {
+  /** Where `locate` found the record. */
+  buffer: Buffer = NOTHING.buffer;
+  offset = 0;
+  /** For metrics. */
+  blockReads = 0;
+  blockReadBytes = 0;
+  viewsMapped = 0;
+
+  readonly #segmentSize: number;
+  readonly #mapper: FileMapper | null;
+  readonly #cacheBytes: number;
+  readonly #maxViews: number;
+  readonly #viewBytes: number;
+  readonly #segments = new Map<number, Segment>();
+  readonly #blocks: Extent[] = [];
+  readonly #views: Extent[] = [];
+  #heldBytes = 0;
+  #hot = NOTHING;
+  #clock = 0;
+  #readAhead: number = LARGEST;
+  /** The last record that was too large for a block; until the end of the turn. */
+  #large: Extent | null = null;
+  #retired: Extent[] = [];
+  readonly #spare: Buffer[][] = CLASSES.map(() => []);
+
+  constructor(options: SegmentReaderOptions) {
+    this.#segmentSize = options.segmentSize;
+    this.#mapper = options.mapper ?? null;
+    this.#cacheBytes = options.cacheBytes ?? 16 * 1024 * 1024;
+    this.#maxViews = options.maxViews ?? 16;
+    this.#viewBytes = options.viewBytes ?? MAX_VIEW_BYTES;
+    if (this.#viewBytes % VIEW_ALIGNMENT !== 0 || this.#viewBytes > MAX_VIEW_BYTES) {
+      throw new RangeError(`views of ${this.#viewBytes} bytes: expected a multiple of 64 KiB`);
+    }
+  }
+
+  add(segment: ReadableSegment, isSealed: boolean): void {
+    this.#segments.set(Math.floor(segment.base / this.#segmentSize), {
+      base: segment.base,
+      size: segment.size,
+      file: segment.file,
+      isSealed,
+      misses: new Int32Array(Math.ceil(segment.size / this.#viewBytes)),
+    });
+  }
+
+  /** From now on nobody writes to it or changes its length: it may be mapped. */
+  seal(base: number): void {
+    const segment = this.#segments.get(Math.floor(base / this.#segmentSize));
+    if (segment !== undefined) segment.isSealed = true;
+  }
+
+  /** Forgets a segment; the caller closes and removes the file. Bytes located in this turn stay valid. */
+  remove(base: number): void {
+    const segment = this.#segments.get(Math.floor(base / this.#segmentSize));
+    if (segment === undefined) return;
+    this.#segments.delete(Math.floor(base / this.#segmentSize));
+    this.invalidate(segment.base, segment.base + segment.size);
+  }
+
+  /** Forgets what is kept of this range, because it was changed on disk. */
+  invalidate(from: number, to: number): void {
+    this.#hot = NOTHING;
+    for (const list of [this.#blocks, this.#views]) {
+      for (let i = list.length - 1; i >= 0; i--) {
+        const extent = list[i]!;
+        if (extent.start < to && extent.end > from) this.#drop(list, i);
+      }
+    }
+    this.#large = null;
+  }
+
+  /**
+   * Sets `buffer` and `offset` to the `size` bytes at `position`. False when they are not there: before the first
+   * segment, after `end`, in a removed segment, or the file is shorter than it should be. Throws what reading throws.
+   */
+  locate(position: number, size: number, end: number): boolean {
+    const hot = this.#hot;
+    if (position >= hot.start && position + size <= hot.end) {
+      if (position + size > hot.usedTo) hot.usedTo = position + size;
+      this.buffer = hot.buffer;
+      this.offset = position - hot.start;
+      return true;
+    }
+    if (position + size > end) return false;
+    const found =
+      this.#find(this.#blocks, position, size) ??
+      this.#find(this.#views, position, size) ??
+      this.#fetch(position, size, end);
+    if (found === null) return false;
+    found.lastUse = ++this.#clock;
+    if (position + size > found.usedTo) found.usedTo = position + size;
+    if (found !== this.#large) this.#hot = found;
+    this.buffer = found.buffer;
+    this.offset = position - found.start;
+    return true;
+  }
+
+  /** Nobody looks at what was located before: call at the end of a turn, however it went. */
+  endTurn(): void {
+    this.#large = null;
+    if (this.#retired.length === 0) return;
+    for (const extent of this.#retired) {
+      const spare = this.#spare[extent.sizeClass];
+      if (spare !== undefined && spare.length * extent.buffer.length < SPARE_BYTES) {
+        spare.push(extent.buffer);
+      }
+    }
+    this.#retired = [];
+  }
+
+  /** Bytes of blocks held, for metrics and tests. */
+  get cachedBytes(): number {
+    return this.#heldBytes;
+  }
+
+  #find(list: readonly Extent[], position: number, size: number): Extent | null {
+    for (let i = 0; i < list.length; i++) {
+      const extent = list[i]!;
+      if (position >= extent.start && position + size <= extent.end) return extent;
+    }
+    return null;
+  }
+
+  #fetch(position: number, size: number, end: number): Extent | null {
+    const large = this.#large;
+    if (large !== null && large.start === position && large.end >= position + size) return large;
+    const segment = this.#segments.get(Math.floor(position / this.#segmentSize));
+    if (segment === undefined || position + size > segment.base + segment.size) return null;
+    if (size > CLASSES[LARGEST]!) return this.#readLarge(segment, position, size);
+    const before = this.#blockBefore(position);
+    if (before !== null) {
+      // Goes on where a block ended: read further ahead than that one did.
+      return this.#readBlock(segment, position, size, end, before.sizeClass + 1);
+    }
+    return (
+      this.#mapIfWorthIt(segment, position, size) ??
+      this.#readBlock(segment, position, size, end, 0)
+    );
+  }
+
+  /** The block that a reader at `position` has just come to the end of. */
+  #blockBefore(position: number): Extent | null {
+    for (let i = 0; i < this.#blocks.length; i++) {
+      const block = this.#blocks[i]!;
+      if (block.usedTo <= position && position <= block.end + SEQUENTIAL_GAP) return block;
+    }
+    return null;
+  }
+
+  #readBlock(
+    segment: Segment,
+    position: number,
+    size: number,
+    end: number,
+    wantedClass: number,
+  ): Extent | null {
+    let sizeClass = Math.min(wantedClass, this.#readAhead);
+    while (CLASSES[sizeClass]! < size) sizeClass++;
+    const available = Math.min(segment.base + segment.size, end) - position;
+    const length = Math.min(CLASSES[sizeClass]!, available);
+    this.#makeRoom(CLASSES[sizeClass]!);
+    const buffer = this.#spare[sizeClass]!.pop() ?? Buffer.allocUnsafeSlow(CLASSES[sizeClass]!);
+    const count = readWhatCan(segment.file, buffer, length, size, position - segment.base);
+    this.blockReads++;
+    this.blockReadBytes += count;
+    if (count < size) return null;
+    const block = new Extent(position, position + count, buffer, sizeClass);
+    this.#blocks.push(block);
+    this.#heldBytes += CLASSES[sizeClass]!;
+    return block;
+  }
+
+  #readLarge(segment: Segment, position: number, size: number): Extent | null {
+    const buffer = Buffer.allocUnsafeSlow(size);
+    const count = segment.file.readInto(buffer, 0, size, position - segment.base);
+    this.blockReadBytes += count;
+    if (count < size) return null;
+    this.#large = new Extent(position, position + size, buffer, -1);
+    return this.#large;
+  }
+
+  #mapIfWorthIt(segment: Segment, position: number, size: number): Extent | null {
+    if (this.#mapper === null || !segment.isSealed) return null;
+    const window = Math.floor((position - segment.base) / this.#viewBytes);
+    const misses = segment.misses[window]!;
+    if (misses < 0) return null;
+    segment.misses[window] = misses + 1;
+    if (misses + 1 < MAP_AFTER) return null;
+    const start = window * this.#viewBytes;
+    const length = Math.min(this.#viewBytes, segment.size - start);
+    // A record that crosses into the next view is read.
+    if (position + size > segment.base + start + length) return null;
+    try {
+      const buffer = this.#mapper.map(segment.file.path, start, length);
+      segment.misses[window] = 0;
+      this.viewsMapped++;
+      if (this.#views.length >= this.#maxViews) this.#drop(this.#views, oldest(this.#views));
+      const view = new Extent(segment.base + start, segment.base + start + length, buffer, -1);
+      this.#views.push(view);
+      return view;
+    } catch {
+      // No address space, a file that was replaced: reading will do, or say what is wrong.
+      segment.misses[window] = -1;
+      return null;
+    }
+  }
+
+  #makeRoom(bytes: number): void {
+    while (this.#blocks.length > 0 && this.#heldBytes + bytes > this.#cacheBytes) {
+      const index = oldest(this.#blocks);
+      const block = this.#blocks[index]!;
+      const length = block.end - block.start;
+      if (block.sizeClass > 0) {
+        // Was reading so far ahead worth it?
+        if (block.usedTo - block.start < length / 2) {
+          this.#readAhead = Math.max(0, Math.min(this.#readAhead, block.sizeClass) - 1);
+        } else if (block.usedTo - block.start > length * 0.75) {
+          this.#readAhead = Math.min(LARGEST, this.#readAhead + 1);
+        }
+      }
+      this.#drop(this.#blocks, index);
+    }
+  }
+
+  #drop(list: Extent[], index: number): void {
+    const extent = list[index]!;
+    list[index] = list[list.length - 1]!;
+    list.pop();
+    if (this.#hot === extent) this.#hot = NOTHING;
+    if (extent.sizeClass < 0) return; // A view: unmapped when the last Buffer over it is gone.
+    this.#heldBytes -= CLASSES[extent.sizeClass]!;
+    this.#retired.push(extent);
+  }
+}
+
+/** Reads ahead if it can; a bad sector further on must not cost this record. */
+function readWhatCan(
+  file: StorageFile,
+  buffer: Buffer,
+  length: number,
+  size: number,
+  position: number,
+): number {
+  try {
+    return file.readInto(buffer, 0, length, position);
+  } catch (error) {
+    if (length === size) throw error;
+    return file.readInto(buffer, 0, size, position);
+  }
+}
+
+function oldest(extents: readonly Extent[]): number {
+  let index = 0;
+  for (let i = 1; i < extents.length; i++) {
+    if (extents[i]!.lastUse < extents[index]!.lastUse) index = i;
+  }
+  return index;
+}
