@@ -1,0 +1,31 @@
+/**
+ * Where things are: the checkout, the cache that survives runs (`.work/`, ignored by git), and a fresh folder per run for data.
+ * The compiled files live in `dist/interop/`, the Java, Python and Go sources beside the TypeScript, so both start from the root.
+ */
+import { existsSync, mkdirSync, mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+function findRoot(): string {
+  let dir = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(dir, "package.json"))) {
+    const parent = dirname(dir);
+    if (parent === dir) throw new Error("no package.json above the interop programs");
+    dir = parent;
+  }
+  return dir;
+}
+
+export const ROOT = findRoot();
+export const WORK = join(ROOT, ".work");
+
+/** A folder under `.work/`, made when missing. */
+export function workDir(...parts: string[]): string {
+  const dir = join(WORK, ...parts);
+  mkdirSync(dir, { recursive: true });
+  return dir;
+}
+
+/** A new empty folder outside the checkout; whoever asks removes it. */
+export const scratchDir = (name: string): string => mkdtempSync(join(tmpdir(), `sluice-${name}-`));

@@ -1,0 +1,13 @@
+/**
+ * Every foreign client and suite, pinned. The npm clients are pinned in package.json, the Maven ones in their pom.xml.
+ */
+export const PYTHON_PACKAGES = {
+  proton: ["python-qpid-proton==0.40.0"],
+  stomp: ["stomp.py==9.0.0"],
+  paho: ["paho-mqtt==2.2.0"],
+} as const;
+
+export const GO_AMQP = "v1.7.0";
+export const PAHO_GO = "v1.5.1";
+export const AMQP_PY = "5.4.2";
+export const KOMBU = "5.7.0";

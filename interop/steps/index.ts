@@ -1,0 +1,5 @@
+/** Every step, in the order it runs: cheap and broad ones first. */
+import type { Step } from "../harness/step.ts";
+import { rheaTcp, rheaWebSocket } from "./rhea.ts";
+
+export const STEPS: readonly Step[] = [rheaTcp, rheaWebSocket];
