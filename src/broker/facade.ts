@@ -8,6 +8,7 @@ import type { Address } from "../model/address.ts";
 import type { Draft } from "../model/draft.ts";
 import type { BrokerError } from "../model/errors.ts";
 import type { RecordView } from "../model/record-view.ts";
+import type { PeerInfo } from "../security/peer.ts";
 import type { Principal } from "../security/principal.ts";
 import type { Turn } from "../util/turn.ts";
 
@@ -27,7 +28,11 @@ export interface BrokerFacade {
   confirmedTo(level: DurabilityLevel): number;
   /** Calls `onConfirm` of everybody registered each time a watermark moves (once per group commit). Register once, when the first wait begins. */
   awaitConfirm(waiter: ConfirmWaiter): void;
-  /** How far acknowledgements are durable, on the scale of `Consumer.settle`. Waiters get `onConfirm` for this too. */
+  /**
+   * How far acknowledgements are durable, on the scale of `Consumer.settle`. Waiters get `onConfirm` for this too.
+   * Asking says that somebody waits: the coming group commit then syncs the settlements as well. Ask only where the
+   * protocol confirms them.
+   */
   settledTo(): number;
 
   /** Space for a message of `bytes`? When false keep the input (return from onData before this frame) and wait for `onRoom`. */
@@ -58,6 +63,8 @@ export interface ConnectRequest {
   readonly remoteAddress: string;
   readonly remotePort: number;
   readonly principal: Principal;
+  /** The socket it came through (the wire's info): rights may depend on it. Absent: a trusted local peer. */
+  readonly peer?: PeerInfo;
   /** Container id, client id; "" for none. */
   readonly clientId: string;
   /** "/" is the default namespace. */

@@ -146,6 +146,11 @@ export class RecordView {
     return (this.flag & FLAG.NOT_DURABLE) === 0 || this.encoding === ENCODING.FOREIGN;
   }
 
+  /** Did the publisher give a priority? */
+  get hasPriority(): boolean {
+    return (this.flag & FLAG.HAS_PRIORITY) !== 0 && this.encoding !== ENCODING.FOREIGN;
+  }
+
   /** 0..255; 4 when the publisher gave none. */
   get priority(): number {
     return this.flag & FLAG.HAS_PRIORITY && this.encoding !== ENCODING.FOREIGN

@@ -1,0 +1,196 @@
+/**
+ * The broker's own durable state as journal entries: which nodes and groups exist, and how far each group has got.
+ * Encoding and decoding only; broker.ts decides what to write, recover.ts what to make of it.
+ *
+ *   entry      bytes (big-endian)
+ *   NODE       01 | utf-8 JSON {id, kind, namespace, name, shards}
+ *   NODE_GONE  02 | u32 id
+ *   GROUP      03 | utf-8 JSON {journalId, node, name, shards, from, …settings}
+ *   GROUP_GONE 04 | u32 journalId
+ *   LOW        05 | u32 progress | f64 low               everything below is settled
+ *   RUN        06 | u32 progress | f64 from | u32 count   settled above low
+ *   ATTEMPTS   07 | u32 progress | f64 offset | u32 failed | u32 lost
+ *   STATE      08 | u8 length, key | value                any other owner's state; the last value of a key counts, empty deletes
+ *
+ * `progress` is the group's journalId plus the shard's index. A group's entries come after its GROUP entry. Entries whose
+ * offsets lie beyond the recovered log are clamped: the log is the truth.
+ */
+import type { OwnerJournal } from "../store/message-store.ts";
+import { AckState } from "./ack-state.ts";
+import type { SubscriptionIdentity } from "./facade.ts";
+
+export const ENTRY = {
+  NODE: 1,
+  NODE_GONE: 2,
+  GROUP: 3,
+  GROUP_GONE: 4,
+  LOW: 5,
+  RUN: 6,
+  ATTEMPTS: 7,
+  STATE: 8,
+} as const;
+
+export interface NodeEntry {
+  readonly id: number;
+  readonly kind: "queue" | "topic";
+  readonly namespace: string;
+  readonly name: string;
+  readonly shards: number;
+}
+
+export interface GroupEntry {
+  readonly journalId: number;
+  readonly node: number;
+  readonly name: string;
+  /** Progress numbers in use: one per shard. */
+  readonly shards: number;
+  /** Where each shard of a new group begins. */
+  readonly from: readonly number[];
+  readonly isOrdered: boolean;
+  readonly tags: string;
+  readonly selector: string;
+  readonly noLocal: boolean;
+  readonly path: string;
+  readonly identity: SubscriptionIdentity | null;
+}
+
+const scratch = Buffer.alloc(32);
+
+export class CatalogWriter {
+  readonly #journal: Pick<OwnerJournal, "append">;
+
+  constructor(journal: Pick<OwnerJournal, "append">) {
+    this.#journal = journal;
+  }
+
+  node(entry: NodeEntry): void {
+    this.#json(ENTRY.NODE, entry);
+  }
+  nodeGone(id: number): void {
+    this.#number(ENTRY.NODE_GONE, id);
+  }
+  group(entry: GroupEntry): void {
+    this.#json(ENTRY.GROUP, entry);
+  }
+  groupGone(journalId: number): void {
+    this.#number(ENTRY.GROUP_GONE, journalId);
+  }
+  low(progress: number, low: number): number {
+    scratch[0] = ENTRY.LOW;
+    scratch.writeUInt32BE(progress, 1);
+    scratch.writeDoubleBE(low, 5);
+    return this.#journal.append(scratch, 0, 13);
+  }
+  run(progress: number, from: number, count: number): number {
+    scratch[0] = ENTRY.RUN;
+    scratch.writeUInt32BE(progress, 1);
+    scratch.writeDoubleBE(from, 5);
+    scratch.writeUInt32BE(count, 13);
+    return this.#journal.append(scratch, 0, 17);
+  }
+  attempts(progress: number, offset: number, failed: number, lost: number): number {
+    scratch[0] = ENTRY.ATTEMPTS;
+    scratch.writeUInt32BE(progress, 1);
+    scratch.writeDoubleBE(offset, 5);
+    scratch.writeUInt32BE(failed, 13);
+    scratch.writeUInt32BE(lost, 17);
+    return this.#journal.append(scratch, 0, 21);
+  }
+  state(key: string, value: Buffer): void {
+    const name = Buffer.from(key, "utf8");
+    const bytes = Buffer.concat([Buffer.from([ENTRY.STATE, name.length]), name, value]);
+    this.#journal.append(bytes, 0, bytes.length);
+  }
+
+  #json(type: number, value: unknown): void {
+    const bytes = Buffer.concat([Buffer.from([type]), Buffer.from(JSON.stringify(value), "utf8")]);
+    this.#journal.append(bytes, 0, bytes.length);
+  }
+  #number(type: number, value: number): void {
+    scratch[0] = type;
+    scratch.writeUInt32BE(value, 1);
+    this.#journal.append(scratch, 0, 5);
+  }
+}
+
+/** What the journal holds, once replayed: plain data. */
+export interface CatalogImage {
+  readonly nodes: Map<number, NodeEntry>;
+  readonly groups: Map<number, GroupEntry>;
+  readonly progress: Map<number, ProgressImage>;
+  readonly state: Map<string, Buffer>;
+}
+
+export interface ProgressImage {
+  readonly state: AckState;
+  readonly attempts: Map<number, { failed: number; lost: number }>;
+}
+
+export function emptyImage(): CatalogImage {
+  return { nodes: new Map(), groups: new Map(), progress: new Map(), state: new Map() };
+}
+
+/** Applies one entry. Throws on an entry that cannot be read: the journal's CRC has vouched for it, so it is a bug. */
+export function applyEntry(image: CatalogImage, bytes: Buffer): void {
+  switch (bytes[0]) {
+    case ENTRY.NODE: {
+      const node = parse<NodeEntry>(bytes);
+      image.nodes.set(node.id, node);
+      return;
+    }
+    case ENTRY.NODE_GONE:
+      image.nodes.delete(bytes.readUInt32BE(1));
+      return;
+    case ENTRY.GROUP: {
+      const group = parse<GroupEntry>(bytes);
+      image.groups.set(group.journalId, group);
+      for (let shard = 0; shard < group.shards; shard++) {
+        image.progress.set(group.journalId + shard, {
+          state: new AckState(group.from[shard] ?? 0),
+          attempts: new Map(),
+        });
+      }
+      return;
+    }
+    case ENTRY.GROUP_GONE: {
+      const journalId = bytes.readUInt32BE(1);
+      const group = image.groups.get(journalId);
+      image.groups.delete(journalId);
+      for (let shard = 0; shard < (group?.shards ?? 0); shard++) {
+        image.progress.delete(journalId + shard);
+      }
+      return;
+    }
+    case ENTRY.LOW: {
+      const progress = image.progress.get(bytes.readUInt32BE(1));
+      progress?.state.settleBelow(bytes.readDoubleBE(5));
+      return;
+    }
+    case ENTRY.RUN: {
+      const progress = image.progress.get(bytes.readUInt32BE(1));
+      progress?.state.settle(bytes.readDoubleBE(5), bytes.readUInt32BE(13));
+      return;
+    }
+    case ENTRY.ATTEMPTS: {
+      const progress = image.progress.get(bytes.readUInt32BE(1));
+      progress?.attempts.set(bytes.readDoubleBE(5), {
+        failed: bytes.readUInt32BE(13),
+        lost: bytes.readUInt32BE(17),
+      });
+      return;
+    }
+    case ENTRY.STATE: {
+      const end = 2 + bytes[1]!;
+      const key = bytes.toString("utf8", 2, end);
+      if (end === bytes.length) image.state.delete(key);
+      else image.state.set(key, Buffer.from(bytes.subarray(end)));
+      return;
+    }
+    default:
+      throw new Error(`journal entry of unknown type ${bytes[0]}: was it written by a newer version?`);
+  }
+}
+
+function parse<T>(bytes: Buffer): T {
+  return JSON.parse(bytes.toString("utf8", 1)) as T;
+}

@@ -1,0 +1,115 @@
+/**
+ * A consumer group: members that share (or one that has to itself) the messages of a queue or topic. A queue's consumers
+ * are one group; a durable or shared subscription is one; a plain topic subscriber is a group of one that dies with it.
+ */
+import type { Consumer } from "./consumer.ts";
+import type { MessageFilter } from "./filter.ts";
+import type { Node } from "./node.ts";
+import type { ShardProgress } from "./shard-progress.ts";
+import type { SubscriptionIdentity } from "./facade.ts";
+
+export interface GroupHost {
+  schedule(shard: ShardProgress): void;
+  markDirty(shard: ShardProgress): void;
+}
+
+export interface GroupSettings {
+  /** Unique within its node; "" is the queue's own group. */
+  readonly name: string;
+  /** Survives restarts: its progress is journaled. */
+  readonly isDurable: boolean;
+  /** A shard is worked on by one member at a time. */
+  readonly isOrdered: boolean;
+  /** Deleted when its last member leaves. */
+  readonly isVolatile: boolean;
+  readonly filter: MessageFilter | null;
+  readonly identity: SubscriptionIdentity | null;
+  /** As asked for, to tell a changed subscription from the same one. */
+  readonly tags: string;
+  readonly selector: string;
+  readonly noLocal: boolean;
+  /** Canonical path the subscription was made for. */
+  readonly path: string;
+}
+
+export class ConsumerGroup {
+  readonly node: Node;
+  readonly settings: GroupSettings;
+  readonly shards: ShardProgress[] = [];
+  /** Members, highest priority first, then oldest. */
+  readonly members: Consumer[] = [];
+  /** Journal number of its first shard; the others follow. -1: not journaled. */
+  journalId = -1;
+  /** Where the round robin goes on. */
+  turn = 0;
+  /** Some member takes only part of what is ready (a filter of its own, or refused messages): each searches for itself. */
+  isSelective = false;
+  readonly #host: GroupHost;
+
+  constructor(node: Node, settings: GroupSettings, host: GroupHost) {
+    this.node = node;
+    this.settings = settings;
+    this.#host = host;
+  }
+
+  get name(): string {
+    return this.settings.name;
+  }
+  get isDurable(): boolean {
+    return this.settings.isDurable;
+  }
+
+  get backlog(): number {
+    let sum = 0;
+    for (const shard of this.shards) sum += shard.backlog;
+    return sum;
+  }
+  get readyCount(): number {
+    let sum = 0;
+    for (const shard of this.shards) sum += shard.readyCount;
+    return sum;
+  }
+
+  schedule(shard: ShardProgress): void {
+    if (shard.isScheduled || this.members.length === 0) return;
+    shard.isScheduled = true;
+    this.#host.schedule(shard);
+  }
+
+  scheduleAll(): void {
+    for (const shard of this.shards) this.schedule(shard);
+  }
+
+  /** Members that search for themselves look from `offset` again. */
+  rewind(shard: ShardProgress, offset: number): void {
+    if (!this.isSelective) return;
+    for (const member of this.members) {
+      const scan = member.scan[shard.index];
+      if (scan !== undefined && scan > offset) member.scan[shard.index] = offset;
+    }
+  }
+
+  markDirty(shard: ShardProgress): void {
+    if (shard.isDirty || !this.settings.isDurable) return;
+    shard.isDirty = true;
+    this.#host.markDirty(shard);
+  }
+
+  add(consumer: Consumer): void {
+    let at = this.members.length;
+    while (at > 0 && this.members[at - 1]!.priority < consumer.priority) at--;
+    this.members.splice(at, 0, consumer);
+    if (consumer.filter !== null) this.isSelective = true;
+    this.scheduleAll();
+  }
+
+  remove(consumer: Consumer): void {
+    const at = this.members.indexOf(consumer);
+    if (at >= 0) this.members.splice(at, 1);
+    this.isSelective = this.members.some((m) => m.filter !== null || m.refused !== null);
+    if (this.isSelective) for (const shard of this.shards) shard.next = shard.state.low;
+    for (const shard of this.shards) {
+      if (shard.holder === consumer.id) shard.holder = -1;
+    }
+  }
+}

@@ -1,0 +1,379 @@
+/**
+ * Pairs what is ready with who has credit, once per turn: shards and consumers that changed are collected while input is
+ * read, then each gets runs of messages until messages, credit or its share of the turn is used up.
+ */
+import type { MessageStore } from "../store/message-store.ts";
+import { PHASE, type Turn, type TurnTask } from "../util/turn.ts";
+import type { Consumer } from "./consumer.ts";
+import type { ConsumerGroup } from "./consumer-group.ts";
+import { RUN_MAX, RUN_MAX_BYTES, Run } from "./delivery-run.ts";
+import { type MessageFilter, VERDICT } from "./filter.ts";
+import type { ShardProgress } from "./shard-progress.ts";
+import { STATE } from "./ack-state.ts";
+
+/** Runs a shard may send in one turn before others get theirs. */
+const RUNS_PER_TURN = 16;
+/** Records this close to the log's end are in memory and sound: no check before they are sent. */
+const HOT_BYTES = 8 * 1024 * 1024;
+
+export interface DispatchHost {
+  /** A record cannot be read any more: count it, say so, settle it. */
+  damaged(shard: ShardProgress, offset: number, physicalOffset: number): void;
+  /** Its time is over: dead-letter or drop it, then settle. */
+  expired(shard: ShardProgress, offset: number): void;
+}
+
+export class Dispatcher implements TurnTask {
+  readonly #store: MessageStore;
+  readonly #turn: Turn;
+  readonly #host: DispatchHost;
+  readonly #run: Run;
+  #shards: ShardProgress[] = [];
+  #spareShards: ShardProgress[] = [];
+  #drains: Consumer[] = [];
+  #browsers: Consumer[] = [];
+  #isRequested = false;
+
+  constructor(store: MessageStore, turn: Turn, host: DispatchHost) {
+    this.#store = store;
+    this.#turn = turn;
+    this.#host = host;
+    this.#run = new Run(store);
+  }
+
+  /** The caller has set `shard.isScheduled`. */
+  schedule(shard: ShardProgress): void {
+    this.#shards.push(shard);
+    this.#request();
+  }
+
+  scheduleDrain(consumer: Consumer): void {
+    if (consumer.isDrainScheduled) return;
+    consumer.isDrainScheduled = true;
+    this.#drains.push(consumer);
+    this.#request();
+  }
+
+  scheduleBrowse(consumer: Consumer): void {
+    if (consumer.isBrowseScheduled) return;
+    consumer.isBrowseScheduled = true;
+    this.#browsers.push(consumer);
+    this.#request();
+  }
+
+  #request(): void {
+    if (this.#isRequested) return;
+    this.#isRequested = true;
+    this.#turn.request(PHASE.DISPATCH, this);
+  }
+
+  runTurn(): void {
+    this.#isRequested = false;
+    const shards = this.#shards;
+    this.#shards = this.#spareShards;
+    this.#spareShards = shards;
+    for (let i = 0; i < shards.length; i++) {
+      const shard = shards[i]!;
+      shard.isScheduled = false;
+      if (shard.group.isSelective) this.#dispatchSelective(shard);
+      else this.#dispatchShard(shard);
+    }
+    shards.length = 0;
+    if (this.#browsers.length > 0) this.#runBrowsers();
+    if (this.#drains.length > 0) this.#runDrains();
+  }
+
+  /** The plain path: any member may take anything the group wants. */
+  #dispatchShard(shard: ShardProgress): void {
+    const { group, queue, state } = shard;
+    const run = this.#run;
+    const filter = group.settings.filter;
+    const end = queue.maxOffset;
+    for (let runs = 0; runs < RUNS_PER_TURN; ) {
+      const at = state.findReady(shard.next, end);
+      shard.next = at;
+      if (at >= end) return;
+      const consumer = this.#pick(group, shard);
+      if (consumer === null) return;
+      const share = group.members.length === 1 ? RUN_MAX : this.#shareOf(group, shard);
+      const wanted = Math.min(consumer.credit, share, RUN_MAX, end - at);
+      let count = this.#store.read(queue, at, state.readyRun(at, wanted), run);
+      if (count === 0) return;
+      count = this.#soundPrefix(shard, at, count);
+      if (count === 0) {
+        // Damaged records were settled: go on behind them; records still on their way: wait for them.
+        if (state.stateOf(at) !== STATE.SETTLED) return;
+        continue;
+      }
+      if (group.node.mayExpire) {
+        const fresh = this.#freshPrefix(count);
+        if (fresh < 0) {
+          for (let i = 0; i < -fresh; i++) this.#host.expired(shard, at + i);
+          continue;
+        }
+        count = fresh;
+      }
+      if (filter !== null) {
+        const matching = this.#matchingPrefix(filter, count);
+        if (matching < 0) {
+          shard.settle(at, -matching);
+          continue;
+        }
+        count = matching;
+      }
+      this.#deliver(shard, consumer, at, this.#withinBytes(count));
+      runs++;
+    }
+    group.schedule(shard);
+  }
+
+  /** Members with filters of their own: each searches the ready messages from its own position. */
+  #dispatchSelective(shard: ShardProgress): void {
+    const { group } = shard;
+    const members = group.members;
+    let hasMore = false;
+    for (let i = 0; i < members.length; i++) {
+      const consumer = members[(group.turn + i) % members.length]!;
+      for (let runs = 0; consumer.isReady; runs++) {
+        if (runs === RUNS_PER_TURN) {
+          hasMore = true;
+          break;
+        }
+        if (!this.#searchOnce(shard, consumer)) break;
+      }
+    }
+    group.turn++;
+    if (hasMore) group.schedule(shard);
+  }
+
+  /** Sends the next run that this consumer wants; false when there is nothing more for it. */
+  #searchOnce(shard: ShardProgress, consumer: Consumer): boolean {
+    const { queue, state, group } = shard;
+    const end = queue.maxOffset;
+    let at = Math.max(consumer.scan[shard.index] ?? 0, state.low);
+    for (;;) {
+      at = state.findReady(at, end);
+      consumer.scan[shard.index] = at;
+      if (at >= end) return false;
+      let count = this.#store.read(queue, at, state.readyRun(at, Math.min(RUN_MAX, end - at)), this.#run);
+      if (count > 0) count = this.#soundPrefix(shard, at, count);
+      if (count === 0) {
+        if (state.stateOf(at) !== STATE.SETTLED) return false;
+        continue;
+      }
+      if (group.node.mayExpire) {
+        const fresh = this.#freshPrefix(count);
+        if (fresh < 0) {
+          for (let i = 0; i < -fresh; i++) this.#host.expired(shard, at + i);
+          continue;
+        }
+        count = fresh;
+      }
+      if (group.settings.filter !== null) {
+        const wanted = this.#matchingPrefix(group.settings.filter, count);
+        if (wanted < 0) {
+          shard.settle(at, -wanted);
+          continue;
+        }
+        count = wanted;
+      }
+      const own = this.#ownPrefix(shard, consumer, at, count);
+      if (own > 0) {
+        const sent = this.#withinBytes(Math.min(own, consumer.credit));
+        consumer.scan[shard.index] = at + sent;
+        this.#deliver(shard, consumer, at, sent);
+        return true;
+      }
+      at -= own;
+    }
+  }
+
+  /** Leading entries this consumer wants (positive) or does not want (negative). */
+  #ownPrefix(shard: ShardProgress, consumer: Consumer, at: number, count: number): number {
+    const first = this.#isOwn(shard, consumer, at, 0);
+    let length = 1;
+    while (length < count && this.#isOwn(shard, consumer, at, length) === first) length++;
+    return first ? length : -length;
+  }
+
+  #isOwn(shard: ShardProgress, consumer: Consumer, at: number, index: number): boolean {
+    if (consumer.hasRefused(shard, at + index)) return false;
+    return consumer.filter === null || this.#matches(consumer.filter, index);
+  }
+
+  #matches(filter: MessageFilter, index: number): boolean {
+    const verdict = filter.byHash(this.#run.tagHash[index]!);
+    if (verdict !== VERDICT.MAYBE) return verdict === VERDICT.YES;
+    return filter.byRecord(this.#run.record(index));
+  }
+
+  /** Leading entries still alive (positive) or expired (negative). */
+  #freshPrefix(count: number): number {
+    const { now } = this.#turn;
+    const isExpired = (index: number): boolean => {
+      const { expiresAt } = this.#run.record(index);
+      return expiresAt !== 0 && expiresAt <= now;
+    };
+    const first = isExpired(0);
+    let length = 1;
+    while (length < count && isExpired(length) === first) length++;
+    return first ? -length : length;
+  }
+
+  /** Leading entries that match (positive) or do not (negative). */
+  #matchingPrefix(filter: MessageFilter, count: number): number {
+    const first = this.#matches(filter, 0);
+    let length = 1;
+    while (length < count && this.#matches(filter, length) === first) length++;
+    return first ? length : -length;
+  }
+
+  /** Cold records are checked before anything is promised: damaged ones are settled away, missing ones cut the run. */
+  #soundPrefix(shard: ShardProgress, at: number, count: number): number {
+    const run = this.#run;
+    const hotFrom = this.#store.watermarks.written - HOT_BYTES;
+    for (let i = 0; i < count; i++) {
+      const physicalOffset = run.physicalOffset[i]!;
+      if (physicalOffset >= hotFrom) return count;
+      if (run.isAtHand(i)) continue;
+      if (i === 0 && this.#store.isDamaged(physicalOffset)) {
+        this.#host.damaged(shard, at, physicalOffset);
+      }
+      return i;
+    }
+    return count;
+  }
+
+  #withinBytes(count: number): number {
+    const sizes = this.#run.size;
+    let bytes = sizes[0]!;
+    let fit = 1;
+    while (fit < count) {
+      bytes += sizes[fit]!;
+      if (bytes > RUN_MAX_BYTES) break;
+      fit++;
+    }
+    return fit;
+  }
+
+  #deliver(shard: ShardProgress, consumer: Consumer, at: number, count: number): void {
+    const run = this.#run;
+    run.count = count;
+    run.firstOffset = at;
+    run.shard = shard;
+    run.isPlain = shard.attempts.size === 0;
+    run.firstDelivery = consumer.deliveredCount;
+    consumer.deliveredCount += count;
+    consumer.credit -= count;
+    const counters = shard.group.node.counters;
+    counters.delivered += count;
+    if (consumer.isPreSettled) {
+      shard.state.acquire(at, count);
+      consumer.sink.deliver(run);
+      shard.settle(at, count);
+      counters.accepted += count;
+    } else {
+      shard.state.acquire(at, count);
+      consumer.unsettled.push(shard.index, at, count);
+      if (shard.group.settings.isOrdered) shard.holder = consumer.id;
+      consumer.sink.deliver(run);
+    }
+    if (shard.next === at) shard.next = at + count;
+  }
+
+  /** Next member to serve: best priority first, taking turns among equals; null when nobody is ready. */
+  #pick(group: ConsumerGroup, shard: ShardProgress): Consumer | null {
+    const members = group.members;
+    if (shard.holder >= 0 && group.settings.isOrdered) {
+      const holder = members.find((member) => member.id === shard.holder);
+      if (holder !== undefined) return holder.isReady ? holder : null;
+      shard.holder = -1;
+    }
+    let best: Consumer | null = null;
+    let bestAt = 0;
+    for (let i = 0; i < members.length; i++) {
+      const at = (group.turn + i) % members.length;
+      const member = members[at]!;
+      if (best !== null && member.priority <= best.priority) continue;
+      if (!member.isReady) continue;
+      best = member;
+      bestAt = at;
+      if (members[0]!.priority === member.priority) break;
+    }
+    if (best !== null) group.turn = bestAt + 1;
+    return best;
+  }
+
+  /** Few messages among many members are shared out rather than given to the first. */
+  #shareOf(group: ConsumerGroup, shard: ShardProgress): number {
+    return Math.max(1, Math.ceil(shard.readyCount / group.members.length));
+  }
+
+  #runBrowsers(): void {
+    const browsers = this.#browsers;
+    this.#browsers = [];
+    for (const consumer of browsers) {
+      consumer.isBrowseScheduled = false;
+      if (!consumer.isClosed) this.#browse(consumer);
+    }
+  }
+
+  /** A browser sees everything not settled, acquired or not, up to the end it found when it came. */
+  #browse(consumer: Consumer): void {
+    const run = this.#run;
+    let runs = 0;
+    for (const shard of consumer.group.shards) {
+      const { state, queue } = shard;
+      const end = consumer.scanEnd[shard.index] ?? 0;
+      let at = Math.max(consumer.scan[shard.index] ?? 0, state.low);
+      while (at < end && consumer.isReady) {
+        if (runs++ === RUNS_PER_TURN) return this.scheduleBrowse(consumer);
+        let count = 0;
+        while (at < end && state.stateOf(at) === STATE.SETTLED) at++;
+        const most = Math.min(RUN_MAX, consumer.credit, end - at);
+        while (count < most && state.stateOf(at + count) !== STATE.SETTLED) count++;
+        if (count > 0) count = this.#store.read(queue, at, count, run);
+        if (count > 0) count = this.#soundPrefix(shard, at, count);
+        if (count === 0) {
+          if (at < end && state.stateOf(at) === STATE.SETTLED) continue;
+          break;
+        }
+        const own = this.#ownPrefix(shard, consumer, at, count);
+        if (own > 0) {
+          const sent = this.#withinBytes(own);
+          run.count = sent;
+          run.firstOffset = at;
+          run.shard = shard;
+          run.isPlain = shard.attempts.size === 0;
+          run.firstDelivery = consumer.deliveredCount;
+          consumer.deliveredCount += sent;
+          consumer.credit -= sent;
+          at += sent;
+          consumer.scan[shard.index] = at;
+          consumer.sink.deliver(run);
+        } else at -= own;
+        consumer.scan[shard.index] = at;
+      }
+    }
+  }
+
+  #runDrains(): void {
+    const drains = this.#drains;
+    this.#drains = [];
+    for (const consumer of drains) {
+      consumer.isDrainScheduled = false;
+      if (consumer.isClosed || !consumer.isDraining) continue;
+      if (consumer.credit > 0) {
+        // Its wire is full: `resume` brings it back. More is waiting in this shard: the next turn continues.
+        if (!consumer.sink.isReady()) continue;
+        if (consumer.isBrowseScheduled || consumer.group.shards.some((shard) => shard.isScheduled)) {
+          this.scheduleDrain(consumer);
+          continue;
+        }
+      }
+      consumer.isDraining = false;
+      consumer.credit = 0;
+      consumer.sink.onDrained();
+    }
+  }
+}

@@ -1,0 +1,87 @@
+/**
+ * Filters of a topic's reader: by the rest of its path below the root, by tag expression, by origin. A record's path is
+ * its root alone unless its tag is part of the path (spec protocols.md §3.2).
+ */
+import { FLAG, type RecordView } from "../model/record-view.ts";
+import { javaHash } from "../model/tag.ts";
+import { type MessageFilter, VERDICT, type Verdict } from "./filter.ts";
+
+/** Exactly the root: records without a path tag, whatever their label. */
+const ROOT_ONLY: MessageFilter = {
+  byHash: (tagHash) => (tagHash === 0 ? VERDICT.YES : VERDICT.MAYBE),
+  byRecord: (record) => (record.flag & FLAG.TAG_IN_PATH) === 0,
+};
+
+/** `rest`: levels below the root, "" for the root itself; may hold `+` and `#`. Null when everything matches. */
+export function pathFilter(rest: string): MessageFilter | null {
+  if (rest === "#") return null;
+  if (rest === "") return ROOT_ONLY;
+  const levels = rest.split("/");
+  if (!levels.includes("+") && !levels.includes("#")) {
+    const hash = javaHash(rest);
+    return {
+      byHash: (tagHash) => (tagHash === hash ? VERDICT.MAYBE : VERDICT.NO),
+      byRecord: (record) => pathTagOf(record) === rest,
+    };
+  }
+  const matchesRoot = matchLevels(levels, 0, [], 0);
+  return {
+    byHash: (tagHash): Verdict =>
+      tagHash === 0 ? (matchesRoot ? VERDICT.YES : VERDICT.NO) : VERDICT.MAYBE,
+    byRecord(record) {
+      const tag = pathTagOf(record);
+      return tag === "" ? matchesRoot : matchLevels(levels, 0, tag.split("/"), 0);
+    },
+  };
+}
+
+function pathTagOf(record: RecordView): string {
+  return (record.flag & FLAG.TAG_IN_PATH) === 0 ? "" : (record.property("TAGS") ?? "");
+}
+
+/** `+` is one level, `#` zero or more, also in the middle. */
+export function matchLevels(
+  pattern: readonly string[],
+  p: number,
+  path: readonly string[],
+  at: number,
+): boolean {
+  for (; p < pattern.length; p++, at++) {
+    const level = pattern[p]!;
+    if (level === "#") {
+      if (p === pattern.length - 1) return true;
+      for (let skip = at; skip <= path.length; skip++) {
+        if (matchLevels(pattern, p + 1, path, skip)) return true;
+      }
+      return false;
+    }
+    if (at >= path.length || (level !== "+" && level !== path[at])) return false;
+  }
+  return at === path.length;
+}
+
+/** RocketMQ tag expression `a || b`: by hash, then by text. Null for everything. */
+export function tagFilter(expression: string): MessageFilter | null {
+  const tags = new Set(
+    expression
+      .split("||")
+      .map((tag) => tag.trim())
+      .filter((tag) => tag !== ""),
+  );
+  if (tags.size === 0 || tags.has("*")) return null;
+  const hashes = new Set([...tags].map(javaHash));
+  return {
+    byHash: (tagHash) => (hashes.has(tagHash) ? VERDICT.MAYBE : VERDICT.NO),
+    byRecord: (record) => tags.has(record.property("TAGS") ?? ""),
+  };
+}
+
+/** Property that names the publishing client, written only where somebody asked for no-local. */
+export const ORIGIN_PROPERTY = "x-origin";
+
+export function noLocalFilter(clientId: string): MessageFilter {
+  return {
+    byHash: () => VERDICT.MAYBE,
+    byRecord: (record) => record.property(ORIGIN_PROPERTY) !== clientId,
+  };
+}

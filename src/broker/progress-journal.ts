@@ -1,0 +1,99 @@
+/**
+ * Writes what groups settled into the owner's journal, once per turn: a low-water mark per touched shard, plus runs
+ * settled out of order and attempts that changed. Knows when a turn's settlements are durable.
+ */
+import type { MessageStore } from "../store/message-store.ts";
+import { CatalogWriter } from "./catalog.ts";
+import type { ShardProgress } from "./shard-progress.ts";
+
+export class ProgressJournal {
+  readonly catalog: CatalogWriter;
+  readonly #store: MessageStore;
+  #dirty: ShardProgress[] = [];
+  /** Number of the settlements being collected now; a settle is durable once `settledTo` reaches its epoch. */
+  epoch = 1;
+  #settledTo = 0;
+  /** Epochs written but not known durable: epoch, journal position, … in order. */
+  readonly #written: number[] = [];
+  #isSyncWanted = false;
+
+  constructor(store: MessageStore) {
+    this.#store = store;
+    this.catalog = new CatalogWriter(store.journal);
+  }
+
+  get hasWork(): boolean {
+    return this.#dirty.length > 0;
+  }
+
+  /** The caller has set `isDirty`. */
+  markDirty(shard: ShardProgress): void {
+    this.#dirty.push(shard);
+  }
+
+  /** Somebody waits for settlements: the journal is synced with the next group commit. */
+  get settledTo(): number {
+    if (this.#dirty.length > 0 || this.#written.length > 0) this.#wantSync();
+    else this.#settledTo = this.epoch;
+    return this.#settledTo;
+  }
+
+  #wantSync(): void {
+    this.#isSyncWanted = true;
+  }
+
+  /** True when the turn's entries are to be synced. */
+  flush(): boolean {
+    const dirty = this.#dirty;
+    if (dirty.length > 0) {
+      this.#dirty = [];
+      for (const shard of dirty) this.#write(shard);
+      // An entry after them marks the end of the epoch: its position covers all before it.
+      this.#written.push(this.epoch, this.#lastPosition);
+      this.epoch++;
+    }
+    const isSync = this.#isSyncWanted && this.#written.length > 0;
+    if (isSync) this.#store.journal.requestSync();
+    this.#isSyncWanted = false;
+    return isSync;
+  }
+
+  #lastPosition = 0;
+
+  #write(shard: ShardProgress): void {
+    shard.isDirty = false;
+    const { journalId, state } = shard;
+    if (state.low !== shard.journaledLow) {
+      shard.journaledLow = state.low;
+      this.#lastPosition = this.catalog.low(journalId, state.low);
+    }
+    const runs = shard.pendingRuns;
+    for (let i = 0; i < runs.length; i += 2) {
+      if (runs[i]! + runs[i + 1]! <= state.low) continue;
+      this.#lastPosition = this.catalog.run(journalId, runs[i]!, runs[i + 1]!);
+    }
+    runs.length = 0;
+    for (const offset of shard.pendingAttempts) {
+      const attempts = shard.attempts.get(offset);
+      if (attempts === undefined) continue;
+      this.#lastPosition = this.catalog.attempts(
+        journalId,
+        offset,
+        attempts.failed,
+        attempts.lost,
+      );
+    }
+    shard.pendingAttempts.length = 0;
+  }
+
+  /** The store's watermarks moved. */
+  onWatermark(): void {
+    const durable = this.#store.journal.durable;
+    let done = 0;
+    while (done < this.#written.length && this.#written[done + 1]! <= durable) {
+      this.#settledTo = this.#written[done]!;
+      done += 2;
+    }
+    if (done > 0) this.#written.splice(0, done);
+  }
+}

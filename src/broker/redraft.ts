@@ -1,0 +1,34 @@
+/** A stored record as a Draft again: what dead letters and due delayed messages are published from. */
+import type { Draft } from "../model/draft.ts";
+import { ENCODING, type RecordView } from "../model/record-view.ts";
+
+/** Properties that belong to one stay in one queue, or that the Draft has fields for. */
+const OWN = new Set(["x-enc", "x-exp", "INNER_MULTI_DISPATCH", "INNER_MULTI_QUEUE_OFFSET", "x-batch"]);
+
+/**
+ * Fills `draft` from `view`, bytes copied. `keep` decides for each remaining property whether it goes along and may take
+ * note of its value. The expiry is left out: whoever needs it takes it from the view.
+ */
+export function redraft(
+  view: RecordView,
+  draft: Draft,
+  keep: (name: string, value: string) => boolean,
+): void {
+  draft.reset();
+  // The copy may be appended while the original still lies in the same buffer: take the bytes out first.
+  draft.bytes = Buffer.from(view.buffer.subarray(view.bodyStart, view.bodyEnd));
+  draft.start = 0;
+  draft.end = draft.bytes.length;
+  draft.encoding = view.encoding === ENCODING.FOREIGN ? ENCODING.RAW : view.encoding;
+  draft.isDurable = view.isDurable;
+  draft.priority = view.hasPriority ? view.priority : -1;
+  draft.bornAt = view.bornTimestamp;
+  let properties = "";
+  for (const [name, value] of view.properties()) {
+    if (name === "TAGS") draft.tag = value;
+    else if (name === "KEYS") draft.keys = value;
+    else if (name === "__SHARDINGKEY") draft.group = value;
+    else if (!OWN.has(name) && keep(name, value)) properties += `${name}\x01${value}\x02`;
+  }
+  draft.properties = properties;
+}

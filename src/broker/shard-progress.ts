@@ -1,0 +1,107 @@
+/**
+ * One group's progress over one shard (ConsumeQueue): what is ready for it, acquired, settled, and how often it failed.
+ * The consumers and their credit live in the group; this knows offsets only.
+ *
+ * `next` is where the search for ready offsets begins. It runs ahead with every acquisition and falls back to the lowest
+ * offset that was released, so a redelivery is found again in its original place.
+ */
+import type { StoreQueue } from "../store/message-store.ts";
+import { AckState } from "./ack-state.ts";
+import type { ConsumerGroup } from "./consumer-group.ts";
+
+/** How often an offset failed or was lost; kept only for offsets that did. */
+export interface Attempts {
+  failed: number;
+  lost: number;
+}
+
+export class ShardProgress {
+  /** Number of this (group, shard) in the owner's journal. */
+  readonly journalId: number;
+  readonly group: ConsumerGroup;
+  readonly queue: StoreQueue;
+  /** Index within the group. */
+  readonly index: number;
+  readonly state: AckState;
+  next: number;
+  readonly attempts = new Map<number, Attempts>();
+  /** Runs settled above `low` since the last journal write: from, count, from, count … */
+  readonly pendingRuns: number[] = [];
+  /** Offsets whose attempts changed since the last journal write. */
+  readonly pendingAttempts: number[] = [];
+  journaledLow: number;
+  isDirty = false;
+  /** Already in the dispatch list of this turn. */
+  isScheduled = false;
+  /** Consumer that holds an ordered shard while it has deliveries outstanding, by consumer id; -1 for none. */
+  holder = -1;
+
+  constructor(
+    journalId: number,
+    group: ConsumerGroup,
+    queue: StoreQueue,
+    index: number,
+    low: number,
+    state?: AckState,
+  ) {
+    this.journalId = journalId;
+    this.group = group;
+    this.queue = queue;
+    this.index = index;
+    this.state = state ?? new AckState(low);
+    if (state !== undefined && low > state.low) state.settleBelow(low);
+    this.next = this.state.low;
+    this.journaledLow = this.state.low;
+  }
+
+  /** Messages this group still owes to somebody, acquired ones included. */
+  get backlog(): number {
+    return this.state.backlog(this.queue.maxOffset);
+  }
+
+  get readyCount(): number {
+    return this.backlog - this.state.heldCount;
+  }
+
+  settle(from: number, count: number): void {
+    const state = this.state;
+    const end = from + count;
+    if (end <= state.low) return;
+    if (this.attempts.size > 0) {
+      for (let offset = from; offset < end; offset++) this.attempts.delete(offset);
+    }
+    if (!state.settle(from, count) && this.group.isDurable) this.#addRun(from, count);
+    if (this.next < state.low) this.next = state.low;
+    this.group.markDirty(this);
+  }
+
+  release(from: number, count: number): void {
+    this.state.release(from, count);
+    if (from < this.next) this.next = from;
+    this.group.rewind(this, from);
+    this.group.schedule(this);
+  }
+
+  /** Counts a failed or lost attempt; returns the record of attempts. */
+  countAttempt(offset: number, isFailure: boolean): Attempts {
+    let attempts = this.attempts.get(offset);
+    if (attempts === undefined) {
+      attempts = { failed: 0, lost: 0 };
+      this.attempts.set(offset, attempts);
+    }
+    if (isFailure) attempts.failed++;
+    else attempts.lost++;
+    if (this.group.isDurable) {
+      this.pendingAttempts.push(offset);
+      this.group.markDirty(this);
+    }
+    return attempts;
+  }
+
+  #addRun(from: number, count: number): void {
+    const runs = this.pendingRuns;
+    const last = runs.length - 2;
+    if (last >= 0 && runs[last]! + runs[last + 1]! === from) runs[last + 1]! += count;
+    else runs.push(from, count);
+  }
+}

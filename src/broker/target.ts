@@ -1,0 +1,143 @@
+/** An open destination of one producer: resolved once, then one call per message. */
+import type { Address } from "../model/address.ts";
+import type { Draft } from "../model/draft.ts";
+import { BrokerError } from "../model/errors.ts";
+import type { MessageStore, StoreQueue } from "../store/message-store.ts";
+import type { Turn } from "../util/turn.ts";
+import type { DurabilityLevel, Target as TargetFacade } from "./facade.ts";
+import type { Node } from "./node.ts";
+import { ORIGIN_PROPERTY } from "./path-filter.ts";
+import type { RecordComposer, RecordTemplate } from "./record-composer.ts";
+
+export interface TargetHost {
+  readonly store: MessageStore;
+  readonly turn: Turn;
+  readonly composer: RecordComposer;
+  readonly maxMessageBytes: number;
+  readonly isBlocked: boolean;
+  /** Something was appended in this turn; `isSync` when a confirm will wait for the disk. */
+  noteAppend(isSync: boolean): void;
+  /** Not before `draft.deliverAt`: kept aside until then. */
+  delay(target: Target, draft: Draft, expiresAt: number): number;
+  targetClosed(target: Target): void;
+}
+
+/** Credit that one producer is given while nothing holds it back. */
+const ALLOWANCE = 1000;
+
+export class Target implements TargetFacade {
+  readonly address: Address;
+  readonly node: Node;
+  readonly template: RecordTemplate;
+  readonly connectionId: number;
+  onAllowance: (() => void) | null = null;
+  isClosed = false;
+  readonly #host: TargetHost;
+  readonly #bornHost: Buffer;
+  readonly #clientId: string;
+  readonly #shard: number;
+
+  constructor(
+    host: TargetHost,
+    address: Address,
+    node: Node,
+    template: RecordTemplate,
+    connectionId: number,
+    bornHost: Buffer,
+    clientId: string,
+  ) {
+    this.#host = host;
+    this.address = address;
+    this.node = node;
+    this.template = template;
+    this.connectionId = connectionId;
+    this.#bornHost = bornHost;
+    this.#clientId = clientId;
+    this.#shard = node.nextShard++ % node.shards.length;
+  }
+
+  get level(): DurabilityLevel {
+    return this.node.settings.level;
+  }
+
+  get creditAllowance(): number {
+    return this.#host.isBlocked ? 0 : ALLOWANCE;
+  }
+
+  publish(draft: Draft): number {
+    const { node } = this;
+    const host = this.#host;
+    const now = host.turn.now;
+    this.check(draft);
+    const expiresAt = expiryOf(draft, now);
+    if (draft.deliverAt > now) return host.delay(this, draft, expiresAt);
+    if (!node.isWanted) {
+      node.counters.dropped++;
+      return 0;
+    }
+    if (expiresAt !== 0) node.mayExpire = true;
+    if (node.hasNoLocal) draft.properties += `${ORIGIN_PROPERTY}\x01${this.#clientId}\x02`;
+    const queue = this.shardFor(draft.group);
+    const position = host.store.append(
+      queue,
+      host.composer.compose(this.template, draft, this.#bornHost, now, expiresAt, null),
+    );
+    const counters = node.counters;
+    counters.published++;
+    counters.publishedBytes += draft.end - draft.start;
+    node.scheduleShard(queue);
+    const isConfirmed = draft.isDurable && node.settings.level !== "memory";
+    host.noteAppend(isConfirmed && node.settings.level === "fsync");
+    return isConfirmed ? position : 0;
+  }
+
+  /** What would make a publish fail, before anything is changed. */
+  check(draft: Draft): void {
+    if (this.node.isDeleted) {
+      throw new BrokerError(
+        "resource-deleted",
+        `${this.node.kind} '${this.node.address.name}' was deleted: attach again to create it anew`,
+      );
+    }
+    const bytes = draft.end - draft.start;
+    if (bytes > this.#host.maxMessageBytes) {
+      throw new BrokerError(
+        "message-too-large",
+        `message of ${bytes} bytes is larger than the limit of ${this.#host.maxMessageBytes} (limits.maxMessageBytes)`,
+        { bytes, limit: this.#host.maxMessageBytes },
+      );
+    }
+    const { health } = this.#host.store;
+    if (health.state === "failed") {
+      throw new BrokerError("store-read-only", `the log takes no messages: ${health.reason}`);
+    }
+  }
+
+  /** Same ordering key, same shard; without one, the producer's own shard, so that its order holds. */
+  shardFor(group: string): StoreQueue {
+    const { shards } = this.node;
+    if (shards.length === 1) return shards[0]!;
+    return shards[group === "" ? this.#shard : keyShard(group, shards.length)]!;
+  }
+
+  close(): void {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    this.node.producerCount--;
+    this.#host.targetClosed(this);
+  }
+}
+
+/** The earlier of relative and absolute expiry; 0 for never. */
+export function expiryOf(draft: Draft, now: number): number {
+  const byTtl = draft.ttlMs > 0 ? now + draft.ttlMs : 0;
+  if (byTtl === 0 || draft.expiresAt === 0) return byTtl + draft.expiresAt;
+  return Math.min(byTtl, draft.expiresAt);
+}
+
+/** RocketMQ's SelectMessageQueueByHash: abs(hashCode) mod shards. */
+function keyShard(key: string, shards: number): number {
+  let hash = 0;
+  for (let i = 0; i < key.length; i++) hash = (Math.imul(31, hash) + key.charCodeAt(i)) | 0;
+  return hash === -(2 ** 31) ? 0 : Math.abs(hash) % shards;
+}
