@@ -64,7 +64,7 @@ export class AckState {
 
   /** First ready offset at or after `from` and below `end`; `end` when there is none. */
   findReady(from: number, end: number): number {
-    let at = from < this.low ? this.low : from;
+    let at = Math.max(from, this.low);
     while (at < end) {
       if (at >= this.frontier) return at;
       const number = Math.floor(at / PAGE_SIZE);

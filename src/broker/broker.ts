@@ -7,8 +7,8 @@ import type { Draft } from "../model/draft.ts";
 import { BrokerError } from "../model/errors.ts";
 import { hasWildcard } from "../model/topic-path.ts";
 import type { Authorizer } from "../security/authorizer.ts";
-import type { Logger } from "../telemetry/log.ts";
 import type { MessageStore, OpenReport, StoreHealth } from "../store/message-store.ts";
+import type { Logger } from "../telemetry/log.ts";
 import { PHASE, type Turn, type TurnTask } from "../util/turn.ts";
 import { applyEntry, CatalogWriter, emptyImage } from "./catalog.ts";
 import { Connection } from "./connection.ts";
@@ -97,7 +97,9 @@ export class Broker
     this.limits = options.limits;
     this.#journal = new ProgressJournal(store);
     this.registry = new NodeRegistry(store, this.#journal, this, options);
-    this.subscriptions = new Subscriptions(this.registry, (node, from) => this.#position(node, from));
+    this.subscriptions = new Subscriptions(this.registry, (node, from) =>
+      this.#position(node, from),
+    );
     this.#dispatcher = new Dispatcher(store, turn, {
       damaged: (shard, offset, at) => this.#damaged(shard, offset, at),
       expired: (shard, offset) => this.#bury(shard, offset, "expired"),
@@ -161,7 +163,8 @@ export class Broker
   // ---- connections -------------------------------------------------------------------------------------------------
 
   connect(request: ConnectRequest): BrokerConnection {
-    if (request.clientId !== "" && request.clientIdPolicy !== "coexist") this.#claimClientId(request);
+    if (request.clientId !== "" && request.clientIdPolicy !== "coexist")
+      this.#claimClientId(request);
     const peer = request.peer ?? {
       remoteAddress: request.remoteAddress,
       remotePort: request.remotePort,
@@ -238,7 +241,10 @@ export class Broker
 
   createTemporary(connection: Connection, kind: "queue" | "topic"): Node {
     const random = Math.random().toString(36).slice(2, 12);
-    const name = `${this.nodeName}-${connection.id}-${++this.#temporaryNumber}-${random}`.slice(0, 60);
+    const name = `${this.nodeName}-${connection.id}-${++this.#temporaryNumber}-${random}`.slice(
+      0,
+      60,
+    );
     return this.registry.create(kind, connection.namespace, name, true);
   }
 
@@ -272,7 +278,11 @@ export class Broker
       );
     }
     const node = this.nodeFor(connection, address, options.mustExist ?? false);
-    const resolved = makeAddress(node.address.kind, node.kind === "topic" ? address.name : node.address.name, node.address);
+    const resolved = makeAddress(
+      node.address.kind,
+      node.kind === "topic" ? address.name : node.address.name,
+      node.address,
+    );
     connection.demand("send", resolved);
     node.producerCount++;
     const template = new RecordTemplate(node.kind === "topic" ? restOf(address.name) : "");
@@ -504,7 +514,8 @@ export class Broker
       node: shard.group.node.address.name,
       offset,
       physicalOffset,
-      message: "the record fails its checksum and was skipped; see the quarantine folder of the data directory",
+      message:
+        "the record fails its checksum and was skipped; see the quarantine folder of the data directory",
     });
     shard.settle(offset, 1);
   }
@@ -670,8 +681,11 @@ function kindOf(address: Address): "queue" | "topic" {
 }
 
 const nameOf = (address: Address, kind: "queue" | "topic"): string =>
-  kind === "topic" ? rootOf(address.name) : address.kind === "dlq" ? `DLQ.${address.name}` : address.name;
+  kind === "topic"
+    ? rootOf(address.name)
+    : address.kind === "dlq"
+      ? `DLQ.${address.name}`
+      : address.name;
 
 const isTopicAddress = (address: Address): boolean =>
   address.kind === "topic" || address.kind === "temp-topic";
-

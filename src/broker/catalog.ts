@@ -187,7 +187,9 @@ export function applyEntry(image: CatalogImage, bytes: Buffer): void {
       return;
     }
     default:
-      throw new Error(`journal entry of unknown type ${bytes[0]}: was it written by a newer version?`);
+      throw new Error(
+        `journal entry of unknown type ${bytes[0]}: was it written by a newer version?`,
+      );
   }
 }
 

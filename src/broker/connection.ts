@@ -8,8 +8,8 @@ import type { Consumer } from "./consumer.ts";
 import type {
   BrokerConnection,
   ConnectRequest,
-  ConsumerRequest,
   Consumer as ConsumerFacade,
+  ConsumerRequest,
   DeliverySink,
   SubscriptionIdentity,
   SubscriptionInfo,
@@ -145,10 +145,15 @@ export function hostBytes(address: string, port: number): Buffer {
   const bytes = Buffer.alloc(20);
   const halves = plain.split("%")[0]!.split("::");
   const groups = (text: string | undefined): number[] =>
-    text === undefined || text === "" ? [] : text.split(":").map((part) => Number.parseInt(part, 16));
+    text === undefined || text === ""
+      ? []
+      : text.split(":").map((part) => Number.parseInt(part, 16));
   const head = groups(halves[0]);
   const tail = groups(halves[1]);
-  const all = halves.length === 2 ? [...head, ...new Array(Math.max(0, 8 - head.length - tail.length)).fill(0), ...tail] : head;
+  const all =
+    halves.length === 2
+      ? [...head, ...new Array(Math.max(0, 8 - head.length - tail.length)).fill(0), ...tail]
+      : head;
   if (all.length !== 8 || all.some((group) => !(group >= 0 && group <= 0xffff))) {
     return hostBytes("127.0.0.1", port);
   }

@@ -3,10 +3,10 @@
  * are one group; a durable or shared subscription is one; a plain topic subscriber is a group of one that dies with it.
  */
 import type { Consumer } from "./consumer.ts";
+import type { SubscriptionIdentity } from "./facade.ts";
 import type { MessageFilter } from "./filter.ts";
 import type { Node } from "./node.ts";
 import type { ShardProgress } from "./shard-progress.ts";
-import type { SubscriptionIdentity } from "./facade.ts";
 
 export interface GroupHost {
   schedule(shard: ShardProgress): void;

@@ -120,7 +120,9 @@ export class Consumer implements ConsumerFacade {
     const ring = this.unsettled;
     if (!this.#settleWhere(first, last, outcome, 0)) return 0;
     ring.advance();
-    return outcome === OUTCOME.ACCEPT || outcome === OUTCOME.REJECT ? this.#host.settlePosition() : 0;
+    return outcome === OUTCOME.ACCEPT || outcome === OUTCOME.REJECT
+      ? this.#host.settlePosition()
+      : 0;
   }
 
   /** A transaction takes these deliveries: they stay acquired and nothing else settles them. */
@@ -202,7 +204,8 @@ export class Consumer implements ConsumerFacade {
     this.isClosed = true;
     this.credit = 0;
     this.group.remove(this);
-    if (this.unsettled.count > 0) this.settle(this.unsettled.tail, this.unsettled.head - 1, outcome);
+    if (this.unsettled.count > 0)
+      this.settle(this.unsettled.tail, this.unsettled.head - 1, outcome);
     this.#host.consumerClosed(this);
   }
 
@@ -283,7 +286,7 @@ export class Consumer implements ConsumerFacade {
 
   /** Was this offset refused by this consumer? */
   hasRefused(shard: ShardProgress, offset: number): boolean {
-    return this.refused !== null && this.refused.has(shard.index * 2 ** 48 + offset);
+    return this.refused?.has(shard.index * 2 ** 48 + offset) ?? false;
   }
 }
 

@@ -58,7 +58,14 @@ export class DelayScheduler {
     const offset = node.shards[0]!.maxOffset;
     const position = this.#broker.store.append(
       node.shards[0]!,
-      this.#broker.composer.compose(this.#template, draft, this.#host, this.#broker.turn.now, expiresAt, null),
+      this.#broker.composer.compose(
+        this.#template,
+        draft,
+        this.#host,
+        this.#broker.turn.now,
+        expiresAt,
+        null,
+      ),
     );
     draft.properties = properties;
     draft.expiresAt = ownExpiry;

@@ -4,12 +4,12 @@
  */
 import type { MessageStore } from "../store/message-store.ts";
 import { PHASE, type Turn, type TurnTask } from "../util/turn.ts";
+import { STATE } from "./ack-state.ts";
 import type { Consumer } from "./consumer.ts";
 import type { ConsumerGroup } from "./consumer-group.ts";
 import { RUN_MAX, RUN_MAX_BYTES, Run } from "./delivery-run.ts";
 import { type MessageFilter, VERDICT } from "./filter.ts";
 import type { ShardProgress } from "./shard-progress.ts";
-import { STATE } from "./ack-state.ts";
 
 /** Runs a shard may send in one turn before others get theirs. */
 const RUNS_PER_TURN = 16;
@@ -155,7 +155,12 @@ export class Dispatcher implements TurnTask {
       at = state.findReady(at, end);
       consumer.scan[shard.index] = at;
       if (at >= end) return false;
-      let count = this.#store.read(queue, at, state.readyRun(at, Math.min(RUN_MAX, end - at)), this.#run);
+      let count = this.#store.read(
+        queue,
+        at,
+        state.readyRun(at, Math.min(RUN_MAX, end - at)),
+        this.#run,
+      );
       if (count > 0) count = this.#soundPrefix(shard, at, count);
       if (count === 0) {
         if (state.stateOf(at) !== STATE.SETTLED) return false;
@@ -327,7 +332,10 @@ export class Dispatcher implements TurnTask {
       const end = consumer.scanEnd[shard.index] ?? 0;
       let at = Math.max(consumer.scan[shard.index] ?? 0, state.low);
       while (at < end && consumer.isReady) {
-        if (runs++ === RUNS_PER_TURN) return this.scheduleBrowse(consumer);
+        if (runs++ === RUNS_PER_TURN) {
+          this.scheduleBrowse(consumer);
+          return;
+        }
         let count = 0;
         while (at < end && state.stateOf(at) === STATE.SETTLED) at++;
         const most = Math.min(RUN_MAX, consumer.credit, end - at);
@@ -366,7 +374,10 @@ export class Dispatcher implements TurnTask {
       if (consumer.credit > 0) {
         // Its wire is full: `resume` brings it back. More is waiting in this shard: the next turn continues.
         if (!consumer.sink.isReady()) continue;
-        if (consumer.isBrowseScheduled || consumer.group.shards.some((shard) => shard.isScheduled)) {
+        if (
+          consumer.isBrowseScheduled ||
+          consumer.group.shards.some((shard) => shard.isScheduled)
+        ) {
           this.scheduleDrain(consumer);
           continue;
         }

@@ -105,9 +105,7 @@ export class NodeRegistry {
     }
     const group = this.#makeGroup(node, settings, journalId);
     node.shards.forEach((queue, index) => {
-      group.shards.push(
-        new ShardProgress(journalId + index, group, queue, index, offsets[index]!),
-      );
+      group.shards.push(new ShardProgress(journalId + index, group, queue, index, offsets[index]!));
     });
     return group;
   }
@@ -133,7 +131,14 @@ export class NodeRegistry {
   restore(image: CatalogImage): void {
     const byId = new Map<number, Node>();
     for (const entry of image.nodes.values()) {
-      const node = this.#make(entry.id, entry.kind, entry.namespace, entry.name, entry.shards, false);
+      const node = this.#make(
+        entry.id,
+        entry.kind,
+        entry.namespace,
+        entry.name,
+        entry.shards,
+        false,
+      );
       byId.set(entry.id, node);
       this.#nextNodeId = Math.max(this.#nextNodeId, entry.id + 1);
     }
@@ -258,7 +263,10 @@ export class NodeRegistry {
 
   #makeGroup(node: Node, settings: GroupSettings, journalId: number): ConsumerGroup {
     if (node.groups.has(settings.name)) {
-      throw new BrokerError("already-exists", `group '${settings.name}' exists on '${node.address.name}'`);
+      throw new BrokerError(
+        "already-exists",
+        `group '${settings.name}' exists on '${node.address.name}'`,
+      );
     }
     const group = new ConsumerGroup(node, settings, this.#host);
     group.journalId = journalId;
@@ -317,4 +325,3 @@ export function rootOf(path: string): string {
 
 const keyOf = (kind: string, namespace: string, name: string): string =>
   `${kind}\x00${namespace}\x00${name}`;
-

@@ -76,12 +76,7 @@ export class ProgressJournal {
     for (const offset of shard.pendingAttempts) {
       const attempts = shard.attempts.get(offset);
       if (attempts === undefined) continue;
-      this.#lastPosition = this.catalog.attempts(
-        journalId,
-        offset,
-        attempts.failed,
-        attempts.lost,
-      );
+      this.#lastPosition = this.catalog.attempts(journalId, offset, attempts.failed, attempts.lost);
     }
     shard.pendingAttempts.length = 0;
   }

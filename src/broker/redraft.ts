@@ -3,7 +3,13 @@ import type { Draft } from "../model/draft.ts";
 import { ENCODING, type RecordView } from "../model/record-view.ts";
 
 /** Properties that belong to one stay in one queue, or that the Draft has fields for. */
-const OWN = new Set(["x-enc", "x-exp", "INNER_MULTI_DISPATCH", "INNER_MULTI_QUEUE_OFFSET", "x-batch"]);
+const OWN = new Set([
+  "x-enc",
+  "x-exp",
+  "INNER_MULTI_DISPATCH",
+  "INNER_MULTI_QUEUE_OFFSET",
+  "x-batch",
+]);
 
 /**
  * Fills `draft` from `view`, bytes copied. `keep` decides for each remaining property whether it goes along and may take

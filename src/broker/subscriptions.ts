@@ -60,7 +60,10 @@ export class Subscriptions {
   delete(namespace: string, identity: SubscriptionIdentity): void {
     const group = this.find(namespace, identity);
     if (group === undefined) {
-      throw new BrokerError("not-found", `no subscription '${identity.name}' of client '${identity.clientId}'`);
+      throw new BrokerError(
+        "not-found",
+        `no subscription '${identity.name}' of client '${identity.clientId}'`,
+      );
     }
     if (group.members.length > 0) {
       throw new BrokerError(

@@ -6,7 +6,12 @@ import { Draft } from "../model/draft.ts";
 import { BrokerError } from "../model/errors.ts";
 import { ENTRY } from "./catalog.ts";
 import type { Consumer } from "./consumer.ts";
-import type { Consumer as ConsumerFacade, Outcome, Target as TargetFacade, Transaction as Facade } from "./facade.ts";
+import type {
+  Consumer as ConsumerFacade,
+  Transaction as Facade,
+  Outcome,
+  Target as TargetFacade,
+} from "./facade.ts";
 import { OUTCOME } from "./facade.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 import type { Target } from "./target.ts";
