@@ -1,0 +1,207 @@
+/**
+ * The one description of the configuration: types, defaults, checks and the text of docs/configuration.md.
+ *
+ * A key exists here only while something reads it. Sizes are in bytes and durations in ms once parsed; both may be
+ * written with a unit.
+ */
+import * as z from "zod";
+import { bytes, choice, count, duration, flag, text, texts } from "./values.ts";
+
+export const PROTOCOLS = ["amqp", "mqtt", "stomp", "http"] as const;
+export type ProtocolName = (typeof PROTOCOLS)[number];
+
+const listener = z
+  .strictObject({
+    enabled: flag(true, "Whether to listen at all."),
+    host: text(
+      "127.0.0.1",
+      "Address to listen on. Anything but loopback needs at least one user (`sluice user add NAME`). `::` is every address.",
+    ),
+    port: count(0, "TCP port; 0 takes any free one.", { max: 65535 }),
+    path: text("", "A Unix socket to listen on instead of a port."),
+    protocols: z
+      .array(z.enum(PROTOCOLS, { error: `expected a list of "${PROTOCOLS.join('", "')}"` }))
+      .min(1, "expected at least one protocol")
+      .default([...PROTOCOLS])
+      .meta({
+        description:
+          "Protocols spoken here; the first bytes decide. `amqp` is both 1.0 and 0-9-1, `http` is the admin API, metrics and WebSocket.",
+      }),
+    tls: choice(
+      ["auto", "off", "required"],
+      "auto",
+      "`auto`: TLS and plain on the same port once a certificate is configured. `required`: TLS only.",
+    ),
+    anonymous: choice(
+      ["default", "allow", "deny"],
+      "default",
+      "Peers without credentials. `default` follows `security.loopback`.",
+    ),
+  })
+  .meta({ description: "A listener, by name." });
+
+export const configSchema = z.strictObject({
+  data: text("./data", "Directory for everything that is kept."),
+  nodeName: text("sluice", "Name of this broker, as clients and metrics see it."),
+  shutdownTimeout: duration("4s", "How long clients get to settle when the broker stops.", {
+    max: 60_000,
+  }),
+  listeners: z
+    .record(z.string().regex(/^[a-z][a-z0-9]*$/, "expected a name of a-z and 0-9"), listener)
+    .meta({
+      description: "Listeners, by name. The six standard ones are there unless `enabled = false`.",
+    }),
+  tls: z
+    .strictObject({
+      certificate: text("", "PEM file of the certificate chain; empty for no TLS."),
+      key: text("", "PEM file of the private key."),
+      clientCa: text("", "PEM file of authorities that sign client certificates."),
+      clientCertificate: choice(
+        ["none", "request", "require"],
+        "none",
+        "Whether clients are asked for a certificate. A verified one logs in by SASL EXTERNAL, or without credentials.",
+      ),
+      clientName: choice(
+        ["commonName", "subject"],
+        "commonName",
+        "Which part of a client certificate is the user's name.",
+      ),
+      minVersion: choice(["TLSv1.2", "TLSv1.3"], "TLSv1.2", "Oldest TLS version."),
+    })
+    .prefault({})
+    .meta({ description: "Certificates. Files are read again when they change." }),
+  security: z
+    .strictObject({
+      users: text("", "File of users and rules; empty for `users.toml` in the data directory."),
+      loopback: choice(
+        ["auto", "open", "closed"],
+        "auto",
+        "Who may come from this machine without being a user. `open`: anonymous and guest/guest may do everything. `auto`: `open` until the first user exists.",
+      ),
+      allowPlainWithoutTls: flag(
+        false,
+        "Take passwords over unencrypted connections from other machines.",
+      ),
+      failureDelay: duration("500ms", "A failed login is answered this much later.", {
+        max: 10_000,
+      }),
+      trustedProxies: texts([], "Networks (`10.0.0.0/8`) whose PROXY protocol header is believed."),
+      allowedOrigins: texts(
+        [],
+        "Origins of browser pages that may open WebSockets; empty allows pages of this machine only, `*` all.",
+      ),
+    })
+    .prefault({})
+    .meta({ description: "Who may come in." }),
+  store: z
+    .strictObject({
+      durability: choice(
+        ["fsync", "os", "memory"],
+        "fsync",
+        "What a confirm stands for: synced to disk, given to the kernel (survives a crash of the broker), or received.",
+      ),
+      segmentBytes: bytes("1GiB", "Size of one file of the log.", {
+        min: 1 << 20,
+        max: 2 ** 31 - 1,
+      }),
+      ringBytes: bytes("64MiB", "Memory for records on their way to the disk.", {
+        min: 1 << 20,
+        max: 2 ** 30,
+      }),
+      minFreeBytes: bytes("1GiB", "Publishing stops when less disk is free."),
+      readMode: choice(
+        ["auto", "mapped", "positioned"],
+        "auto",
+        "How old records are read: memory-mapped files (needs the optional package koffi) or read calls.",
+      ),
+    })
+    .prefault({})
+    .meta({ description: "The log on disk." }),
+  queues: z
+    .strictObject({
+      autoCreate: flag(true, "Queues and topics come into being on first use."),
+      maxDeliveries: count(10, "Attempts before a message becomes dead; 0 for no limit."),
+    })
+    .prefault({})
+    .meta({ description: "Defaults of queues and subscriptions." }),
+  retention: z
+    .strictObject({
+      topicAge: duration(
+        "3d",
+        "How long topics keep messages that nobody is owed; 0 for as long as space allows.",
+      ),
+    })
+    .prefault({})
+    .meta({ description: "What is kept although nobody is owed it." }),
+  limits: z
+    .strictObject({
+      connectionsMax: count(100_000, "Connections of all listeners together.", { min: 1 }),
+      connectionsPerAddressMax: count(20_000, "Connections from one address.", { min: 1 }),
+      handshakeTimeout: duration("10s", "From accept to a known protocol and a login.", {
+        min: 100,
+      }),
+      messageBytesMax: bytes("100MiB", "Largest message over AMQP 1.0.", { min: 1024 }),
+      otherMessageBytesMax: bytes("16MiB", "Largest message over MQTT, STOMP and AMQP 0-9-1.", {
+        min: 1024,
+        max: 2 ** 28 - 1,
+      }),
+      sessionsPerConnectionMax: count(2047, "AMQP sessions or channels of one connection.", {
+        min: 1,
+        max: 65_535,
+      }),
+      linksPerSessionMax: count(1024, "AMQP links of one session.", { min: 1 }),
+      outputHighBytes: bytes(
+        "1MiB",
+        "Unsent output of one connection above which it gets no more deliveries.",
+        {
+          min: 1 << 16,
+        },
+      ),
+      inputBudgetBytes: bytes(
+        "256MiB",
+        "Memory for partly received large frames of all connections together.",
+        {
+          min: 1 << 20,
+        },
+      ),
+    })
+    .prefault({})
+    .meta({ description: "Bounds; reaching one costs the peer that reaches it." }),
+  log: z
+    .strictObject({
+      level: choice(
+        ["debug", "info", "warn", "error"],
+        "info",
+        "Least severe level that is written.",
+      ),
+      format: choice(
+        ["auto", "pretty", "json"],
+        "auto",
+        "`auto`: lines for people on a terminal, JSON otherwise.",
+      ),
+    })
+    .prefault({})
+    .meta({ description: "The log, on standard output." }),
+  metrics: z
+    .strictObject({
+      destinationsMax: count(
+        500,
+        "Queues and topics with metrics of their own; the rest is summed up as `other`.",
+      ),
+    })
+    .prefault({})
+    .meta({ description: "Prometheus text at `/metrics`." }),
+});
+
+export type Config = z.output<typeof configSchema>;
+export type ListenerConfig = Config["listeners"][string];
+
+/** The standard listeners; a file only names what differs. */
+export const STANDARD_LISTENERS: Readonly<Record<string, Partial<ListenerConfig>>> = {
+  main: { port: 5672, protocols: ["amqp", "mqtt", "stomp", "http"] },
+  mqtt: { port: 1883, protocols: ["mqtt"] },
+  stomp: { port: 61613, protocols: ["stomp"] },
+  http: { port: 15672, protocols: ["http"] },
+  mqttws: { port: 15675, protocols: ["mqtt", "http"] },
+  stompws: { port: 15674, protocols: ["stomp", "http"] },
+};
