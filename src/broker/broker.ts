@@ -7,7 +7,7 @@ import type { Draft } from "../model/draft.ts";
 import { BrokerError } from "../model/errors.ts";
 import { hasWildcard } from "../model/topic-path.ts";
 import type { Authorizer } from "../security/authorizer.ts";
-import type { MessageStore, OpenReport, StoreHealth } from "../store/message-store.ts";
+import type { MessageStore, OpenReport, StoreHealth, StoreQueue } from "../store/message-store.ts";
 import type { Logger } from "../telemetry/log.ts";
 import { PHASE, type Turn, type TurnTask } from "../util/turn.ts";
 import { applyEntry, CatalogWriter, emptyImage } from "./catalog.ts";
@@ -297,6 +297,10 @@ export class Broker
     );
   }
 
+  shardOfPriority(node: Node, priority: number): StoreQueue {
+    return this.registry.shardOfPriority(node, priority);
+  }
+
   targetClosed(target: Target): void {
     const connection = this.connections.get(target.connectionId);
     connection?.targets.delete(target);
@@ -323,7 +327,10 @@ export class Broker
   publishInternal(node: Node, template: RecordTemplate, draft: Draft, bornHost: Buffer): number {
     const expiresAt = expiryOf(draft, this.turn.now);
     if (expiresAt !== 0) node.mayExpire = true;
-    const queue = node.shards[0]!;
+    const queue =
+      node.kind === "queue" && draft.priority >= 0
+        ? this.registry.shardOfPriority(node, draft.priority)
+        : node.shards[0]!;
     const position = this.store.append(
       queue,
       this.composer.compose(template, draft, bornHost, this.turn.now, expiresAt, null),

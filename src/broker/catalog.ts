@@ -3,16 +3,16 @@
  * Encoding and decoding only; broker.ts decides what to write, recover.ts what to make of it.
  *
  *   entry      bytes (big-endian)
- *   NODE       01 | utf-8 JSON {id, kind, namespace, name, shards}
+ *   NODE       01 | utf-8 JSON {id, kind, namespace, name, queueIds}
  *   NODE_GONE  02 | u32 id
- *   GROUP      03 | utf-8 JSON {journalId, node, name, shards, from, …settings}
+ *   GROUP      03 | utf-8 JSON {journalId, node, name, progress, from, …settings}
  *   GROUP_GONE 04 | u32 journalId
  *   LOW        05 | u32 progress | f64 low               everything below is settled
  *   RUN        06 | u32 progress | f64 from | u32 count   settled above low
  *   ATTEMPTS   07 | u32 progress | f64 offset | u32 failed | u32 lost
  *   STATE      08 | u8 length, key | value                any other owner's state; the last value of a key counts, empty deletes
  *
- * `progress` is the group's journalId plus the shard's index. A group's entries come after its GROUP entry. Entries whose
+ * `progress` numbers one (group, shard). A group's entries come after its GROUP entry. Entries whose
  * offsets lie beyond the recovered log are clamped: the log is the truth.
  */
 import type { OwnerJournal } from "../store/message-store.ts";
@@ -35,15 +35,16 @@ export interface NodeEntry {
   readonly kind: "queue" | "topic";
   readonly namespace: string;
   readonly name: string;
-  readonly shards: number;
+  /** RocketMQ queue ids of its shards. */
+  readonly queueIds: readonly number[];
 }
 
 export interface GroupEntry {
   readonly journalId: number;
   readonly node: number;
   readonly name: string;
-  /** Progress numbers in use: one per shard. */
-  readonly shards: number;
+  /** Its progress numbers, one per shard of the node; the first is `journalId`. */
+  readonly progress: readonly number[];
   /** Where each shard of a new group begins. */
   readonly from: readonly number[];
   readonly isOrdered: boolean;
@@ -144,21 +145,19 @@ export function applyEntry(image: CatalogImage, bytes: Buffer): void {
     case ENTRY.GROUP: {
       const group = parse<GroupEntry>(bytes);
       image.groups.set(group.journalId, group);
-      for (let shard = 0; shard < group.shards; shard++) {
-        image.progress.set(group.journalId + shard, {
-          state: new AckState(group.from[shard] ?? 0),
-          attempts: new Map(),
-        });
-      }
+      // A group is written again when its node gets another shard: what is known already stays.
+      group.progress.forEach((number, shard) => {
+        if (image.progress.has(number)) return;
+        const state = new AckState(group.from[shard] ?? 0);
+        image.progress.set(number, { state, attempts: new Map() });
+      });
       return;
     }
     case ENTRY.GROUP_GONE: {
       const journalId = bytes.readUInt32BE(1);
       const group = image.groups.get(journalId);
       image.groups.delete(journalId);
-      for (let shard = 0; shard < (group?.shards ?? 0); shard++) {
-        image.progress.delete(journalId + shard);
-      }
+      for (const number of group?.progress ?? []) image.progress.delete(number);
       return;
     }
     case ENTRY.LOW: {

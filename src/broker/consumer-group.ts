@@ -36,9 +36,11 @@ export class ConsumerGroup {
   readonly node: Node;
   readonly settings: GroupSettings;
   readonly shards: ShardProgress[] = [];
+  /** Shards by falling priority, when the node has more than one level; else null. */
+  levels: ShardProgress[] | null = null;
   /** Members, highest priority first, then oldest. */
   readonly members: Consumer[] = [];
-  /** Journal number of its first shard; the others follow. -1: not journaled. */
+  /** Journal number of its first shard, and the group's own. -1: not journaled. */
   journalId = -1;
   /** Where the round robin goes on. */
   turn = 0;
@@ -68,6 +70,12 @@ export class ConsumerGroup {
     let sum = 0;
     for (const shard of this.shards) sum += shard.readyCount;
     return sum;
+  }
+
+  addShard(shard: ShardProgress): void {
+    this.shards.push(shard);
+    if (this.node.kind !== "queue" || this.shards.length === 1) return;
+    this.levels = [...this.shards].sort((a, b) => b.level - a.level);
   }
 
   schedule(shard: ShardProgress): void {

@@ -75,12 +75,26 @@ export class Dispatcher implements TurnTask {
     for (let i = 0; i < shards.length; i++) {
       const shard = shards[i]!;
       shard.isScheduled = false;
-      if (shard.group.isSelective) this.#dispatchSelective(shard);
-      else this.#dispatchShard(shard);
+      const { levels } = shard.group;
+      if (levels === null) this.#dispatchOne(shard);
+      else this.#dispatchLevels(levels);
     }
     shards.length = 0;
     if (this.#browsers.length > 0) this.#runBrowsers();
     if (this.#drains.length > 0) this.#runDrains();
+  }
+
+  #dispatchOne(shard: ShardProgress): void {
+    if (shard.group.isSelective) this.#dispatchSelective(shard);
+    else this.#dispatchShard(shard);
+  }
+
+  /** Higher priorities first; a level that has more than its share of the turn holds the lower ones back. */
+  #dispatchLevels(levels: readonly ShardProgress[]): void {
+    for (const shard of levels) {
+      this.#dispatchOne(shard);
+      if (shard.isScheduled) return;
+    }
   }
 
   /** The plain path: any member may take anything the group wants. */

@@ -6,10 +6,10 @@ import { makeAddress } from "../model/address.ts";
 import { BrokerError } from "../model/errors.ts";
 import { addressOfTopicName, topicNameOf } from "../model/names.ts";
 import type { MessageStore, StoreQueue } from "../store/message-store.ts";
-import type { CatalogImage, CatalogWriter, GroupEntry } from "./catalog.ts";
+import type { CatalogImage, CatalogWriter, GroupEntry, NodeEntry } from "./catalog.ts";
 import { ConsumerGroup, type GroupHost, type GroupSettings } from "./consumer-group.ts";
 import { bothOf, type MessageFilter } from "./filter.ts";
-import { Node, type NodeSettings } from "./node.ts";
+import { Node, type NodeSettings, queueIdOfPriority } from "./node.ts";
 import { noLocalFilter, pathFilter, tagFilter } from "./path-filter.ts";
 import type { ProgressJournal } from "./progress-journal.ts";
 import { ShardProgress } from "./shard-progress.ts";
@@ -64,10 +64,8 @@ export class NodeRegistry {
 
   create(kind: "queue" | "topic", namespace: string, name: string, isTemporary: boolean): Node {
     const id = isTemporary ? -1 : this.#nextNodeId++;
-    const node = this.#make(id, kind, namespace, name, 1, isTemporary);
-    if (!isTemporary) {
-      this.#journal.catalog.node({ id, kind, namespace, name, shards: node.shards.length });
-    }
+    const node = this.#make(id, kind, namespace, name, [0], isTemporary);
+    if (!isTemporary) this.#journal.catalog.node(nodeEntry(node));
     if (kind === "queue") this.addGroup(node, ownGroupSettings(!isTemporary), "first");
     return node;
   }
@@ -97,17 +95,38 @@ export class NodeRegistry {
           ? queue.maxOffset
           : Math.min(Math.max(from[index] ?? 0, queue.minOffset), queue.maxOffset),
     );
-    let journalId = -1;
-    if (settings.isDurable) {
-      journalId = this.#nextProgress;
-      this.#nextProgress += node.shards.length;
-      this.#journal.catalog.group(groupEntry(journalId, node, settings, offsets));
-    }
-    const group = this.#makeGroup(node, settings, journalId);
-    node.shards.forEach((queue, index) => {
-      group.shards.push(new ShardProgress(journalId + index, group, queue, index, offsets[index]!));
+    const group = this.#makeGroup(node, settings);
+    node.shards.forEach((_, index) => {
+      this.#addProgress(group, index, offsets[index]!);
     });
+    if (settings.isDurable) {
+      group.journalId = group.shards[0]!.journalId;
+      this.#journal.catalog.group(groupEntry(group, offsets));
+    }
     return group;
+  }
+
+  #addProgress(group: ConsumerGroup, index: number, low: number): void {
+    const number = group.isDurable ? this.#nextProgress++ : -1;
+    group.addShard(new ShardProgress(number, group, group.node.shards[index]!, index, low));
+  }
+
+  /** The queue's shard for a priority, made when the first message of that priority comes. */
+  shardOfPriority(node: Node, priority: number): StoreQueue {
+    const queueId = queueIdOfPriority(priority);
+    for (const queue of node.shards) if (queue.queueId === queueId) return queue;
+    const queue = this.#store.queue(node.shards[0]!.topic, queueId);
+    node.shards.push(queue);
+    this.#byShard.set(queue, node);
+    if (node.id >= 0) this.#journal.catalog.node(nodeEntry(node));
+    for (const group of node.groups.values()) {
+      this.#addProgress(group, node.shards.length - 1, queue.minOffset);
+      if (group.isDurable) {
+        const lows = group.shards.map((shard) => shard.state.low);
+        this.#journal.catalog.group(groupEntry(group, lows));
+      }
+    }
+    return queue;
   }
 
   deleteGroup(group: ConsumerGroup): void {
@@ -131,19 +150,13 @@ export class NodeRegistry {
   restore(image: CatalogImage): void {
     const byId = new Map<number, Node>();
     for (const entry of image.nodes.values()) {
-      const node = this.#make(
-        entry.id,
-        entry.kind,
-        entry.namespace,
-        entry.name,
-        entry.shards,
-        false,
-      );
+      const { id, kind, namespace, name, queueIds } = entry;
+      const node = this.#make(id, kind, namespace, name, queueIds, false);
       byId.set(entry.id, node);
       this.#nextNodeId = Math.max(this.#nextNodeId, entry.id + 1);
     }
     for (const entry of image.groups.values()) {
-      this.#nextProgress = Math.max(this.#nextProgress, entry.journalId + entry.shards);
+      this.#nextProgress = Math.max(this.#nextProgress, ...entry.progress.map((n) => n + 1));
       const node = byId.get(entry.node);
       if (node !== undefined) this.#restoreGroup(node, entry, image);
     }
@@ -168,12 +181,14 @@ export class NodeRegistry {
       path: entry.path,
     };
     const filter = this.filterOf(settings, entry.identity?.clientId ?? "");
-    const group = this.#makeGroup(node, { ...settings, filter }, entry.journalId);
+    const group = this.#makeGroup(node, { ...settings, filter });
+    group.journalId = entry.journalId;
     node.shards.forEach((queue, index) => {
-      const progress = image.progress.get(entry.journalId + index);
+      const number = entry.progress[index] ?? this.#nextProgress++;
+      const progress = image.progress.get(number);
       const low = Math.max(entry.from[index] ?? 0, queue.minOffset);
       const shard = new ShardProgress(
-        entry.journalId + index,
+        number,
         group,
         queue,
         index,
@@ -185,7 +200,7 @@ export class NodeRegistry {
           shard.attempts.set(offset, attempts);
         }
       }
-      group.shards.push(shard);
+      group.addShard(shard);
     });
     node.mayExpire = true;
     if (settings.noLocal) node.hasNoLocal = true;
@@ -210,9 +225,12 @@ export class NodeRegistry {
       }
       const kind = address.kind === "queue" ? "queue" : "topic";
       if (this.find(kind, address.namespace, address.name) !== undefined) continue;
-      const shards = Math.max(...queues.map((queue) => queue.queueId)) + 1;
-      const id = this.#nextNodeId++;
-      this.#make(id, kind, address.namespace, address.name, shards, false);
+      const queueIds = queues.map((queue) => queue.queueId);
+      const all =
+        kind === "queue"
+          ? [0, ...queueIds.filter((queueId) => queueId !== 0)]
+          : Array.from({ length: Math.max(...queueIds) + 1 }, (_, queueId) => queueId);
+      this.#make(this.#nextNodeId++, kind, address.namespace, address.name, all, false);
     }
   }
 
@@ -220,12 +238,11 @@ export class NodeRegistry {
   writeSnapshot(catalog: CatalogWriter): void {
     for (const node of this.#nodes.values()) {
       if (node.id < 0) continue;
-      const { namespace, name } = node.address;
-      catalog.node({ id: node.id, kind: node.kind, namespace, name, shards: node.shards.length });
+      catalog.node(nodeEntry(node));
       for (const group of node.groups.values()) {
         if (!group.isDurable) continue;
         const lows = group.shards.map((shard) => shard.state.low);
-        catalog.group(groupEntry(group.journalId, node, group.settings, lows));
+        catalog.group(groupEntry(group, lows));
         for (const shard of group.shards) {
           shard.journaledLow = shard.state.low;
           shard.state.forEachSettledRun((from, count) => {
@@ -244,13 +261,12 @@ export class NodeRegistry {
     kind: "queue" | "topic",
     namespace: string,
     name: string,
-    shardCount: number,
+    queueIds: readonly number[],
     isTemporary: boolean,
   ): Node {
     const address = makeAddress(isTemporary ? `temp-${kind}` : kind, name, { namespace });
     const topic = topicNameOf(address);
-    const shards: StoreQueue[] = [];
-    for (let shard = 0; shard < shardCount; shard++) shards.push(this.#store.queue(topic, shard));
+    const shards = queueIds.map((queueId) => this.#store.queue(topic, queueId));
     const defaults = kind === "queue" ? this.#options.queueDefaults : this.#options.topicDefaults;
     const settings = isTemporary
       ? { ...defaults, level: "memory" as const, hasDeadLetters: false, historyMs: 0 }
@@ -261,7 +277,7 @@ export class NodeRegistry {
     return node;
   }
 
-  #makeGroup(node: Node, settings: GroupSettings, journalId: number): ConsumerGroup {
+  #makeGroup(node: Node, settings: GroupSettings): ConsumerGroup {
     if (node.groups.has(settings.name)) {
       throw new BrokerError(
         "already-exists",
@@ -269,24 +285,24 @@ export class NodeRegistry {
       );
     }
     const group = new ConsumerGroup(node, settings, this.#host);
-    group.journalId = journalId;
     node.addGroup(group);
     return group;
   }
 }
 
-function groupEntry(
-  journalId: number,
-  node: Node,
-  settings: GroupSettings,
-  from: readonly number[],
-): GroupEntry {
-  const { name, isOrdered, tags, selector, noLocal, path, identity } = settings;
+function nodeEntry(node: Node): NodeEntry {
+  const { namespace, name } = node.address;
+  const queueIds = node.shards.map((queue) => queue.queueId);
+  return { id: node.id, kind: node.kind, namespace, name, queueIds };
+}
+
+function groupEntry(group: ConsumerGroup, from: readonly number[]): GroupEntry {
+  const { name, isOrdered, tags, selector, noLocal, path, identity } = group.settings;
   return {
-    journalId,
-    node: node.id,
+    journalId: group.journalId,
+    node: group.node.id,
     name,
-    shards: node.shards.length,
+    progress: group.shards.map((shard) => shard.journalId),
     from,
     isOrdered,
     tags,

@@ -30,6 +30,15 @@ export interface NodeCounters {
   expired: number;
 }
 
+/** The level of messages without a priority, and of shard 0. */
+export const DEFAULT_PRIORITY = 4;
+
+/** Queue id of a priority's shard: the default level is 0, so that a plain queue is one ConsumeQueue. */
+export const queueIdOfPriority = (priority: number): number =>
+  priority === DEFAULT_PRIORITY ? 0 : priority + 1;
+export const priorityOfQueueId = (queueId: number): number =>
+  queueId === 0 ? DEFAULT_PRIORITY : queueId - 1;
+
 export class Node {
   /** Number in the journal; -1 for temporary nodes. */
   readonly id: number;
@@ -89,8 +98,9 @@ export class Node {
   /** Something arrived in this shard: its groups look at it at the end of the turn. */
   scheduleShard(queue: StoreQueue): void {
     const at = this.shards.length === 1 ? 0 : this.shards.indexOf(queue);
-    if (this.kind === "queue") {
-      this.#own!.schedule(this.#own!.shards[at]!);
+    const own = this.#own;
+    if (own !== null) {
+      own.schedule(own.shards[at]!);
       return;
     }
     for (const group of this.groups.values()) group.schedule(group.shards[at]!);

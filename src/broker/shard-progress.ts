@@ -8,6 +8,7 @@
 import type { StoreQueue } from "../store/message-store.ts";
 import { AckState } from "./ack-state.ts";
 import type { ConsumerGroup } from "./consumer-group.ts";
+import { priorityOfQueueId } from "./node.ts";
 
 /** How often an offset failed or was lost; kept only for offsets that did. */
 export interface Attempts {
@@ -57,6 +58,11 @@ export class ShardProgress {
   /** Messages this group still owes to somebody, acquired ones included. */
   get backlog(): number {
     return this.state.backlog(this.queue.maxOffset);
+  }
+
+  /** Priority of the messages here (queues). */
+  get level(): number {
+    return priorityOfQueueId(this.queue.queueId);
   }
 
   get readyCount(): number {

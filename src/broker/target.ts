@@ -5,7 +5,7 @@ import { BrokerError } from "../model/errors.ts";
 import type { MessageStore, StoreQueue } from "../store/message-store.ts";
 import type { Turn } from "../util/turn.ts";
 import type { DurabilityLevel, Target as TargetFacade } from "./facade.ts";
-import type { Node } from "./node.ts";
+import { DEFAULT_PRIORITY, type Node } from "./node.ts";
 import { ORIGIN_PROPERTY } from "./path-filter.ts";
 import type { RecordComposer, RecordTemplate } from "./record-composer.ts";
 
@@ -19,6 +19,7 @@ export interface TargetHost {
   noteAppend(isSync: boolean): void;
   /** Not before `draft.deliverAt`: kept aside until then. */
   delay(target: Target, draft: Draft, expiresAt: number): number;
+  shardOfPriority(node: Node, priority: number): StoreQueue;
   targetClosed(target: Target): void;
 }
 
@@ -77,7 +78,10 @@ export class Target implements TargetFacade {
     }
     if (expiresAt !== 0) node.mayExpire = true;
     if (node.hasNoLocal) draft.properties += `${ORIGIN_PROPERTY}\x01${this.#clientId}\x02`;
-    const queue = this.shardFor(draft.group);
+    const queue =
+      node.kind === "queue" && draft.priority >= 0 && draft.priority !== DEFAULT_PRIORITY
+        ? host.shardOfPriority(node, draft.priority)
+        : this.shardFor(draft.group);
     const position = host.store.append(
       queue,
       host.composer.compose(this.template, draft, this.#bornHost, now, expiresAt, null),
@@ -115,8 +119,8 @@ export class Target implements TargetFacade {
 
   /** Same ordering key, same shard; without one, the producer's own shard, so that its order holds. */
   shardFor(group: string): StoreQueue {
-    const { shards } = this.node;
-    if (shards.length === 1) return shards[0]!;
+    const { shards, kind } = this.node;
+    if (shards.length === 1 || kind === "queue") return shards[0]!;
     return shards[group === "" ? this.#shard : keyShard(group, shards.length)]!;
   }
 
