@@ -42,6 +42,8 @@ const LARGEST = CLASSES.length - 1;
 const SEQUENTIAL_GAP = 65_536;
 /** Scattered misses in one view before it is worth a mapping (each mapping costs a garbage collection). */
 export const MAP_AFTER = 32;
+/** They are searched one by one. */
+const MAX_BLOCKS = 64;
 /** Retired buffers kept for use after the turn: so many bytes of each class. */
 const SPARE_BYTES = 1_048_576;
 
@@ -283,7 +285,10 @@ export class SegmentReader {
   }
 
   #makeRoom(bytes: number): void {
-    while (this.#blocks.length > 0 && this.#heldBytes + bytes > this.#cacheBytes) {
+    while (
+      this.#blocks.length >= MAX_BLOCKS ||
+      (this.#blocks.length > 0 && this.#heldBytes + bytes > this.#cacheBytes)
+    ) {
       const index = oldest(this.#blocks);
       const block = this.#blocks[index]!;
       const length = block.end - block.start;
