@@ -1,0 +1,78 @@
+/**
+ * Writes the frames a server sends straight into a wire's output buffer. Values given as text are escaped for the
+ * peer's version; values given as bytes are written as they are.
+ */
+import type { Wire } from "../../../src/transport/wire.ts";
+import { escapeHeader, type StompVersion } from "./header-escape.ts";
+
+const LF = 0x0a;
+const RECEIPT_HEAD = Buffer.from("RECEIPT\nreceipt-id:", "latin1");
+/** What `Wire.reserve` gives in one piece. */
+const MAX_RESERVE = 1024 * 1024;
+
+/** Decimal digits of a whole number >= 0 at `out[at]`; returns the index after them. */
+export function writeDecimal(out: Buffer, at: number, value: number): number {
+  if (value >= 0x8000_0000) return at + out.write(String(value), at, "latin1");
+  let rest = value | 0;
+  let digits = 1;
+  for (let power = 10; digits < 10 && rest >= power; power *= 10) digits++;
+  for (let i = at + digits - 1; i >= at; i--) {
+    const next = (rest / 10) | 0;
+    out[i] = 0x30 + rest - next * 10;
+    rest = next;
+  }
+  return at + digits;
+}
+
+/** Short runs by a loop: below 32 bytes it beats the native copy. */
+export function writeBytes(
+  out: Buffer,
+  at: number,
+  bytes: Buffer,
+  start: number,
+  end: number,
+): number {
+  if (end - start < 32) {
+    for (let i = start; i < end; i++) out[at++] = bytes[i]!;
+    return at;
+  }
+  bytes.copy(out, at, start, end);
+  return at + end - start;
+}
+
+/** `receiptId` as the peer spelled it in its `receipt` header. */
+export function writeReceipt(wire: Wire, receiptId: Buffer, start: number, end: number): void {
+  wire.reserve(RECEIPT_HEAD.length + end - start + 3);
+  const { out } = wire;
+  let at = writeBytes(out, wire.outAt, RECEIPT_HEAD, 0, RECEIPT_HEAD.length);
+  at = writeBytes(out, at, receiptId, start, end);
+  out[at++] = LF;
+  out[at++] = LF;
+  out[at++] = 0;
+  wire.outAt = at;
+}
+
+/** A frame of few headers: CONNECTED, ERROR. `headers` are lines `name:value\n`, escaped already. */
+export function writeFrame(wire: Wire, command: string, headers: string, body: string): void {
+  const length = body === "" ? "" : `content-length:${Buffer.byteLength(body)}\n`;
+  writeText(wire, `${command}\n${headers}${length}\n${body}\0`);
+}
+
+function writeText(wire: Wire, text: string): void {
+  const bytes = Buffer.byteLength(text);
+  if (bytes > MAX_RESERVE) {
+    wire.write(Buffer.from(text));
+    return;
+  }
+  wire.reserve(bytes);
+  wire.outAt += wire.out.write(text, wire.outAt, "utf8");
+}
+
+export const headerLine = (name: string, value: string, version: StompVersion): string =>
+  `${escapeHeader(name, version)}:${escapeHeader(value, version)}\n`;
+
+/** LF between frames: "I am alive". */
+export function writeHeartbeat(wire: Wire): void {
+  wire.reserve(1);
+  wire.out[wire.outAt++] = LF;
+}

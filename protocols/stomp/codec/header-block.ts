@@ -1,0 +1,192 @@
+/**
+ * How a STOMP message's own headers are stored: one record property `x-hd`, so that a MESSAGE frame is built by copying it.
+ *
+ *   x-hd 0x01 kind line* 0x02          line = name ":" value LF, escaped as STOMP 1.2
+ *
+ *   kind   0x40 plus   1  SEND gave a content-length: bytes rather than text
+ *                      2  some line has escapes: only a 1.2 peer gets the block as it is
+ *                      4  bytes 0x01 and 0x02 are written as \1 and \2
+ *
+ * Order and repetitions are the publisher's. Headers that other parts of the record hold (persistent, priority, expires,
+ * timestamp) and those that only speak to the broker (receipt, transaction, content-length …) are left out by send.ts.
+ */
+import type { RecordView } from "../../../src/model/record-view.ts";
+import type { FrameParser } from "./frame-parser.ts";
+import { LINE } from "./frame-parser.ts";
+import { escapeHeader, type StompVersion, unescapeHeader } from "./header-escape.ts";
+
+export const BLOCK = { BASE: 0x40, BYTES: 1, ESCAPED: 2, SEPARATORS: 4 } as const;
+export const BLOCK_PROPERTY = "x-hd";
+const PROPERTY_HEAD = Buffer.from(`${BLOCK_PROPERTY}\x01`, "latin1");
+
+const COLON = 0x3a;
+const LF = 0x0a;
+const NEEDS_WORK = LINE.BACKSLASH | LINE.COLON | LINE.CR | LINE.SEPARATOR;
+
+/** Collects the lines of one frame. The text of a block that equals the one before is the same string object. */
+export class HeaderBlockWriter {
+  #bytes = Buffer.allocUnsafe(1024);
+  #length = 0;
+  #kind = 0;
+  #isUtf8 = false;
+  #last = Buffer.alloc(0);
+  #lastText = "";
+
+  begin(hasContentLength: boolean): void {
+    this.#kind = BLOCK.BASE | (hasContentLength ? BLOCK.BYTES : 0);
+    // The kind is known at the end; its place is kept.
+    this.#length = 1;
+    this.#isUtf8 = false;
+  }
+
+  /** One header line of the frame the parser found, as it came where that is the stored form already. */
+  add(parser: FrameParser, bytes: Buffer, index: number): void {
+    const flags = parser.lineFlags[index]!;
+    if ((flags & NEEDS_WORK) !== 0) {
+      this.addText(parser.nameAt(bytes, index), parser.valueAt(bytes, index));
+      return;
+    }
+    const at = index * 4;
+    const { base, table } = parser;
+    const nameStart = base + table[at]!;
+    const nameEnd = base + table[at + 1]!;
+    const valueStart = base + table[at + 2]!;
+    const valueEnd = base + table[at + 3]!;
+    const size = nameEnd - nameStart + valueEnd - valueStart + 2;
+    if (this.#length + size > this.#bytes.length) this.#grow(size);
+    if ((flags & LINE.HIGH) !== 0) this.#isUtf8 = true;
+    const out = this.#bytes;
+    let to = this.#length;
+    for (let i = nameStart; i < nameEnd; i++) out[to++] = bytes[i]!;
+    out[to++] = COLON;
+    if (valueEnd - valueStart < 32) {
+      for (let i = valueStart; i < valueEnd; i++) out[to++] = bytes[i]!;
+    } else {
+      bytes.copy(out, to, valueStart, valueEnd);
+      to += valueEnd - valueStart;
+    }
+    out[to++] = LF;
+    this.#length = to;
+  }
+
+  /** A header of our own making, or one that has to be escaped anew. */
+  addText(name: string, value: string): void {
+    const line = `${escapeHeader(name, 12)}:${escapeHeader(value, 12)}`;
+    if (line.includes("\\")) this.#kind |= BLOCK.ESCAPED;
+    let safe = line;
+    if (SEPARATORS.test(line)) {
+      this.#kind |= BLOCK.SEPARATORS | BLOCK.ESCAPED;
+      safe = line.replace(ALL_SEPARATORS, (c) => (c === "\x01" ? "\\1" : "\\2"));
+    }
+    const size = Buffer.byteLength(safe, "utf8") + 1;
+    if (this.#length + size > this.#bytes.length) this.#grow(size);
+    if (size !== safe.length + 1) this.#isUtf8 = true;
+    this.#length += this.#bytes.write(safe, this.#length, "utf8");
+    this.#bytes[this.#length++] = LF;
+  }
+
+  /** The property text. */
+  end(): string {
+    const bytes = this.#bytes;
+    const length = this.#length;
+    const last = this.#last;
+    bytes[0] = this.#kind;
+    if (last.length === length) {
+      let at = 0;
+      while (at < length && bytes[at] === last[at]) at++;
+      if (at === length) return this.#lastText;
+    }
+    this.#last = Buffer.from(bytes.subarray(0, length));
+    const block = bytes.toString(this.#isUtf8 ? "utf8" : "latin1", 0, length);
+    this.#lastText = `${BLOCK_PROPERTY}\x01${block}\x02`;
+    return this.#lastText;
+  }
+
+  #grow(size: number): void {
+    const larger = Buffer.allocUnsafe((this.#length + size) * 2);
+    this.#bytes.copy(larger, 0, 0, this.#length);
+    this.#bytes = larger;
+  }
+}
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they separate record properties
+const SEPARATORS = /[\x01\x02]/;
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they separate record properties
+const ALL_SEPARATORS = /[\x01\x02]/g;
+
+/** Finds the block of a record. One object is used again for every record. */
+export class StoredBlock {
+  kind: number = BLOCK.BASE;
+  start = 0;
+  end = 0;
+
+  /** False when the record has none (it was not written over STOMP). */
+  find(record: RecordView): boolean {
+    const { buffer, propertiesEnd } = record;
+    let at = record.propertiesStart;
+    while (at + PROPERTY_HEAD.length < propertiesEnd) {
+      let i = 0;
+      while (i < PROPERTY_HEAD.length && buffer[at + i] === PROPERTY_HEAD[i]) i++;
+      const isFound = i === PROPERTY_HEAD.length;
+      const from = at + i;
+      at = from;
+      while (at < propertiesEnd && buffer[at] !== 0x02) at++;
+      if (isFound) {
+        this.kind = buffer[from]!;
+        this.start = from + 1;
+        this.end = at;
+        return true;
+      }
+      at++;
+    }
+    return false;
+  }
+
+  get isBytes(): boolean {
+    return (this.kind & BLOCK.BYTES) !== 0;
+  }
+
+  /** May the block be copied to a peer of this version as it is? */
+  isPlainFor(version: StompVersion): boolean {
+    const special = this.kind & (BLOCK.ESCAPED | BLOCK.SEPARATORS);
+    return special === 0 || (special === BLOCK.ESCAPED && version === 12);
+  }
+
+  /** Name and value of each line, unescaped. */
+  headers(buffer: Buffer): Array<[name: string, value: string]> {
+    const out: Array<[string, string]> = [];
+    const hasSeparators = (this.kind & BLOCK.SEPARATORS) !== 0;
+    for (const line of buffer.toString("utf8", this.start, this.end).split("\n")) {
+      const colon = line.indexOf(":");
+      if (colon < 0) continue;
+      out.push([
+        decode(line.slice(0, colon), hasSeparators),
+        decode(line.slice(colon + 1), hasSeparators),
+      ]);
+    }
+    return out;
+  }
+
+  /** The block for a peer that cannot take it as it is. */
+  text(buffer: Buffer, version: StompVersion): string {
+    let text = "";
+    for (const [name, value] of this.headers(buffer)) {
+      text += `${escapeHeader(name, version)}:${escapeHeader(value, version)}\n`;
+    }
+    return text;
+  }
+
+  /** Bytes the block can take for any version. */
+  get maxBytes(): number {
+    return (this.end - this.start) * 2;
+  }
+}
+
+/** In one pass, because `\\1` is a backslash and "1". */
+function decode(text: string, hasSeparators: boolean): string {
+  if (!hasSeparators) return unescapeHeader(text);
+  return text.replace(/\\(.)/gs, (sequence, c: string) =>
+    c === "1" ? "\x01" : c === "2" ? "\x02" : unescapeHeader(sequence),
+  );
+}
+
