@@ -21,6 +21,10 @@ export interface StompOptions {
   readonly strictErrors: boolean;
   /** ABORT gives acknowledged messages back for redelivery; otherwise they are un-acknowledged again. */
   readonly redeliverOnAbort: boolean;
+  /** Values of the `host` header that name a namespace of their own. */
+  readonly virtualHosts: readonly string[];
+  /** Takes any other `host` for the default namespace instead of refusing it. */
+  readonly acceptAnyHost: boolean;
   /** How others' temporary queues are spelled in MESSAGE frames. */
   readonly compat: "activemq" | "rabbitmq";
   /** `persistent` when SEND does not say: for queues, and for topics. */
@@ -44,6 +48,8 @@ export const DEFAULT_OPTIONS: StompOptions = {
   maxTargets: 256,
   strictErrors: true,
   redeliverOnAbort: true,
+  virtualHosts: [],
+  acceptAnyHost: false,
   compat: "activemq",
   persistentQueues: true,
   persistentTopics: false,

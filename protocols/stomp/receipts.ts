@@ -7,7 +7,9 @@
  */
 import type { BrokerFacade, ConfirmWaiter, DurabilityLevel } from "../../src/broker/facade.ts";
 import type { Wire } from "../../src/transport/wire.ts";
+import type { FrameParser } from "./codec/frame-parser.ts";
 import { writeReceipt } from "./codec/frame-writer.ts";
+import { HEADER } from "./codec/header-names.ts";
 
 const MAX_WAITING = 16 * 1024;
 const MAX_WAITING_BYTES = 1024 * 1024;
@@ -82,6 +84,15 @@ export class ReceiptQueue implements ConfirmWaiter {
     this.#wait();
   }
 
+  /** For a frame whose receipt must not wait behind others. */
+  requestNow(parser: FrameParser, bytes: Buffer): void {
+    const index = parser.indexOf(HEADER.RECEIPT);
+    if (index < 0) return;
+    const at = index * 4;
+    const { base, table } = parser;
+    writeReceipt(this.#wire, bytes, base + table[at + 2]!, base + table[at + 3]!);
+  }
+
   /** The owner hears of it when all receipts have gone and everything is safe. */
   disconnect(): void {
     this.#isDisconnecting = true;
@@ -103,7 +114,6 @@ export class ReceiptQueue implements ConfirmWaiter {
   #release(): boolean {
     const confirmedOs = this.#broker.confirmedTo("os");
     const confirmedFsync = this.#broker.confirmedTo("fsync");
-    const settledTo = this.#broker.settledTo();
     const before = this.#count;
     const mask = this.#os.length - 1;
     while (this.#count > 0) {
@@ -111,7 +121,8 @@ export class ReceiptQueue implements ConfirmWaiter {
       if (
         this.#os[at]! > confirmedOs ||
         this.#fsync[at]! > confirmedFsync ||
-        this.#settled[at]! > settledTo
+        // Asking makes the broker hurry, so it is asked only for receipts of settlements.
+        (this.#settled[at]! > 0 && this.#settled[at]! > this.#broker.settledTo())
       ) {
         break;
       }

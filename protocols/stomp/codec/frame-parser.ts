@@ -202,12 +202,6 @@ export class FrameParser {
     if (p === most && p < at + MAX_COMMAND_BYTES + 2) return false;
     const stop = p > at && bytes[p] === LF && bytes[p - 1] === CR ? p - 1 : p;
     const command = p < most && bytes[p] === LF ? commandAt(bytes, at, stop) : 0;
-    if (command === 0 || command > LAST_CLIENT_COMMAND !== this.#isServer) {
-      throw new StompError(
-        "Unknown command",
-        `"${printable(bytes, at, stop)}" is not a command that ${this.#isServer ? "a server" : "a client"} may send.`,
-      );
-    }
     this.base = at;
     this.command = command;
     this.headerCount = 0;
@@ -215,6 +209,12 @@ export class FrameParser {
     this.flags = 0;
     this.#contentLength = -1;
     this.#first.fill(-1);
+    if (command === 0 || command > LAST_CLIENT_COMMAND !== this.#isServer) {
+      throw new StompError(
+        "Unknown command",
+        `"${printable(bytes, at, stop)}" is not a command that ${this.#isServer ? "a server" : "a client"} may send.`,
+      );
+    }
     this.#scan = this.headersStart = p + 1 - at;
     this.#phase = PHASE.HEADERS;
     return true;

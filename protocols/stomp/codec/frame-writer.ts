@@ -1,9 +1,8 @@
 /**
- * Writes the frames a server sends straight into a wire's output buffer. Values given as text are escaped for the
- * peer's version; values given as bytes are written as they are.
+ * Writes the frames a server sends straight into a wire's output buffer. Values have to be
+ * escaped for the peer's version before (header-escape.ts).
  */
 import type { Wire } from "../../../src/transport/wire.ts";
-import { escapeHeader, type StompVersion } from "./header-escape.ts";
 
 const LF = 0x0a;
 const RECEIPT_HEAD = Buffer.from("RECEIPT\nreceipt-id:", "latin1");
@@ -67,9 +66,6 @@ function writeText(wire: Wire, text: string): void {
   wire.reserve(bytes);
   wire.outAt += wire.out.write(text, wire.outAt, "utf8");
 }
-
-export const headerLine = (name: string, value: string, version: StompVersion): string =>
-  `${escapeHeader(name, version)}:${escapeHeader(value, version)}\n`;
 
 /** LF between frames: "I am alive". */
 export function writeHeartbeat(wire: Wire): void {

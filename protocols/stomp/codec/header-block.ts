@@ -189,4 +189,3 @@ function decode(text: string, hasSeparators: boolean): string {
     c === "1" ? "\x01" : c === "2" ? "\x02" : unescapeHeader(sequence),
   );
 }
-

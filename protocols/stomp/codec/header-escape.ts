@@ -70,3 +70,9 @@ function unescapeOne(sequence: string, c: string): string {
 /** The parser has checked that only sequences of the version occur. */
 export const unescapeHeader = (text: string): string =>
   text.includes("\\") ? text.replace(SEQUENCE, unescapeOne) : text;
+
+export const headerLine = (name: string, value: string, version: StompVersion): string =>
+  `${escapeHeader(name, version)}:${escapeHeader(value, version)}\n`;
+
+export const headerLineBytes = (name: string, value: string, version: StompVersion): Buffer =>
+  Buffer.from(headerLine(name, value, version), "utf8");
