@@ -1,0 +1,248 @@
+/**
+ * The store seam in memory, for tests of what stands above it. Records have their real layout. Durability is automatic
+ * (the next round of the event loop) or, with `isManual`, comes when the test calls `sync`.
+ */
+import { FLAG, type RecordView } from "../../src/model/record-view.ts";
+import type {
+  EntryBatch,
+  MessageStore,
+  OpenReport,
+  OwnerJournal,
+  RecordFields,
+  StoreEvents,
+  StoreHealth,
+  StoreQueue,
+} from "../../src/store/message-store.ts";
+
+interface Entry {
+  readonly physicalOffset: number;
+  readonly size: number;
+  readonly tagHash: number;
+  readonly storedAt: number;
+}
+
+class MemoryQueue implements StoreQueue {
+  readonly topic: string;
+  readonly queueId: number;
+  readonly isLight: boolean;
+  readonly entries: Entry[] = [];
+  minOffset = 0;
+  owner: unknown = undefined;
+
+  constructor(topic: string, queueId: number, isLight: boolean) {
+    this.topic = topic;
+    this.queueId = queueId;
+    this.isLight = isLight;
+  }
+  get maxOffset(): number {
+    return this.entries.length;
+  }
+}
+
+export class MemoryStore implements MessageStore {
+  readonly watermarks = { appended: 0, written: 0, durable: 0 };
+  health: StoreHealth = { state: "ok" };
+  /** Nothing becomes durable before `sync`. */
+  isManual = false;
+  /** What `hasRoom` answers. */
+  isFull = false;
+  readonly journal: OwnerJournal;
+  readonly #queues = new Map<string, MemoryQueue>();
+  readonly #records = new Map<number, Buffer>();
+  #journalEntries: Buffer[] = [];
+  #journalEnd = 0;
+  #journalDurable = 0;
+  #events: StoreEvents | null = null;
+  #isScheduled = false;
+
+  constructor() {
+    const store = this;
+    this.journal = {
+      append(bytes, start, end) {
+        store.#journalEntries.push(Buffer.from(bytes.subarray(start, end)));
+        store.#journalEnd += end - start;
+        return store.#journalEnd;
+      },
+      get written() {
+        return store.#journalEnd;
+      },
+      get durable() {
+        return store.#journalDurable;
+      },
+      requestSync: () => this.#schedule(),
+      replay: (entry) => {
+        for (const bytes of this.#journalEntries) entry(bytes);
+      },
+      get bytesSinceSnapshot() {
+        return store.#journalEnd;
+      },
+      snapshot: (entries) => {
+        this.#journalEntries = [...entries].map((entry) => Buffer.from(entry));
+      },
+    };
+  }
+
+  open(events: StoreEvents): Promise<OpenReport> {
+    this.#events = events;
+    return Promise.resolve({
+      scannedBytes: 0,
+      truncatedBytes: 0,
+      quarantinedRecords: 0,
+      wasClean: true,
+      durationMs: 0,
+    });
+  }
+
+  close(): Promise<void> {
+    this.#events = null;
+    return Promise.resolve();
+  }
+
+  queue(topic: string, queueId: number): StoreQueue {
+    return this.#queue(topic, queueId, false);
+  }
+  lightQueue(name: string): StoreQueue {
+    return this.#queue(name, 0, true);
+  }
+  queues(): Iterable<StoreQueue> {
+    return this.#queues.values();
+  }
+  dropQueue(queue: StoreQueue): void {
+    this.#queues.delete(`${queue.isLight}/${queue.topic}/${queue.queueId}`);
+  }
+
+  #queue(topic: string, queueId: number, isLight: boolean): MemoryQueue {
+    const key = `${isLight}/${topic}/${queueId}`;
+    let queue = this.#queues.get(key);
+    if (queue === undefined) {
+      queue = new MemoryQueue(topic, queueId, isLight);
+      this.#queues.set(key, queue);
+    }
+    return queue;
+  }
+
+  hasRoom(): boolean {
+    return !this.isFull;
+  }
+
+  append(queue: StoreQueue, fields: RecordFields): number {
+    const home = queue as MemoryQueue;
+    const record = layOut(home, this.watermarks.appended, fields);
+    const physicalOffset = this.watermarks.appended;
+    this.#records.set(physicalOffset, record);
+    this.watermarks.appended += record.length;
+    const entry: Entry = {
+      physicalOffset,
+      size: record.length,
+      tagHash: fields.tagHash,
+      storedAt: Date.now(),
+    };
+    home.entries.push(entry);
+    for (const light of fields.dispatch ?? []) (light as MemoryQueue).entries.push(entry);
+    return this.watermarks.appended;
+  }
+
+  beginAtomic(): void {}
+  endAtomic(): number {
+    return this.watermarks.appended;
+  }
+
+  publish(): void {
+    this.#schedule();
+  }
+
+  /** Everything appended is durable now. */
+  sync(): void {
+    this.watermarks.written = this.watermarks.appended;
+    this.watermarks.durable = this.watermarks.appended;
+    this.#journalDurable = this.#journalEnd;
+    this.#events?.onWatermark();
+  }
+
+  /** There is room again. */
+  makeRoom(): void {
+    this.isFull = false;
+    this.#events?.onRoom();
+  }
+
+  #schedule(): void {
+    if (this.isManual || this.#isScheduled) return;
+    this.#isScheduled = true;
+    setImmediate(() => {
+      this.#isScheduled = false;
+      this.sync();
+    });
+  }
+
+  read(queue: StoreQueue, from: number, max: number, into: EntryBatch): number {
+    const { entries } = queue as MemoryQueue;
+    let count = 0;
+    while (count < max && from + count < entries.length) {
+      const entry = entries[from + count]!;
+      into.physicalOffset[count] = entry.physicalOffset;
+      into.size[count] = entry.size;
+      into.tagHash[count] = entry.tagHash;
+      count++;
+    }
+    return count;
+  }
+
+  view(physicalOffset: number, _size: number, view: RecordView): boolean {
+    const record = this.#records.get(physicalOffset);
+    if (record === undefined) return false;
+    view.open(record, 0);
+    return true;
+  }
+
+  isDamaged(physicalOffset: number): boolean {
+    return !this.#records.has(physicalOffset);
+  }
+
+  searchByTime(queue: StoreQueue, timestampMs: number): number {
+    const { entries } = queue as MemoryQueue;
+    const at = entries.findIndex((entry) => entry.storedAt >= timestampMs);
+    return at < 0 ? entries.length : at;
+  }
+
+  searchByKey(): number[] {
+    return [];
+  }
+
+  trim(queue: StoreQueue, offset: number): void {
+    (queue as MemoryQueue).minOffset = offset;
+  }
+}
+
+/** src/model/record-view.ts has the table. */
+function layOut(queue: MemoryQueue, physicalOffset: number, fields: RecordFields): Buffer {
+  const topic = Buffer.from(queue.topic, "latin1");
+  const bodyLength = fields.bodyEnd - fields.bodyStart;
+  const head = 68 + fields.bornHost.length + 8;
+  const size = head + 4 + bodyLength + 2 + topic.length + 2 + fields.propertiesLength;
+  const record = Buffer.alloc(size);
+  const hosts = fields.bornHost.length === 20 ? 1 << 4 : 0;
+  record.writeInt32BE(size, 0);
+  record.writeInt32BE(0xdaa320ab | 0, 4);
+  record.writeInt32BE(queue.queueId, 12);
+  record.writeInt32BE(fields.flag & (FLAG.RETAIN | 0xffff), 16);
+  record.writeBigInt64BE(BigInt(queue.entries.length), 20);
+  record.writeBigInt64BE(BigInt(physicalOffset), 28);
+  record.writeInt32BE(fields.sysFlag | hosts, 36);
+  record.writeBigInt64BE(BigInt(fields.bornTimestamp), 40);
+  fields.bornHost.copy(record, 48);
+  let at = 48 + fields.bornHost.length;
+  record.writeBigInt64BE(BigInt(Date.now()), at);
+  at += 8 + 8; // storeTimestamp, storeHost
+  record.writeInt32BE(fields.reconsumeTimes, at);
+  record.writeBigInt64BE(BigInt(fields.preparedTransactionOffset), at + 4);
+  at += 12;
+  record.writeInt32BE(bodyLength, at);
+  at += 4;
+  at += fields.body.copy(record, at, fields.bodyStart, fields.bodyEnd);
+  record.writeUInt16BE(topic.length, at);
+  at += 2;
+  at += topic.copy(record, at);
+  record.writeUInt16BE(fields.propertiesLength, at);
+  fields.properties.copy(record, at + 2, 0, fields.propertiesLength);
+  return record;
+}

@@ -1,0 +1,53 @@
+/** The real broker over the store in memory, with nothing to configure. */
+import { Broker } from "../../src/broker/broker.ts";
+import type { NodeSettings } from "../../src/broker/node.ts";
+import { BrokerError } from "../../src/model/errors.ts";
+import { ALLOW_ALL, type Authorizer } from "../../src/security/authorizer.ts";
+import { SILENT } from "../../src/telemetry/log.ts";
+import { Turn } from "../../src/util/turn.ts";
+import { MemoryStore } from "./memory-store.ts";
+
+export interface TestBroker {
+  readonly broker: Broker;
+  readonly store: MemoryStore;
+  readonly turn: Turn;
+  close(): Promise<void>;
+}
+
+export interface TestBrokerOptions {
+  readonly settings?: Partial<NodeSettings>;
+  readonly authorizer?: Authorizer;
+  readonly maxMessageBytes?: number;
+}
+
+export async function openTestBroker(options: TestBrokerOptions = {}): Promise<TestBroker> {
+  const store = new MemoryStore();
+  const turn = new Turn();
+  const settings: NodeSettings = {
+    level: "fsync",
+    maxDeliveries: 10,
+    maxLosses: 50,
+    hasDeadLetters: true,
+    historyMs: 0,
+    ...options.settings,
+  };
+  const broker = new Broker(store, turn, {
+    nodeName: "test",
+    version: "0.0.0",
+    limits: {
+      maxMessageBytes: options.maxMessageBytes ?? 100 * 1024 * 1024,
+      maxLinksPerSession: 1024,
+      maxSessionsPerConnection: 2047,
+    },
+    queueDefaults: settings,
+    topicDefaults: settings,
+    autoCreate: true,
+    compileSelector: (text) => {
+      throw new BrokerError("invalid-argument", `no selectors in this test: ${text}`);
+    },
+    authorizer: options.authorizer ?? ALLOW_ALL,
+    logger: SILENT,
+  });
+  await broker.open();
+  return { broker, store, turn, close: () => broker.close() };
+}
