@@ -4,9 +4,9 @@
  */
 import * as net from "node:net";
 import type { Logger } from "../telemetry/log.ts";
+import { isLoopbackAddress } from "../util/network.ts";
 import { Greeting } from "./greeting.ts";
 import type { TransportLoop } from "./loop.ts";
-import { isLoopbackAddress } from "./network.ts";
 import type { ProtocolAdapter } from "./wire.ts";
 
 export interface ListenerOptions {

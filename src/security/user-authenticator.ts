@@ -1,0 +1,210 @@
+/** The authenticator over a user store, with the open loopback of a fresh start. */
+import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { BrokerError } from "../model/errors.ts";
+import type { Logger } from "../telemetry/log.ts";
+import { isLoopbackAddress } from "../util/network.ts";
+import type { Authenticator, SaslExchange, SaslStep } from "./authenticator.ts";
+import { CredentialCache } from "./credential-cache.ts";
+import { GUEST, type LoopbackPolicy } from "./loopback.ts";
+import { BusyError, verifyPassword } from "./password.ts";
+import type { PeerInfo } from "./peer.ts";
+import type { Principal } from "./principal.ts";
+import { KnownExchange, PlainExchange, type SaslBackend, ScramExchange } from "./sasl.ts";
+import {
+  decoyVerifier,
+  makeVerifier,
+  SCRAM_HASHES,
+  type ScramHash,
+  type ScramVerifier,
+} from "./scram.ts";
+import type { UserStore } from "./users.ts";
+
+export interface UserAuthenticatorOptions {
+  readonly users: UserStore;
+  readonly loopback: LoopbackPolicy;
+  readonly allowPlainWithoutTls: boolean;
+  /** Which part of a client certificate names the user. */
+  readonly certificateName: "commonName" | "subject";
+  readonly failureDelayMs: number;
+  readonly logger: Logger;
+}
+
+/** Takes as long to check as a real one and is right for nothing; made once, of a password that nobody knows. */
+const DECOY_HASH = `scrypt$ln=14,r=8,p=1$${randomBytes(16).toString("base64")}$${randomBytes(32).toString("base64")}`;
+
+export class UserAuthenticator implements Authenticator {
+  readonly #options: UserAuthenticatorOptions;
+  readonly #cache = new CredentialCache();
+  readonly #decoySecret = randomBytes(32);
+  readonly #guestVerifiers = new Map<string, Promise<ScramVerifier>>();
+  failures = 0;
+  successes = 0;
+
+  constructor(options: UserAuthenticatorOptions) {
+    this.#options = options;
+  }
+
+  mechanismsFor(peer: PeerInfo): readonly string[] {
+    const { users, loopback } = this.#options;
+    const mechanisms: string[] = [];
+    if (users.size > 0 || loopback.isGuestHere(peer)) {
+      mechanisms.push(...Object.keys(SCRAM_HASHES));
+      if (this.#mayUsePlain(peer)) mechanisms.push("PLAIN");
+    }
+    if (this.#certified(peer) !== undefined) mechanisms.push("EXTERNAL");
+    if (loopback.mayBeAnonymous(peer)) mechanisms.push("ANONYMOUS");
+    return mechanisms;
+  }
+
+  startSasl(mechanism: string, peer: PeerInfo): SaslExchange | undefined {
+    if (!this.mechanismsFor(peer).includes(mechanism)) return undefined;
+    if (mechanism === "ANONYMOUS") {
+      return new KnownExchange(this.#options.loopback.anonymous(), false);
+    }
+    if (mechanism === "EXTERNAL") {
+      const certified = this.#certified(peer);
+      return certified === undefined ? undefined : new KnownExchange(certified, true);
+    }
+    const backend = new PeerBackend(this, peer);
+    if (mechanism === "PLAIN") return new PlainExchange(backend);
+    return new ScramExchange(backend, mechanism, SCRAM_HASHES[mechanism]!);
+  }
+
+  async checkPassword(
+    user: string,
+    password: string,
+    peer: PeerInfo,
+    mechanism = "password",
+  ): Promise<Principal | undefined> {
+    if (!this.#mayUsePlain(peer)) {
+      this.#options.logger.warn("auth.plain-refused", {
+        listener: peer.listener,
+        remote: peer.remoteAddress,
+        message:
+          "a password came unencrypted from another machine: use TLS, or set security.allowPlainWithoutTls",
+      });
+      await this.refuse(user, mechanism, peer);
+      return undefined;
+    }
+    const isRight = await this.#isRight(user, password, peer);
+    if (!isRight) {
+      await this.refuse(user, mechanism, peer);
+      return undefined;
+    }
+    this.successes++;
+    return { name: user, isAnonymous: false, mechanism };
+  }
+
+  withoutCredentials(peer: PeerInfo): Principal | undefined {
+    const certified = this.#certified(peer);
+    if (certified !== undefined) return certified;
+    const { loopback } = this.#options;
+    return loopback.mayBeAnonymous(peer) ? loopback.anonymous() : undefined;
+  }
+
+  /** Counts and logs a failed login, and takes its time. */
+  async refuse(user: string, mechanism: string, peer: PeerInfo): Promise<SaslStep> {
+    this.failures++;
+    this.#options.logger.warn("auth.failed", {
+      user,
+      mechanism,
+      listener: peer.listener,
+      remote: peer.remoteAddress,
+    });
+    await sleep(this.#options.failureDelayMs);
+    return { kind: "failure", isTemporary: false };
+  }
+
+  async verifierOf(
+    user: string,
+    mechanism: string,
+    hash: ScramHash,
+    peer: PeerInfo,
+  ): Promise<ScramVerifier> {
+    const known = this.#options.users.find(user)?.scram[mechanism];
+    if (known !== undefined) return known;
+    if (user === GUEST && this.#options.loopback.isGuestHere(peer)) {
+      let verifier = this.#guestVerifiers.get(mechanism);
+      if (verifier === undefined) {
+        verifier = makeVerifier(hash, GUEST, randomBytes(16), 4096);
+        this.#guestVerifiers.set(mechanism, verifier);
+      }
+      return verifier;
+    }
+    return decoyVerifier(hash, this.#decoySecret, user);
+  }
+
+  async #isRight(user: string, password: string, peer: PeerInfo): Promise<boolean> {
+    const { users, loopback } = this.#options;
+    if (user === GUEST && loopback.isGuestHere(peer)) return sameText(password, GUEST);
+    const record = users.find(user);
+    const stored = record?.password ?? "";
+    try {
+      if (stored === "") {
+        await verifyPassword(password, DECOY_HASH);
+        return false;
+      }
+      return await this.#cache.check(user, password, users.generation, () =>
+        verifyPassword(password, stored),
+      );
+    } catch (error) {
+      if (error instanceof BusyError) {
+        throw new BrokerError("limit-exceeded", "too many logins at once: try again shortly");
+      }
+      this.#options.logger.error("auth.unusable-hash", { user, error: error as Error });
+      return false;
+    }
+  }
+
+  #mayUsePlain(peer: PeerInfo): boolean {
+    return (
+      peer.isTls ||
+      peer.isLoopback ||
+      isLoopbackAddress(peer.remoteAddress) ||
+      this.#options.allowPlainWithoutTls
+    );
+  }
+
+  #certified(peer: PeerInfo): Principal | undefined {
+    const { certificate } = peer;
+    if (certificate === null) return undefined;
+    const name =
+      this.#options.certificateName === "subject" ? certificate.subject : certificate.commonName;
+    return name === "" ? undefined : { name, isAnonymous: false, mechanism: "EXTERNAL" };
+  }
+}
+
+/** What one peer's SASL exchange sees of the authenticator. */
+class PeerBackend implements SaslBackend {
+  readonly #authenticator: UserAuthenticator;
+  readonly #peer: PeerInfo;
+
+  constructor(authenticator: UserAuthenticator, peer: PeerInfo) {
+    this.#authenticator = authenticator;
+    this.#peer = peer;
+  }
+
+  checkPassword(user: string, password: string, mechanism: string): Promise<Principal | undefined> {
+    return this.#authenticator.checkPassword(user, password, this.#peer, mechanism);
+  }
+  verifierOf(user: string, mechanism: string, hash: ScramHash): Promise<ScramVerifier> {
+    return this.#authenticator.verifierOf(user, mechanism, hash, this.#peer);
+  }
+  refuse(user: string, mechanism: string): Promise<SaslStep> {
+    return this.#authenticator.refuse(user, mechanism, this.#peer);
+  }
+  principal(user: string, mechanism: string): Principal {
+    this.#authenticator.successes++;
+    return { name: user, isAnonymous: false, mechanism };
+  }
+  isBusy(error: unknown): boolean {
+    return error instanceof BrokerError && error.isRetriable;
+  }
+}
+
+/** Equal, in a time that does not tell where they differ. */
+function sameText(a: string, b: string): boolean {
+  const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
+  return timingSafeEqual(digest(a), digest(b));
+}
