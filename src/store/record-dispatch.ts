@@ -1,0 +1,93 @@
+/**
+ * What a stored record says about where its entries belong: everything that recovery needs to build ConsumeQueues,
+ * light queues and the Index again, from the record alone. One object is reused.
+ */
+import type { RecordView } from "../model/record-view.ts";
+import { javaHash, LIGHT_PREFIX, SYS_FLAG } from "./record.ts";
+
+const NAME_END = 0x01;
+const VALUE_END = 0x02;
+
+export class RecordDispatch {
+  tagHash = 0;
+  /** KEYS and UNIQ_KEY, not split; "" for none. */
+  keys = "";
+  uniqueKey = "";
+  /** Names of light queues, and the offset in each. */
+  lightNames: string[] = [];
+  lightOffsets: number[] = [];
+  /** Physical offset of the first record of its atomic batch, -1 for none. */
+  batchId = -1;
+  batchIndex = 0;
+  isBatchEnd = false;
+  /** Half messages of RocketMQ transactions have no entry. */
+  isDispatched = true;
+
+  read(record: RecordView): this {
+    this.tagHash = 0;
+    this.keys = "";
+    this.uniqueKey = "";
+    if (this.lightNames.length > 0) this.lightNames = [];
+    if (this.lightOffsets.length > 0) this.lightOffsets = [];
+    this.batchId = -1;
+    this.isDispatched = (record.sysFlag & SYS_FLAG.NOT_DISPATCHED) === 0;
+    const { buffer, propertiesEnd: end } = record;
+    for (let at = record.propertiesStart; at < end; ) {
+      let stop = buffer.indexOf(VALUE_END, at);
+      if (stop < 0 || stop > end) stop = end;
+      // Only names that begin like one of ours are looked at closer.
+      switch (buffer[at]) {
+        case 0x54: // T
+        case 0x4b: // K
+        case 0x55: // U
+        case 0x49: // I
+        case 0x78: // x
+          this.#property(buffer, at, stop);
+      }
+      at = stop + 1;
+    }
+    if (this.lightNames.length !== this.lightOffsets.length) {
+      this.lightNames = [];
+      this.lightOffsets = [];
+    }
+    return this;
+  }
+
+  #property(buffer: Buffer, at: number, stop: number): void {
+    const middle = buffer.indexOf(NAME_END, at);
+    if (middle < 0 || middle >= stop) return;
+    const name = buffer.toString("latin1", at, middle);
+    switch (name) {
+      case "TAGS":
+        this.tagHash = javaHash(buffer.toString("utf8", middle + 1, stop));
+        break;
+      case "KEYS":
+        this.keys = buffer.toString("utf8", middle + 1, stop);
+        break;
+      case "UNIQ_KEY":
+        this.uniqueKey = buffer.toString("utf8", middle + 1, stop);
+        break;
+      case "INNER_MULTI_DISPATCH":
+        this.lightNames = buffer
+          .toString("utf8", middle + 1, stop)
+          .split(",")
+          .map((light) =>
+            light.startsWith(LIGHT_PREFIX) ? light.slice(LIGHT_PREFIX.length) : light,
+          );
+        break;
+      case "INNER_MULTI_QUEUE_OFFSET":
+        this.lightOffsets = buffer
+          .toString("latin1", middle + 1, stop)
+          .split(",")
+          .map(Number);
+        break;
+      case "x-batch": {
+        const [id, index, mark] = buffer.toString("latin1", middle + 1, stop).split(":");
+        this.batchId = Number(id);
+        this.batchIndex = Number(index);
+        this.isBatchEnd = mark === ".";
+        break;
+      }
+    }
+  }
+}

@@ -1,0 +1,132 @@
+/**
+ * Builds queue entries again from the records of the log, in log order, from a point at which the queues are known.
+ *
+ * The records of an atomic batch wait until its end is seen; a batch without an end is left out. An offset that no
+ * record has (its record was damaged, or left out) becomes a filler entry, so that later ones keep their place.
+ */
+import { RecordView } from "../model/record-view.ts";
+import type { ConsumeQueue } from "./consume-queue.ts";
+import type { QueueTable } from "./queue-table.ts";
+import { LIGHT_PREFIX } from "./record.ts";
+import { RecordDispatch } from "./record-dispatch.ts";
+
+/** Size in a filler entry, as RocketMQ writes it: no record is that large. */
+export const FILLER_SIZE = 0x7fffffff;
+
+interface Pending {
+  readonly queue: ConsumeQueue;
+  readonly queueOffset: number;
+  readonly physicalOffset: number;
+  readonly size: number;
+  readonly tagHash: number;
+}
+
+export class Redo {
+  readonly #table: QueueTable;
+  readonly #view = new RecordView();
+  readonly #dispatch = new RecordDispatch();
+  /** The open batch: its id, the next index, its entries. */
+  #batchId = -1;
+  #batchNext = 0;
+  #batch: Pending[] = [];
+  #batchStart = 0;
+  #batchEnd = 0;
+  /** Where the damage lies that fillers point to. */
+  #damage = 0;
+  lastStoreTimestamp = 0;
+  records = 0;
+  /** Ranges of records that belong to incomplete batches. */
+  readonly incomplete: Array<{ from: number; to: number }> = [];
+
+  constructor(table: QueueTable) {
+    this.#table = table;
+  }
+
+  onRecord(buffer: Buffer, at: number, physicalOffset: number, size: number): void {
+    const view = this.#view.open(buffer, at);
+    const dispatch = this.#dispatch.read(view);
+    this.records++;
+    this.lastStoreTimestamp = Math.max(this.lastStoreTimestamp, view.storeTimestamp);
+    if (this.#batchId >= 0 && dispatch.batchId !== this.#batchId) this.#abandonBatch();
+    if (dispatch.batchId < 0) {
+      this.#entries(view, physicalOffset, size, null);
+      return;
+    }
+    if (this.#batchId < 0) {
+      this.#batchId = dispatch.batchId;
+      this.#batchNext = 0;
+      this.#batchStart = physicalOffset;
+      this.#batch = [];
+    }
+    this.#batchEnd = physicalOffset + size;
+    // A record that is missing inside makes all of it incomplete, whatever follows.
+    if (dispatch.batchIndex === this.#batchNext) this.#batchNext++;
+    else this.#batchNext = -1;
+    this.#entries(view, physicalOffset, size, this.#batch);
+    if (!dispatch.isBatchEnd) return;
+    if (this.#batchNext < 0) {
+      this.#abandonBatch();
+      return;
+    }
+    for (const entry of this.#batch) this.#add(entry);
+    this.#batchId = -1;
+  }
+
+  onDamage(from: number): void {
+    this.#damage = from;
+  }
+
+  /** The log ends. Returns where its last complete batch or record ends: `end`, or less when a batch is cut off. */
+  finish(end: number): number {
+    if (this.#batchId < 0) return end;
+    const { id, start } = { id: this.#batchId, start: this.#batchStart };
+    this.#batchId = -1;
+    if (id === start) return start;
+    // Its first record is damaged or before the scan: nothing of it may be seen, but the log is not cut through.
+    this.incomplete.push({ from: start, to: this.#batchEnd });
+    return end;
+  }
+
+  #abandonBatch(): void {
+    this.incomplete.push({ from: this.#batchStart, to: this.#batchEnd });
+    this.#damage = this.#batchStart;
+    this.#batchId = -1;
+  }
+
+  #entries(view: RecordView, physicalOffset: number, size: number, batch: Pending[] | null): void {
+    const dispatch = this.#dispatch;
+    if (!dispatch.isDispatched) return;
+    const { topic } = view;
+    const queue = topic.startsWith(LIGHT_PREFIX)
+      ? this.#table.lightQueue(topic.slice(LIGHT_PREFIX.length))
+      : this.#table.queue(topic, view.queueId);
+    this.#entry(queue, view.queueOffset, physicalOffset, size, batch);
+    for (let i = 0; i < dispatch.lightNames.length; i++) {
+      const light = this.#table.lightQueue(dispatch.lightNames[i]!);
+      this.#entry(light, dispatch.lightOffsets[i]!, physicalOffset, size, batch);
+    }
+  }
+
+  #entry(
+    queue: ConsumeQueue,
+    queueOffset: number,
+    physicalOffset: number,
+    size: number,
+    batch: Pending[] | null,
+  ): void {
+    const { tagHash } = this.#dispatch;
+    const entry = { queue, queueOffset, physicalOffset, size, tagHash };
+    if (batch === null) this.#add(entry);
+    else batch.push(entry);
+  }
+
+  #add({ queue, queueOffset, physicalOffset, size, tagHash }: Pending): void {
+    // Known already: the queue was ahead of the point from which the log is read again.
+    if (queueOffset < queue.maxOffset) return;
+    if (queueOffset > queue.maxOffset) {
+      if (queue.maxOffset === queue.minOffset) queue.restore(queueOffset, queueOffset);
+      while (queue.maxOffset < queueOffset) this.#table.append(queue, this.#damage, FILLER_SIZE, 0);
+    }
+    this.#table.append(queue, physicalOffset, size, tagHash);
+  }
+}

@@ -1,0 +1,70 @@
+/**
+ * The segments of the CommitLog: files of one fixed length whose names are the 20-digit physical offset of their first
+ * byte, created sparse at full length. Reading: by position in blocks, each used again once the turn is over that used it.
+ */
+import { join } from "node:path";
+import type { Storage, StorageFile } from "./storage-file.ts";
+
+/** `00000000001073741824`: the name of the file that begins at this offset. */
+export const offsetName = (offset: number): string => String(offset).padStart(20, "0");
+
+/** The offset in a file name, or -1 when it is none. */
+export function offsetOfName(name: string): number {
+  return /^\d{20}$/.test(name) && Number.isSafeInteger(Number(name)) ? Number(name) : -1;
+}
+
+export class SegmentList {
+  readonly directory: string;
+  readonly segmentBytes: number;
+  readonly #storage: Storage;
+  /** Files opened for reading, by start offset. */
+  readonly #open = new Map<number, StorageFile>();
+  /** First byte of the oldest segment. */
+  minOffset = 0;
+
+  constructor(storage: Storage, directory: string, segmentBytes: number) {
+    this.#storage = storage;
+    this.directory = directory;
+    this.segmentBytes = segmentBytes;
+  }
+
+  startOf(physicalOffset: number): number {
+    return physicalOffset - (physicalOffset % this.segmentBytes);
+  }
+
+  path(start: number): string {
+    return join(this.directory, offsetName(start));
+  }
+
+  /** Start offsets on disk, ascending. */
+  starts(): number[] {
+    const found: number[] = [];
+    for (const entry of this.#storage.list(this.directory)) {
+      const start = offsetOfName(entry.name);
+      if (start >= 0 && !entry.isDirectory) found.push(start);
+    }
+    return found.sort((a, b) => a - b);
+  }
+
+  /** The segment's file, open for reading, or undefined when it is not there. */
+  file(start: number): StorageFile | undefined {
+    let file = this.#open.get(start);
+    if (file === undefined) {
+      if (this.#storage.stat(this.path(start)) === undefined) return undefined;
+      file = this.#storage.open(this.path(start), "read");
+      this.#open.set(start, file);
+    }
+    return file;
+  }
+
+  /** Closes the reading side of a segment, before it is removed. */
+  forget(start: number): void {
+    this.#open.get(start)?.close();
+    this.#open.delete(start);
+  }
+
+  close(): void {
+    for (const file of this.#open.values()) file.close();
+    this.#open.clear();
+  }
+}

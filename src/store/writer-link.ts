@@ -1,0 +1,115 @@
+/**
+ * The event loop's side of the store writer: starts it, wakes it, posts to it, hears from it. Two kinds: the store
+ * thread, and in line for tests, where each publish has run to its end when it returns and the disk may be a simulated one.
+ */
+import { MessageChannel, receiveMessageOnPort, Worker } from "node:worker_threads";
+import { SharedControl, WORD } from "./shared-control.ts";
+import type { Storage } from "./storage-file.ts";
+import { StoreWriter } from "./store-writer.ts";
+import type { FromWriter, ToWriter, WriterStart } from "./writer-messages.ts";
+
+export interface WriterEvents {
+  /** Something moved: watermarks, room, or there is a message. */
+  onWake(): void;
+  /** The writer is gone without having been closed. */
+  onDeath(error: Error): void;
+}
+
+export interface WriterLink {
+  post(message: ToWriter): void;
+  wake(): void;
+  /** The next message from the writer, if any. */
+  take(): FromWriter | undefined;
+  /** Resolves when the writer has ended, in whatever way. */
+  readonly ended: Promise<void>;
+}
+
+export function startThread(start: WriterStart, events: WriterEvents): WriterLink {
+  const control = new SharedControl(start.control);
+  const { port1, port2 } = new MessageChannel();
+  // The same module, compiled or not.
+  const file = import.meta.url.endsWith(".ts") ? "./store-thread.ts" : "./store-thread.js";
+  const worker = new Worker(new URL(file, import.meta.url), {
+    name: "store",
+    workerData: { start, port: port2 },
+    transferList: [port2],
+    resourceLimits: { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 256 },
+  });
+  let isOver = false;
+  const ended = new Promise<void>((resolve) => {
+    worker.on("error", (error) => {
+      isOver = true;
+      events.onDeath(error instanceof Error ? error : new Error(String(error)));
+    });
+    worker.on("exit", () => {
+      isOver = true;
+      port1.close();
+      resolve();
+    });
+  });
+  const listen = (): void => {
+    const seen = control.load(WORD.WAKE_LOOP);
+    events.onWake();
+    if (isOver) return;
+    const wait = Atomics.waitAsync(control.words, WORD.WAKE_LOOP, seen);
+    // Moved meanwhile: once more, but let the event loop do its other work first.
+    if (wait.async) void wait.value.then(listen);
+    else setImmediate(listen);
+  };
+  listen();
+  return {
+    post(message) {
+      port1.postMessage(message, message.kind === "side" ? [message.bytes] : []);
+      control.add(WORD.POSTED, 1);
+    },
+    wake: () => control.wakeWriter(),
+    take: () => receiveMessageOnPort(port1)?.message as FromWriter | undefined,
+    ended,
+  };
+}
+
+/** Runs the writer on this thread; `onWake` follows in a later turn, as it would from a thread. */
+export function startInline(
+  start: WriterStart,
+  events: WriterEvents,
+  storage: Storage,
+): WriterLink & { readonly writer: StoreWriter } {
+  const toWriter: ToWriter[] = [];
+  const fromWriter: FromWriter[] = [];
+  const control = new SharedControl(start.control);
+  let end = (): void => {};
+  const ended = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  const writer = new StoreWriter(storage, start, {
+    take: () => toWriter.shift(),
+    reply: (message) => void fromWriter.push(message),
+  });
+  let isScheduled = false;
+  return {
+    writer,
+    post(message) {
+      toWriter.push(message);
+      control.add(WORD.POSTED, 1);
+    },
+    wake() {
+      if (writer.isClosed) return;
+      // Resting is for real disks; here the next pass may come at once.
+      let now = performance.now();
+      for (let wait = 0; wait !== Number.POSITIVE_INFINITY && !writer.isClosed; now += wait) {
+        wait = writer.step(now);
+        if (!writer.isResting && wait > 0) break;
+      }
+      if (!isScheduled) {
+        isScheduled = true;
+        setImmediate(() => {
+          isScheduled = false;
+          events.onWake();
+          if (writer.isClosed) end();
+        });
+      }
+    },
+    take: () => fromWriter.shift(),
+    ended,
+  };
+}
