@@ -10,6 +10,8 @@ import type { Authorizer } from "../security/authorizer.ts";
 import type { MessageStore, OpenReport, StoreHealth, StoreQueue } from "../store/message-store.ts";
 import type { Logger } from "../telemetry/log.ts";
 import { PHASE, type Turn, type TurnTask } from "../util/turn.ts";
+import { STATE } from "./ack-state.ts";
+import { isFull } from "./admission.ts";
 import { applyEntry, CatalogWriter, emptyImage } from "./catalog.ts";
 import { Connection } from "./connection.ts";
 import { Consumer, type ConsumerHost } from "./consumer.ts";
@@ -17,6 +19,7 @@ import type { ConsumerGroup, GroupHost } from "./consumer-group.ts";
 import { DeadLetters, type DeathReason } from "./dead-letter.ts";
 import { DelayScheduler } from "./delay-scheduler.ts";
 import { Dispatcher } from "./dispatcher.ts";
+import { Expirer } from "./expirer.ts";
 import type {
   BrokerConnection,
   BrokerFacade,
@@ -29,11 +32,15 @@ import type {
   StartPosition,
 } from "./facade.ts";
 import type { MessageFilter } from "./filter.ts";
-import type { Node, NodeSettings } from "./node.ts";
+import type { Node } from "./node.ts";
 import { NodeRegistry, restOf, rootOf } from "./node-registry.ts";
+import type { NodeSettings, Policy } from "./policy.ts";
 import { ProgressJournal } from "./progress-journal.ts";
 import { RecordComposer, RecordTemplate } from "./record-composer.ts";
+import { restorePolicies } from "./restore-policies.ts";
 import type { ShardProgress } from "./shard-progress.ts";
+import { ShardTimers } from "./shard-timers.ts";
+import { StoredBytes } from "./stored-bytes.ts";
 import { hasOneRoot, Subscriptions } from "./subscriptions.ts";
 import { expiryOf, Target, type TargetHost } from "./target.ts";
 import { Transaction, type TransactionHost } from "./transaction.ts";
@@ -45,6 +52,7 @@ export interface BrokerOptions {
   readonly limits: BrokerLimits;
   readonly queueDefaults: NodeSettings;
   readonly topicDefaults: NodeSettings;
+  readonly policies: readonly Policy[];
   /** May nodes be made on first use? */
   readonly autoCreate: boolean;
   readonly compileSelector: (text: string) => MessageFilter;
@@ -75,6 +83,10 @@ export class Broker
   readonly #deadLetters: DeadLetters;
   readonly #delays: DelayScheduler;
   readonly #transactions: TransactionLog;
+  readonly #retries = new ShardTimers((shard, offset) => this.#retryNow(shard, offset));
+  readonly #expirer: Expirer;
+  readonly #storedBytes: StoredBytes;
+  readonly #heldNodes = new Set<Node>();
   readonly #log: Logger;
   #waiters: ConfirmWaiter[] = [];
   readonly #roomCallbacks: Array<() => void> = [];
@@ -96,7 +108,10 @@ export class Broker
     this.version = options.version;
     this.limits = options.limits;
     this.#journal = new ProgressJournal(store);
-    this.registry = new NodeRegistry(store, this.#journal, this, options);
+    this.#storedBytes = new StoredBytes(store);
+    this.registry = new NodeRegistry(store, this.#journal, this, options, (node) =>
+      this.#onNode(node),
+    );
     this.subscriptions = new Subscriptions(this.registry, (node, from) =>
       this.#position(node, from),
     );
@@ -111,6 +126,7 @@ export class Broker
     });
     this.#delays = new DelayScheduler(this);
     this.#transactions = new TransactionLog(store, this.#journal);
+    this.#expirer = new Expirer(store, (shard, offset) => this.#bury(shard, offset, "expired"));
   }
 
   get maxMessageBytes(): number {
@@ -130,6 +146,8 @@ export class Broker
     this.#transactions.recover(image);
     this.registry.restore(image);
     this.subscriptions.restore();
+    for (const node of this.registry.nodes())
+      restorePolicies(node, this.store, this.#storedBytes, this.turn.now);
     this.#delays.restore();
     this.snapshot();
     this.#housekeeping = setInterval(() => this.#keepHouse(), HOUSEKEEPING_MS);
@@ -140,6 +158,7 @@ export class Broker
   async close(): Promise<void> {
     clearInterval(this.#housekeeping);
     this.#delays.close();
+    this.#retries.close();
     for (const connection of [...this.connections.values()]) connection.close();
     this.runTurn();
     this.snapshot();
@@ -326,11 +345,11 @@ export class Broker
   /** Appends a message to a node from inside the broker: dead letters, due delayed messages. */
   publishInternal(node: Node, template: RecordTemplate, draft: Draft, bornHost: Buffer): number {
     const expiresAt = expiryOf(draft, this.turn.now);
-    if (expiresAt !== 0) node.mayExpire = true;
     const queue =
       node.kind === "queue" && draft.priority >= 0
         ? this.registry.shardOfPriority(node, draft.priority)
         : node.shards[0]!;
+    if (expiresAt !== 0) node.noteExpiry(queue, queue.maxOffset, expiresAt);
     const position = this.store.append(
       queue,
       this.composer.compose(template, draft, bornHost, this.turn.now, expiresAt, null),
@@ -490,6 +509,58 @@ export class Broker
     return this.#journal.hasWork ? this.#journal.epoch : 0;
   }
 
+  drop(shard: ShardProgress, offset: number, reason: DeathReason): void {
+    const { node } = shard.group;
+    if (node.settings.overflow === "dead-letter") this.#bury(shard, offset, reason);
+    else {
+      node.counters.dropped++;
+      shard.settle(offset, 1);
+    }
+  }
+
+  countStored(node: Node, queue: StoreQueue, offset: number): void {
+    this.#storedBytes.added(node, queue, offset);
+  }
+
+  /** A node was made: where its policies count what is stored, watch what is settled. */
+  #onNode(node: Node): void {
+    if (node.kind !== "queue" || (node.settings.maxLength < 0 && node.settings.maxBytes < 0))
+      return;
+    node.onSettled = (shard, from, count) => {
+      if (node.settings.maxBytes >= 0) this.#storedBytes.settled(shard, from, count);
+      if (node.isHoldingBack) {
+        this.#heldNodes.add(node);
+        this.#requestPublish();
+      }
+    };
+  }
+
+  /** Queues that held producers back and have given some messages away since. */
+  #resumeHeld(): void {
+    for (const node of this.#heldNodes) {
+      if (isFull(node, 1)) continue;
+      node.isHoldingBack = false;
+      for (const connection of this.connections.values()) {
+        for (const target of connection.targets) {
+          if (target.node === node) target.onAllowance?.();
+        }
+      }
+    }
+    this.#heldNodes.clear();
+  }
+
+  retryLater(shard: ShardProgress, offset: number, delayMs: number): void {
+    shard.state.park(offset, 1);
+    shard.group.keys?.hold(shard.index, offset);
+    this.#retries.add(this.turn.now + delayMs, shard, offset);
+  }
+
+  #retryNow(shard: ShardProgress, offset: number): void {
+    if (shard.group.node.isDeleted || shard.state.stateOf(offset) !== STATE.PARKED) return;
+    this.turn.touch();
+    shard.release(offset, 1);
+  }
+
   bury(shard: ShardProgress, offset: number, reason: "rejected" | "delivery-limit"): void {
     this.#bury(shard, offset, reason);
   }
@@ -563,6 +634,7 @@ export class Broker
 
   runTurn(): void {
     this.#isPublishRequested = false;
+    if (this.#heldNodes.size > 0) this.#resumeHeld();
     this.#journal.flush();
     this.#transactions.noteJournaled();
     const sync = this.#isSyncWanted;
@@ -642,7 +714,10 @@ export class Broker
 
   #keepHouse(): void {
     this.turn.touch();
-    for (const node of this.registry.nodes()) this.#trim(node);
+    for (const node of this.registry.nodes()) {
+      if (node.expiry !== null) this.#expirer.sweep(node, this.turn.now);
+      this.#trim(node);
+    }
     if (this.store.journal.bytesSinceSnapshot > SNAPSHOT_BYTES) this.snapshot();
   }
 

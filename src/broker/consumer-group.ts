@@ -5,6 +5,7 @@
 import type { Consumer } from "./consumer.ts";
 import type { SubscriptionIdentity } from "./facade.ts";
 import type { MessageFilter } from "./filter.ts";
+import { KeyOwners } from "./key-owners.ts";
 import type { Node } from "./node.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 
@@ -44,6 +45,8 @@ export class ConsumerGroup {
   journalId = -1;
   /** Where the round robin goes on. */
   turn = 0;
+  /** Ordering keys in work; null while none is. */
+  keys: KeyOwners | null = null;
   /** Some member takes only part of what is ready (a filter of its own, or refused messages): each searches for itself. */
   isSelective = false;
   readonly #host: GroupHost;
@@ -86,6 +89,21 @@ export class ConsumerGroup {
 
   scheduleAll(): void {
     for (const shard of this.shards) this.schedule(shard);
+  }
+
+  takeKey(key: string, consumer: Consumer, shard: ShardProgress, offset: number): void {
+    this.keys ??= new KeyOwners();
+    this.keys.take(key, consumer.id, shard.index, offset);
+  }
+
+  /** These offsets are no longer in work: keys they held may go to others. */
+  releaseKeys(shard: ShardProgress, from: number, count: number): void {
+    if (this.keys === null) return;
+    let isFreed = false;
+    for (let i = 0; i < count; i++) {
+      if (this.keys.release(shard.index, from + i)) isFreed = true;
+    }
+    if (isFreed) this.schedule(shard);
   }
 
   /** Members that search for themselves look from `offset` again. */

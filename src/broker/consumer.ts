@@ -7,6 +7,7 @@ import type { ConsumerGroup } from "./consumer-group.ts";
 import type { Consumer as ConsumerFacade, ConsumerInfo, DeliverySink, Outcome } from "./facade.ts";
 import { OUTCOME } from "./facade.ts";
 import type { MessageFilter } from "./filter.ts";
+import { retryDelayMs } from "./policy.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 import { STAGED, UnsettledRing } from "./unsettled-ring.ts";
 
@@ -15,6 +16,8 @@ export interface ConsumerHost {
   bury(shard: ShardProgress, offset: number, reason: "rejected" | "delivery-limit"): void;
   /** Position for `settledTo` of what was settled in this turn. */
   settlePosition(): number;
+  /** A failed delivery waits before it is ready again. */
+  retryLater(shard: ShardProgress, offset: number, delayMs: number): void;
   scheduleDrain(consumer: Consumer): void;
   scheduleBrowse(consumer: Consumer): void;
   consumerClosed(consumer: Consumer): void;
@@ -279,8 +282,13 @@ export class Consumer implements ConsumerFacade {
       return;
     }
     const attempts = shard.countAttempt(offset, true);
-    const limit = this.group.node.settings.maxDeliveries;
-    if (limit >= 0 && attempts.failed >= limit) this.#host.bury(shard, offset, "delivery-limit");
+    const { maxDeliveries, retry } = this.group.node.settings;
+    if (maxDeliveries >= 0 && attempts.failed >= maxDeliveries) {
+      this.#host.bury(shard, offset, "delivery-limit");
+      return;
+    }
+    const delayMs = retryDelayMs(retry, attempts.failed);
+    if (delayMs > 0) this.#host.retryLater(shard, offset, delayMs);
     else shard.release(offset, 1);
   }
 

@@ -2,6 +2,7 @@
  * Pairs what is ready with who has credit, once per turn: shards and consumers that changed are collected while input is
  * read, then each gets runs of messages until messages, credit or its share of the turn is used up.
  */
+import { ENCODING, FLAG } from "../model/record-view.ts";
 import type { MessageStore } from "../store/message-store.ts";
 import { PHASE, type Turn, type TurnTask } from "../util/turn.ts";
 import { STATE } from "./ack-state.ts";
@@ -13,6 +14,8 @@ import type { ShardProgress } from "./shard-progress.ts";
 
 /** Runs a shard may send in one turn before others get theirs. */
 const RUNS_PER_TURN = 16;
+/** Messages with ordering keys looked at in one turn and shard. */
+const KEYED_PER_TURN = 4096;
 /** Records this close to the log's end are in memory and sound: no check before they are sent. */
 const HOT_BYTES = 8 * 1024 * 1024;
 
@@ -86,6 +89,7 @@ export class Dispatcher implements TurnTask {
 
   #dispatchOne(shard: ShardProgress): void {
     if (shard.group.isSelective) this.#dispatchSelective(shard);
+    else if (shard.group.node.mayHaveKeys) this.#dispatchKeyed(shard);
     else this.#dispatchShard(shard);
   }
 
@@ -101,7 +105,6 @@ export class Dispatcher implements TurnTask {
   #dispatchShard(shard: ShardProgress): void {
     const { group, queue, state } = shard;
     const run = this.#run;
-    const filter = group.settings.filter;
     const end = queue.maxOffset;
     for (let runs = 0; runs < RUNS_PER_TURN; ) {
       const at = state.findReady(shard.next, end);
@@ -119,26 +122,105 @@ export class Dispatcher implements TurnTask {
         if (state.stateOf(at) !== STATE.SETTLED) return;
         continue;
       }
-      if (group.node.mayExpire) {
-        const fresh = this.#freshPrefix(count);
-        if (fresh < 0) {
-          for (let i = 0; i < -fresh; i++) this.#host.expired(shard, at + i);
-          continue;
-        }
-        count = fresh;
-      }
-      if (filter !== null) {
-        const matching = this.#matchingPrefix(filter, count);
-        if (matching < 0) {
-          shard.settle(at, -matching);
-          continue;
-        }
-        count = matching;
-      }
+      count = this.#wantedPrefix(shard, at, count);
+      if (count <= 0) continue;
       this.#deliver(shard, consumer, at, this.#withinBytes(count));
       runs++;
     }
     group.schedule(shard);
+  }
+
+  /**
+   * Messages may carry ordering keys: each key goes to one consumer while anything of it is outstanding. Keys whose
+   * consumer is busy are passed over; the search begins again at the first of them.
+   */
+  #dispatchKeyed(shard: ShardProgress): void {
+    const { group, queue, state } = shard;
+    const run = this.#run;
+    const end = queue.maxOffset;
+    let at = state.findReady(shard.next, end);
+    let firstHeld = -1;
+    let work = KEYED_PER_TURN;
+    while (at < end && work > 0) {
+      let count = this.#store.read(
+        queue,
+        at,
+        state.readyRun(at, Math.min(RUN_MAX, work, end - at)),
+        run,
+      );
+      if (count > 0) count = this.#soundPrefix(shard, at, count);
+      if (count === 0) {
+        if (state.stateOf(at) !== STATE.SETTLED) break;
+        at = state.findReady(at, end);
+        continue;
+      }
+      const plain = this.#unkeyedPrefix(count);
+      if (plain > 0) {
+        const consumer = this.#pick(group, shard);
+        if (consumer === null) break;
+        const wanted = this.#wantedPrefix(shard, at, Math.min(plain, this.#shareOf(group, shard)));
+        if (wanted > 0) {
+          const sent = this.#withinBytes(Math.min(wanted, consumer.credit));
+          this.#deliver(shard, consumer, at, sent);
+          at += sent;
+        }
+      } else {
+        const outcome = this.#dispatchKey(shard, at);
+        if (outcome === "no-credit") break;
+        if (outcome === "held" && firstHeld < 0) firstHeld = at;
+        at++;
+      }
+      work -= Math.max(1, plain);
+      at = state.findReady(at, end);
+    }
+    shard.next = firstHeld >= 0 ? firstHeld : at;
+    if (work <= 0 && at < end) group.schedule(shard);
+  }
+
+  /** Sends the run's first message to its key's consumer. */
+  #dispatchKey(shard: ShardProgress, at: number): "sent" | "held" | "no-credit" {
+    const { group } = shard;
+    if (this.#wantedPrefix(shard, at, 1) <= 0) return "sent";
+    const key = this.#run.record(0).property("__SHARDINGKEY") ?? "";
+    const owner = group.keys?.ownerOf(key);
+    const consumer =
+      owner === undefined
+        ? this.#pick(group, shard)
+        : (group.members.find((member) => member.id === owner) ?? null);
+    if (consumer === null) return owner === undefined ? "no-credit" : "held";
+    if (!consumer.isReady) return "held";
+    group.takeKey(key, consumer, shard, at);
+    this.#deliver(shard, consumer, at, 1);
+    return "sent";
+  }
+
+  /** Leading entries without an ordering key; 0 when the first has one. */
+  #unkeyedPrefix(count: number): number {
+    let length = 0;
+    while (length < count) {
+      const record = this.#run.record(length);
+      if ((record.flag & FLAG.HAS_KEY) !== 0 && record.encoding !== ENCODING.FOREIGN) break;
+      length++;
+    }
+    return length;
+  }
+
+  /** Leading entries alive and wanted by the group; what is not is settled away, and the answer is 0 or less then. */
+  #wantedPrefix(shard: ShardProgress, at: number, count: number): number {
+    const { group } = shard;
+    if (group.node.mayExpire) {
+      const fresh = this.#freshPrefix(count);
+      if (fresh < 0) {
+        for (let i = 0; i < -fresh; i++) this.#host.expired(shard, at + i);
+        return fresh;
+      }
+      count = fresh;
+    }
+    const { filter } = group.settings;
+    if (filter === null) return count;
+    const matching = this.#matchingPrefix(filter, count);
+    if (matching < 0) shard.settle(at, -matching);
+    return matching;
   }
 
   /** Members with filters of their own: each searches the ready messages from its own position. */
@@ -162,7 +244,7 @@ export class Dispatcher implements TurnTask {
 
   /** Sends the next run that this consumer wants; false when there is nothing more for it. */
   #searchOnce(shard: ShardProgress, consumer: Consumer): boolean {
-    const { queue, state, group } = shard;
+    const { queue, state } = shard;
     const end = queue.maxOffset;
     let at = Math.max(consumer.scan[shard.index] ?? 0, state.low);
     for (;;) {
@@ -180,22 +262,8 @@ export class Dispatcher implements TurnTask {
         if (state.stateOf(at) !== STATE.SETTLED) return false;
         continue;
       }
-      if (group.node.mayExpire) {
-        const fresh = this.#freshPrefix(count);
-        if (fresh < 0) {
-          for (let i = 0; i < -fresh; i++) this.#host.expired(shard, at + i);
-          continue;
-        }
-        count = fresh;
-      }
-      if (group.settings.filter !== null) {
-        const wanted = this.#matchingPrefix(group.settings.filter, count);
-        if (wanted < 0) {
-          shard.settle(at, -wanted);
-          continue;
-        }
-        count = wanted;
-      }
+      count = this.#wantedPrefix(shard, at, count);
+      if (count <= 0) continue;
       const own = this.#ownPrefix(shard, consumer, at, count);
       if (own > 0) {
         const sent = this.#withinBytes(Math.min(own, consumer.credit));
@@ -303,6 +371,10 @@ export class Dispatcher implements TurnTask {
   /** Next member to serve: best priority first, taking turns among equals; null when nobody is ready. */
   #pick(group: ConsumerGroup, shard: ShardProgress): Consumer | null {
     const members = group.members;
+    if (group.node.settings.isSingleActive) {
+      const active = members[0];
+      return active?.isReady === true ? active : null;
+    }
     if (shard.holder >= 0 && group.settings.isOrdered) {
       const holder = members.find((member) => member.id === shard.holder);
       if (holder !== undefined) return holder.isReady ? holder : null;

@@ -8,15 +8,18 @@ import { addressOfTopicName, topicNameOf } from "../model/names.ts";
 import type { MessageStore, StoreQueue } from "../store/message-store.ts";
 import type { CatalogImage, CatalogWriter, GroupEntry, NodeEntry } from "./catalog.ts";
 import { ConsumerGroup, type GroupHost, type GroupSettings } from "./consumer-group.ts";
+import { ExpiryIndex } from "./expiry-index.ts";
 import { bothOf, type MessageFilter } from "./filter.ts";
-import { Node, type NodeSettings, queueIdOfPriority } from "./node.ts";
+import { Node, queueIdOfPriority } from "./node.ts";
 import { noLocalFilter, pathFilter, tagFilter } from "./path-filter.ts";
+import { type NodeSettings, type Policy, settingsFor } from "./policy.ts";
 import type { ProgressJournal } from "./progress-journal.ts";
 import { ShardProgress } from "./shard-progress.ts";
 
 export interface RegistryOptions {
   readonly queueDefaults: NodeSettings;
   readonly topicDefaults: NodeSettings;
+  readonly policies: readonly Policy[];
   /** Compiles a selector to a filter; throws BrokerError invalid-argument. */
   readonly compileSelector: (text: string) => MessageFilter;
 }
@@ -31,6 +34,7 @@ export class NodeRegistry {
   readonly #journal: ProgressJournal;
   readonly #options: RegistryOptions;
   readonly #host: GroupHost;
+  readonly #onNode: (node: Node) => void;
   #nextNodeId = 1;
   #nextProgress = 1;
 
@@ -39,7 +43,9 @@ export class NodeRegistry {
     journal: ProgressJournal,
     host: GroupHost,
     options: RegistryOptions,
+    onNode: (node: Node) => void,
   ) {
+    this.#onNode = onNode;
     this.#store = store;
     this.#journal = journal;
     this.#host = host;
@@ -201,9 +207,18 @@ export class NodeRegistry {
         }
       }
       group.addShard(shard);
+      this.#noteUnknown(node, queue, shard.state.low);
     });
     node.mayExpire = true;
+    node.mayHaveKeys = true;
     if (settings.noLocal) node.hasNoLocal = true;
+  }
+
+  /** What lies here from before: it may hold expiries that nobody remembers. */
+  #noteUnknown(node: Node, queue: StoreQueue, from: number): void {
+    if (queue.maxOffset === from) return;
+    node.expiry ??= new ExpiryIndex();
+    node.expiry.noteUnknown(queue, from, queue.maxOffset);
   }
 
   /** ConsumeQueues without a node: temporary leftovers go, a store that RocketMQ wrote becomes topics and queues. */
@@ -270,10 +285,11 @@ export class NodeRegistry {
     const defaults = kind === "queue" ? this.#options.queueDefaults : this.#options.topicDefaults;
     const settings = isTemporary
       ? { ...defaults, level: "memory" as const, hasDeadLetters: false, historyMs: 0 }
-      : defaults;
+      : settingsFor(kind, name, defaults, this.#options.policies);
     const node = new Node(id, address, kind, isTemporary, settings, shards);
     this.#nodes.set(keyOf(kind, namespace, name), node);
     for (const queue of shards) this.#byShard.set(queue, node);
+    this.#onNode(node);
     return node;
   }
 

@@ -5,19 +5,10 @@
 import type { Address } from "../model/address.ts";
 import type { StoreQueue } from "../store/message-store.ts";
 import type { ConsumerGroup } from "./consumer-group.ts";
-import type { DurabilityLevel } from "./facade.ts";
-
-export interface NodeSettings {
-  readonly level: DurabilityLevel;
-  /** Failed attempts before a message is dead; -1 for no limit. */
-  readonly maxDeliveries: number;
-  /** Lost (never reported) attempts before a message is dead. */
-  readonly maxLosses: number;
-  /** Dead letters go to `DLQ.<name>`; otherwise they are dropped and counted. */
-  readonly hasDeadLetters: boolean;
-  /** Topics: history kept for late and positional readers, ms; 0 keeps nothing that no group owes. */
-  readonly historyMs: number;
-}
+import { DuplicateWindow } from "./duplicate-window.ts";
+import { ExpiryIndex } from "./expiry-index.ts";
+import type { NodeSettings } from "./policy.ts";
+import type { ShardProgress } from "./shard-progress.ts";
 
 export interface NodeCounters {
   published: number;
@@ -26,8 +17,13 @@ export interface NodeCounters {
   accepted: number;
   redelivered: number;
   deadLettered: number;
+  /** Nobody wanted it, or it was dead without a dead-letter queue. */
   dropped: number;
   expired: number;
+  /** Refused at publish: the queue was full. */
+  rejected: number;
+  /** Published again within the duplicate window. */
+  duplicates: number;
 }
 
 /** The level of messages without a priority, and of shard 0. */
@@ -57,6 +53,8 @@ export class Node {
     deadLettered: 0,
     dropped: 0,
     expired: 0,
+    rejected: 0,
+    duplicates: 0,
   };
   isDeleted = false;
   /** Open targets: a temporary node may live only as long as it has links. */
@@ -64,6 +62,20 @@ export class Node {
   nextShard = 0;
   /** Messages with an expiry may be here: check at delivery. */
   mayExpire = false;
+  /** Where messages with an expiry lie; null while there are none. */
+  expiry: ExpiryIndex | null = null;
+  /** Ids seen lately, when duplicates are to be found. */
+  duplicates: DuplicateWindow | null = null;
+  /** Last-value nodes: the newest offset of each key. */
+  lastValues: Map<string, number> | null = null;
+  /** Messages with an ordering key may be here: a key is worked on by one consumer at a time. */
+  mayHaveKeys = false;
+  /** Body bytes of messages not settled, kept only where a byte limit is set. */
+  storedBytes = 0;
+  /** No policy looks at single messages: publish and settle take the short way. */
+  readonly isPlain: boolean;
+  /** Overflow "block" is in force. */
+  isHoldingBack = false;
   /** Some reader asked not to get its own messages: record who sent each. */
   hasNoLocal = false;
 
@@ -81,6 +93,16 @@ export class Node {
     this.isTemporary = isTemporary;
     this.settings = settings;
     this.shards = shards;
+    const { maxLength, maxBytes, dedupWindowMs, isLastValue } = settings;
+    this.isPlain = maxLength < 0 && maxBytes < 0 && dedupWindowMs === 0 && !isLastValue;
+    if (dedupWindowMs > 0) this.duplicates = new DuplicateWindow(dedupWindowMs);
+    if (isLastValue) this.lastValues = new Map();
+  }
+
+  noteExpiry(queue: StoreQueue, offset: number, expiresAt: number): void {
+    this.mayExpire = true;
+    this.expiry ??= new ExpiryIndex();
+    this.expiry.note(queue, offset, expiresAt);
   }
 
   #own: ConsumerGroup | null = null;
@@ -105,6 +127,9 @@ export class Node {
     }
     for (const group of this.groups.values()) group.schedule(group.shards[at]!);
   }
+
+  /** Called before a run is settled, where a policy counts what is stored. */
+  onSettled: ((shard: ShardProgress, from: number, count: number) => void) | null = null;
 
   addGroup(group: ConsumerGroup): void {
     this.groups.set(group.name, group);

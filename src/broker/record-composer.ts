@@ -96,7 +96,10 @@ export class RecordComposer {
       at = this.#put(at, "KEYS", draft.keys);
       fields.keys = draft.keys.split(" ").filter((key) => key !== "");
     }
-    if (draft.group !== "") at = this.#put(at, "__SHARDINGKEY", draft.group);
+    if (draft.group !== "") {
+      flag |= FLAG.HAS_KEY;
+      at = this.#put(at, "__SHARDINGKEY", draft.group);
+    }
     if (draft.properties !== "") {
       this.#check(at, draft.properties.length * 3);
       at += out.write(draft.properties, at, "utf8");

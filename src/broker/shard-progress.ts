@@ -73,17 +73,21 @@ export class ShardProgress {
     const state = this.state;
     const end = from + count;
     if (end <= state.low) return;
+    const { onSettled } = this.group.node;
+    if (onSettled !== null) onSettled(this, from, count);
     if (this.attempts.size > 0) {
       for (let offset = from; offset < end; offset++) this.attempts.delete(offset);
     }
     if (!state.settle(from, count) && this.group.isDurable) this.#addRun(from, count);
     if (this.next < state.low) this.next = state.low;
+    this.group.releaseKeys(this, from, count);
     this.group.markDirty(this);
   }
 
   release(from: number, count: number): void {
     this.state.release(from, count);
     if (from < this.next) this.next = from;
+    this.group.releaseKeys(this, from, count);
     this.group.rewind(this, from);
     this.group.schedule(this);
   }

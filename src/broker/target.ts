@@ -4,12 +4,13 @@ import type { Draft } from "../model/draft.ts";
 import { BrokerError } from "../model/errors.ts";
 import type { MessageStore, StoreQueue } from "../store/message-store.ts";
 import type { Turn } from "../util/turn.ts";
+import { type AdmissionHost, admit, afterAppend, isFull } from "./admission.ts";
 import type { DurabilityLevel, Target as TargetFacade } from "./facade.ts";
 import { DEFAULT_PRIORITY, type Node } from "./node.ts";
 import { ORIGIN_PROPERTY } from "./path-filter.ts";
 import type { RecordComposer, RecordTemplate } from "./record-composer.ts";
 
-export interface TargetHost {
+export interface TargetHost extends AdmissionHost {
   readonly store: MessageStore;
   readonly turn: Turn;
   readonly composer: RecordComposer;
@@ -62,7 +63,11 @@ export class Target implements TargetFacade {
   }
 
   get creditAllowance(): number {
-    return this.#host.isBlocked ? 0 : ALLOWANCE;
+    const { node } = this;
+    if (this.#host.isBlocked) return 0;
+    if (node.isPlain || node.settings.overflow !== "block" || !isFull(node, 1)) return ALLOWANCE;
+    node.isHoldingBack = true;
+    return 0;
   }
 
   publish(draft: Draft): number {
@@ -70,18 +75,25 @@ export class Target implements TargetFacade {
     const host = this.#host;
     const now = host.turn.now;
     this.check(draft);
+    const { ttlMs } = node.settings;
+    if (ttlMs > 0 && (draft.ttlMs === 0 || draft.ttlMs > ttlMs)) draft.ttlMs = ttlMs;
     const expiresAt = expiryOf(draft, now);
     if (draft.deliverAt > now) return host.delay(this, draft, expiresAt);
     if (!node.isWanted) {
       node.counters.dropped++;
       return 0;
     }
-    if (expiresAt !== 0) node.mayExpire = true;
+    if (!node.isPlain) {
+      const position = admit(node, draft, now);
+      if (position >= 0) return position;
+    }
+    if (draft.group !== "") node.mayHaveKeys = true;
     if (node.hasNoLocal) draft.properties += `${ORIGIN_PROPERTY}\x01${this.#clientId}\x02`;
     const queue =
       node.kind === "queue" && draft.priority >= 0 && draft.priority !== DEFAULT_PRIORITY
         ? host.shardOfPriority(node, draft.priority)
         : this.shardFor(draft.group);
+    const offset = queue.maxOffset;
     const position = host.store.append(
       queue,
       host.composer.compose(this.template, draft, this.#bornHost, now, expiresAt, null),
@@ -89,6 +101,8 @@ export class Target implements TargetFacade {
     const counters = node.counters;
     counters.published++;
     counters.publishedBytes += draft.end - draft.start;
+    if (expiresAt !== 0) node.noteExpiry(queue, offset, expiresAt);
+    if (!node.isPlain) afterAppend(node, queue, offset, draft, now, position, host);
     node.scheduleShard(queue);
     const isConfirmed = draft.isDurable && node.settings.level !== "memory";
     host.noteAppend(isConfirmed && node.settings.level === "fsync");

@@ -25,6 +25,8 @@ export const FLAG = {
   /** The tag is the rest of the topic path (`root "/" tag`), not a label. */
   TAG_IN_PATH: 1 << 11,
   RETAIN: 1 << 12,
+  /** Property `__SHARDINGKEY` (message group) is there. */
+  HAS_KEY: 1 << 13,
 } as const;
 
 /** How the body is encoded: property `x-enc`, always the first property of a record of ours. */

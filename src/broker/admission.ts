@@ -1,0 +1,112 @@
+/**
+ * What a node's policies say about a message that wants in: duplicates, full queues, newest-value-only. Plain nodes never
+ * come here.
+ */
+import type { Draft } from "../model/draft.ts";
+import { BrokerError } from "../model/errors.ts";
+import type { StoreQueue } from "../store/message-store.ts";
+import { STATE } from "./ack-state.ts";
+import type { DeathReason } from "./dead-letter.ts";
+import type { Node } from "./node.ts";
+import type { ShardProgress } from "./shard-progress.ts";
+
+export interface AdmissionHost {
+  drop(shard: ShardProgress, offset: number, reason: DeathReason): void;
+  countStored(node: Node, queue: StoreQueue, offset: number): void;
+}
+
+/** -1: go on; otherwise the position to answer with, and nothing is stored. Throws queue-full. */
+export function admit(node: Node, draft: Draft, now: number): number {
+  if (node.duplicates !== null && draft.dedupId !== "") {
+    const position = node.duplicates.find(draft.dedupId, now);
+    if (position >= 0) {
+      node.counters.duplicates++;
+      return position;
+    }
+    draft.properties += `${DEDUP_PROPERTY}\x01${draft.dedupId}\x02`;
+  }
+  if (node.settings.overflow === "reject" && isFull(node, draft.end - draft.start)) {
+    node.counters.rejected++;
+    throw new BrokerError(
+      "queue-full",
+      `${node.kind} '${node.address.name}' is full (${limitText(node)}): consume from it, or raise its limit`,
+      { queue: node.address.name, reason: "maxlen" },
+    );
+  }
+  return -1;
+}
+
+/** The message has its place: bring the node back within its limits. */
+export function afterAppend(
+  node: Node,
+  queue: StoreQueue,
+  offset: number,
+  draft: Draft,
+  now: number,
+  position: number,
+  host: AdmissionHost,
+): void {
+  if (node.duplicates !== null && draft.dedupId !== "") {
+    node.duplicates.add(draft.dedupId, now, position);
+  }
+  if (node.settings.maxBytes >= 0) host.countStored(node, queue, offset);
+  if (node.lastValues !== null && draft.keys !== "") replaceValue(node, queue, offset, draft.keys);
+  const { overflow } = node.settings;
+  if (overflow !== "drop-head" && overflow !== "dead-letter") return;
+  while (isFull(node, 0)) {
+    const oldest = oldestReady(node);
+    if (oldest === undefined) return;
+    host.drop(oldest.shard, oldest.offset, "maxlen");
+  }
+}
+
+/** Property that carries the id, so that the window survives a restart. */
+export const DEDUP_PROPERTY = "x-dedup-id";
+
+export function isFull(node: Node, moreBytes: number): boolean {
+  const { maxLength, maxBytes } = node.settings;
+  if (maxLength >= 0 && readyCount(node) >= maxLength + (moreBytes > 0 ? 0 : 1)) return true;
+  return maxBytes >= 0 && node.storedBytes + moreBytes > maxBytes && readyCount(node) > 0;
+}
+
+function readyCount(node: Node): number {
+  let most = 0;
+  for (const group of node.groups.values()) most = Math.max(most, group.readyCount);
+  return most;
+}
+
+/** The first ready message of the lowest priority. */
+function oldestReady(node: Node): { shard: ShardProgress; offset: number } | undefined {
+  for (const group of node.groups.values()) {
+    const shards = group.levels ?? group.shards;
+    for (let i = shards.length - 1; i >= 0; i--) {
+      const shard = shards[i]!;
+      const end = shard.queue.maxOffset;
+      const offset = shard.state.findReady(shard.state.low, end);
+      if (offset < end) return { shard, offset };
+    }
+  }
+  return undefined;
+}
+
+function replaceValue(node: Node, queue: StoreQueue, offset: number, key: string): void {
+  const older = node.lastValues!.get(key);
+  node.lastValues!.set(key, offset);
+  if (older === undefined) return;
+  const index = node.shards.indexOf(queue);
+  for (const group of node.groups.values()) {
+    const shard = group.shards[index]!;
+    const state = shard.state.stateOf(older);
+    if (older >= shard.state.low && (state === STATE.READY || state === STATE.READY_AGAIN)) {
+      shard.settle(older, 1);
+    }
+  }
+}
+
+function limitText(node: Node): string {
+  const { maxLength, maxBytes } = node.settings;
+  const parts: string[] = [];
+  if (maxLength >= 0) parts.push(`at most ${maxLength} messages`);
+  if (maxBytes >= 0) parts.push(`at most ${maxBytes} bytes`);
+  return parts.join(", ");
+}

@@ -1,0 +1,33 @@
+/**
+ * Message ids seen within a time window, with the position of the first. A Map keeps them in order of arrival, so that
+ * old ones are dropped from its front; bounded by number as well.
+ */
+const IDS_MAX = 1_000_000;
+
+export class DuplicateWindow {
+  readonly #windowMs: number;
+  readonly #seen = new Map<string, { readonly at: number; readonly position: number }>();
+
+  constructor(windowMs: number) {
+    this.#windowMs = windowMs;
+  }
+
+  get size(): number {
+    return this.#seen.size;
+  }
+
+  /** Position of the earlier message with this id, or -1 when it is new. */
+  find(id: string, now: number): number {
+    const seen = this.#seen.get(id);
+    return seen === undefined || seen.at + this.#windowMs <= now ? -1 : seen.position;
+  }
+
+  add(id: string, now: number, position: number): void {
+    this.#seen.delete(id);
+    this.#seen.set(id, { at: now, position });
+    for (const [oldest, { at }] of this.#seen) {
+      if (at + this.#windowMs > now && this.#seen.size <= IDS_MAX) break;
+      this.#seen.delete(oldest);
+    }
+  }
+}

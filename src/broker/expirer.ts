@@ -1,0 +1,78 @@
+/**
+ * Takes expired messages out wherever they lie in a queue: reads the pages that are due (expiry-index.ts), a bounded
+ * number per sweep, and buries what nobody holds just now. What a consumer holds is looked at again when it comes back.
+ */
+import { RecordView } from "../model/record-view.ts";
+import type { EntryBatch, MessageStore } from "../store/message-store.ts";
+import { STATE } from "./ack-state.ts";
+import type { Node } from "./node.ts";
+import type { ShardProgress } from "./shard-progress.ts";
+
+const PAGES_PER_SWEEP = 16;
+const BATCH = 256;
+/** A page with held messages that are over time is looked at again after this long. */
+const HELD_AGAIN_MS = 5000;
+
+export class Expirer {
+  readonly #store: MessageStore;
+  readonly #bury: (shard: ShardProgress, offset: number) => void;
+  readonly #view = new RecordView();
+  readonly #entries: EntryBatch = {
+    physicalOffset: new Float64Array(BATCH),
+    size: new Int32Array(BATCH),
+    tagHash: new Int32Array(BATCH),
+  };
+
+  constructor(store: MessageStore, bury: (shard: ShardProgress, offset: number) => void) {
+    this.#store = store;
+    this.#bury = bury;
+  }
+
+  sweep(node: Node, now: number): void {
+    const index = node.expiry!;
+    for (let pages = 0; pages < PAGES_PER_SWEEP; pages++) {
+      const due = index.takeDue(now);
+      if (due === undefined) break;
+      const at = node.shards.indexOf(due.queue);
+      if (at < 0) continue;
+      const shards = [...node.groups.values()].map((group) => group.shards[at]!);
+      const low = Math.min(due.queue.maxOffset, ...shards.map((shard) => shard.state.low));
+      const from = Math.max(due.from, low);
+      const earliest = this.#sweepRange(shards, from, Math.min(due.to, due.queue.maxOffset), now);
+      if (earliest !== Number.POSITIVE_INFINITY) index.note(due.queue, due.from, earliest);
+    }
+    if (index.isEmpty) node.expiry = null;
+  }
+
+  /** Buries what is over; returns the earliest expiry of what stays. */
+  #sweepRange(shards: readonly ShardProgress[], from: number, to: number, now: number): number {
+    let earliest = Number.POSITIVE_INFINITY;
+    const queue = shards[0]?.queue;
+    if (queue === undefined) return earliest;
+    for (let at = from; at < to; ) {
+      const count = this.#store.read(queue, at, Math.min(BATCH, to - at), this.#entries);
+      if (count === 0) return Math.min(earliest, now + HELD_AGAIN_MS);
+      for (let i = 0; i < count; i++) {
+        const { physicalOffset, size } = this.#entries;
+        if (!this.#store.view(physicalOffset[i]!, size[i]!, this.#view)) continue;
+        const { expiresAt } = this.#view;
+        if (expiresAt === 0) continue;
+        if (expiresAt > now) earliest = Math.min(earliest, expiresAt);
+        else if (this.#expire(shards, at + i)) earliest = Math.min(earliest, now + HELD_AGAIN_MS);
+      }
+      at += count;
+    }
+    return earliest;
+  }
+
+  /** True when some group holds it just now. */
+  #expire(shards: readonly ShardProgress[], offset: number): boolean {
+    let isHeld = false;
+    for (const shard of shards) {
+      const state = shard.state.stateOf(offset);
+      if (state === STATE.READY || state === STATE.READY_AGAIN) this.#bury(shard, offset);
+      else if (state !== STATE.SETTLED) isHeld = true;
+    }
+    return isHeld;
+  }
+}

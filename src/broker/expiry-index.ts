@@ -1,0 +1,48 @@
+/**
+ * Where in a node's shards messages with an expiry lie: the earliest expiry of each page of 4,096 offsets. 16 bytes a
+ * page, whatever the depth; a page is read again when its earliest time has come. After a restart every page counts as
+ * due once, so the first rounds rebuild the index while the broker already runs.
+ */
+import type { StoreQueue } from "../store/message-store.ts";
+
+export const EXPIRY_PAGE = 4096;
+
+export class ExpiryIndex {
+  /** Page number → earliest expiry (ms since the epoch), per shard. */
+  readonly #pages = new Map<StoreQueue, Map<number, number>>();
+
+  note(queue: StoreQueue, offset: number, expiresAt: number): void {
+    const page = Math.floor(offset / EXPIRY_PAGE);
+    let pages = this.#pages.get(queue);
+    if (pages === undefined) {
+      pages = new Map();
+      this.#pages.set(queue, pages);
+    }
+    const known = pages.get(page);
+    if (known === undefined || expiresAt < known) pages.set(page, expiresAt);
+  }
+
+  /** Everything in [from, to) may hold anything: look at it once. */
+  noteUnknown(queue: StoreQueue, from: number, to: number): void {
+    for (let page = Math.floor(from / EXPIRY_PAGE); page * EXPIRY_PAGE < to; page++) {
+      this.note(queue, page * EXPIRY_PAGE, 0);
+    }
+  }
+
+  /** Takes out a page that is due, or undefined. The caller notes again what is still alive there. */
+  takeDue(now: number): { queue: StoreQueue; from: number; to: number } | undefined {
+    for (const [queue, pages] of this.#pages) {
+      for (const [page, earliest] of pages) {
+        if (earliest > now) continue;
+        pages.delete(page);
+        return { queue, from: page * EXPIRY_PAGE, to: (page + 1) * EXPIRY_PAGE };
+      }
+      if (pages.size === 0) this.#pages.delete(queue);
+    }
+    return undefined;
+  }
+
+  get isEmpty(): boolean {
+    return this.#pages.size === 0;
+  }
+}

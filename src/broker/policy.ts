@@ -1,0 +1,116 @@
+/**
+ * What holds for a node: limits, retries, dead letters, history. Settings come from defaults and from policies, whose
+ * patterns match canonical names; a later policy wins, key by key.
+ */
+import { filterMatches } from "../model/topic-path.ts";
+import type { DurabilityLevel } from "./facade.ts";
+
+export type RetryPolicy =
+  | { readonly kind: "none" }
+  | { readonly kind: "fixed"; readonly delayMs: number }
+  | { readonly kind: "exponential"; readonly delayMs: number; readonly maxDelayMs: number }
+  /** The n-th failure waits for the n-th entry, later ones for the last. */
+  | { readonly kind: "table"; readonly delaysMs: readonly number[] };
+
+export type Overflow =
+  /** The oldest ready message is dropped. */
+  | "drop-head"
+  /** The oldest ready message becomes a dead letter. */
+  | "dead-letter"
+  /** The new message is refused. */
+  | "reject"
+  /** Producers get no credit until there is room. */
+  | "block";
+
+export interface NodeSettings {
+  readonly level: DurabilityLevel;
+  /** Failed attempts before a message is dead; -1 for no limit. */
+  readonly maxDeliveries: number;
+  /** Lost (never reported) attempts before a message is dead; -1 for no limit. */
+  readonly maxLosses: number;
+  /** Dead letters go to `DLQ.<name>`; otherwise they are dropped and counted. */
+  readonly hasDeadLetters: boolean;
+  readonly retry: RetryPolicy;
+  /** Topics: history kept for late and positional readers, ms; 0 keeps nothing that no group owes. */
+  readonly historyMs: number;
+  /** Topics: most messages of history; -1 for no limit. */
+  readonly historyCount: number;
+  /** Longest time to live in ms, whatever the publisher says; 0 for none. */
+  readonly ttlMs: number;
+  /** Ready messages; -1 for no limit. */
+  readonly maxLength: number;
+  /** Bytes of stored records not yet settled; -1 for no limit. */
+  readonly maxBytes: number;
+  readonly overflow: Overflow;
+  /** Only the first consumer (by priority, then age) gets messages; the next takes over when it leaves. */
+  readonly isSingleActive: boolean;
+  /** Of messages with the same key only the newest is kept. */
+  readonly isLastValue: boolean;
+  /** A message id seen within this time is not stored again; 0 for off. */
+  readonly dedupWindowMs: number;
+}
+
+export const DEFAULT_SETTINGS: NodeSettings = {
+  level: "fsync",
+  maxDeliveries: 10,
+  maxLosses: 50,
+  hasDeadLetters: true,
+  retry: { kind: "none" },
+  historyMs: 0,
+  historyCount: -1,
+  ttlMs: 0,
+  maxLength: -1,
+  maxBytes: -1,
+  overflow: "drop-head",
+  isSingleActive: false,
+  isLastValue: false,
+  dedupWindowMs: 0,
+};
+
+export interface Policy {
+  /** "queue", "topic", or both when absent. */
+  readonly kind?: "queue" | "topic";
+  /** Canonical name or filter: levels by "/", `+` one level, `#` the rest. Queue names count as one level per dot as well. */
+  readonly match: string;
+  readonly settings: Partial<NodeSettings>;
+}
+
+/** RocketMQ's retry table: 10 s, 30 s, 1 m … 2 h. */
+export const ROCKETMQ_RETRY_MS: readonly number[] = [
+  10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200,
+].map((seconds) => seconds * 1000);
+
+export function settingsFor(
+  kind: "queue" | "topic",
+  name: string,
+  defaults: NodeSettings,
+  policies: readonly Policy[],
+): NodeSettings {
+  let settings = defaults;
+  for (const policy of policies) {
+    if (policy.kind !== undefined && policy.kind !== kind) continue;
+    const path = kind === "queue" ? name.replaceAll(".", "/") : name;
+    if (policy.match === name || filterMatches(policy.match, path)) {
+      settings = { ...settings, ...policy.settings };
+    }
+  }
+  return settings;
+}
+
+/** How long after its n-th failure (from 1) a message waits. */
+export function retryDelayMs(policy: RetryPolicy, failures: number): number {
+  switch (policy.kind) {
+    case "none":
+      return 0;
+    case "fixed":
+      return policy.delayMs;
+    case "exponential":
+      return Math.min(policy.maxDelayMs, policy.delayMs * 2 ** Math.min(failures - 1, 40));
+    case "table":
+      return policy.delaysMs[Math.min(failures, policy.delaysMs.length) - 1] ?? 0;
+    default: {
+      const never: never = policy;
+      throw new Error(`unknown retry policy ${String(never)}`);
+    }
+  }
+}

@@ -1,0 +1,53 @@
+/** Bytes of stored records that a queue with a byte limit still owes; from the sizes in its ConsumeQueue entries. */
+import type { EntryBatch, MessageStore, StoreQueue } from "../store/message-store.ts";
+import { STATE } from "./ack-state.ts";
+import type { Node } from "./node.ts";
+import type { ShardProgress } from "./shard-progress.ts";
+
+const BATCH = 256;
+
+export class StoredBytes {
+  readonly #store: MessageStore;
+  readonly #entries: EntryBatch = {
+    physicalOffset: new Float64Array(BATCH),
+    size: new Int32Array(BATCH),
+    tagHash: new Int32Array(BATCH),
+  };
+
+  constructor(store: MessageStore) {
+    this.#store = store;
+  }
+
+  added(node: Node, queue: StoreQueue, offset: number): void {
+    node.storedBytes += this.#sizeOf(queue, offset, 1, null);
+  }
+
+  /** Before the states change: what was not settled yet no longer counts. */
+  settled(shard: ShardProgress, from: number, count: number): void {
+    shard.group.node.storedBytes -= this.#sizeOf(shard.queue, from, count, shard);
+  }
+
+  /** After a restart: everything not settled. */
+  restore(node: Node): void {
+    node.storedBytes = 0;
+    for (const shard of node.ownGroup.shards) {
+      const from = shard.state.low;
+      node.storedBytes += this.#sizeOf(shard.queue, from, shard.queue.maxOffset - from, shard);
+    }
+  }
+
+  #sizeOf(queue: StoreQueue, from: number, count: number, shard: ShardProgress | null): number {
+    let bytes = 0;
+    for (let at = from; at < from + count; ) {
+      const read = this.#store.read(queue, at, Math.min(BATCH, from + count - at), this.#entries);
+      if (read === 0) break;
+      for (let i = 0; i < read; i++) {
+        if (shard === null || shard.state.stateOf(at + i) !== STATE.SETTLED) {
+          bytes += this.#entries.size[i]!;
+        }
+      }
+      at += read;
+    }
+    return bytes;
+  }
+}
