@@ -1,6 +1,6 @@
 /** The real broker over the store in memory, with nothing to configure. */
 import { Broker } from "../../src/broker/broker.ts";
-import type { NodeSettings } from "../../src/broker/node.ts";
+import { DEFAULT_SETTINGS, type NodeSettings, type Policy } from "../../src/broker/policy.ts";
 import { BrokerError } from "../../src/model/errors.ts";
 import { ALLOW_ALL, type Authorizer } from "../../src/security/authorizer.ts";
 import { SILENT } from "../../src/telemetry/log.ts";
@@ -16,21 +16,17 @@ export interface TestBroker {
 
 export interface TestBrokerOptions {
   readonly settings?: Partial<NodeSettings>;
+  readonly policies?: readonly Policy[];
+  /** Opens on what an earlier broker left. */
+  readonly store?: MemoryStore;
   readonly authorizer?: Authorizer;
   readonly maxMessageBytes?: number;
 }
 
 export async function openTestBroker(options: TestBrokerOptions = {}): Promise<TestBroker> {
-  const store = new MemoryStore();
+  const store = options.store ?? new MemoryStore();
   const turn = new Turn();
-  const settings: NodeSettings = {
-    level: "fsync",
-    maxDeliveries: 10,
-    maxLosses: 50,
-    hasDeadLetters: true,
-    historyMs: 0,
-    ...options.settings,
-  };
+  const settings: NodeSettings = { ...DEFAULT_SETTINGS, ...options.settings };
   const broker = new Broker(store, turn, {
     nodeName: "test",
     version: "0.0.0",
@@ -41,6 +37,7 @@ export async function openTestBroker(options: TestBrokerOptions = {}): Promise<T
     },
     queueDefaults: settings,
     topicDefaults: settings,
+    policies: options.policies ?? [],
     autoCreate: true,
     compileSelector: (text) => {
       throw new BrokerError("invalid-argument", `no selectors in this test: ${text}`);
