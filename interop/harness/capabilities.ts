@@ -37,6 +37,7 @@ export const CAPABILITIES = {
   transactions: "transactions: commit and rollback",
   "transactions-receive": "transactions: received messages",
   recover: "session recover",
+  "no-acknowledge": "receiver that never acknowledges",
   refusals: "errors: refused with the standard condition",
   "slow-neighbour": "a stuck consumer does not stop others",
   "connection-loss": "lost connection gives its messages back",

@@ -1,5 +1,6 @@
 /** Every step, in the order it runs: cheap and broad ones first. */
 import type { Step } from "../harness/step.ts";
+import { qpidJms1, qpidJms2 } from "./qpid-jms.ts";
 import { rheaTcp, rheaWebSocket } from "./rhea.ts";
 
-export const STEPS: readonly Step[] = [rheaTcp, rheaWebSocket];
+export const STEPS: readonly Step[] = [rheaTcp, rheaWebSocket, qpidJms1, qpidJms2];

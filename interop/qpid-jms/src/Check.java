@@ -1,0 +1,4 @@
+/** One capability; throws when it does not hold. */
+interface Check {
+    void run(Broker broker) throws Exception;
+}
