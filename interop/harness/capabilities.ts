@@ -9,6 +9,7 @@ export const CAPABILITIES = {
   properties: "properties, headers and annotations",
   large: "message of 8 MiB",
   "async-send": "many sends on the way at once",
+  "settle-second": "acknowledgement confirmed by the broker (settle mode second)",
   presettled: "settled (unacknowledged) sends and receives",
   acknowledge: "acknowledged messages never come again",
   redelivery: "unacknowledged messages come again",

@@ -1,6 +1,16 @@
 /** Every step, in the order it runs: cheap and broad ones first. */
 import type { Step } from "../harness/step.ts";
+import { goAmqp, goAmqpSuite } from "./go-amqp.ts";
+import { proton } from "./proton.ts";
 import { qpidJms1, qpidJms2 } from "./qpid-jms.ts";
 import { rheaTcp, rheaWebSocket } from "./rhea.ts";
 
-export const STEPS: readonly Step[] = [rheaTcp, rheaWebSocket, qpidJms1, qpidJms2];
+export const STEPS: readonly Step[] = [
+  rheaTcp,
+  rheaWebSocket,
+  proton,
+  goAmqp,
+  qpidJms1,
+  qpidJms2,
+  goAmqpSuite,
+];
