@@ -1,0 +1,110 @@
+/**
+ * Numbers of MQTT 3.1, 3.1.1 and 5.0: packet types, versions, reason codes. Property numbers are in properties.ts.
+ */
+
+export const PACKET = {
+  CONNECT: 1,
+  CONNACK: 2,
+  PUBLISH: 3,
+  PUBACK: 4,
+  PUBREC: 5,
+  PUBREL: 6,
+  PUBCOMP: 7,
+  SUBSCRIBE: 8,
+  SUBACK: 9,
+  UNSUBSCRIBE: 10,
+  UNSUBACK: 11,
+  PINGREQ: 12,
+  PINGRESP: 13,
+  DISCONNECT: 14,
+  AUTH: 15,
+} as const;
+export type PacketType = (typeof PACKET)[keyof typeof PACKET];
+
+export const PACKET_NAMES = [
+  "reserved packet 0",
+  "CONNECT",
+  "CONNACK",
+  "PUBLISH",
+  "PUBACK",
+  "PUBREC",
+  "PUBREL",
+  "PUBCOMP",
+  "SUBSCRIBE",
+  "SUBACK",
+  "UNSUBSCRIBE",
+  "UNSUBACK",
+  "PINGREQ",
+  "PINGRESP",
+  "DISCONNECT",
+  "AUTH",
+] as const;
+
+/** Protocol level in CONNECT: 3 is MQTT 3.1, 4 is 3.1.1, 5 is 5.0. */
+export const VERSION = { V31: 3, V311: 4, V5: 5 } as const;
+export type Version = (typeof VERSION)[keyof typeof VERSION];
+
+export type QoS = 0 | 1 | 2;
+
+/** MQTT 5 §2.4. */
+export const REASON = {
+  SUCCESS: 0x00,
+  GRANTED_QOS_1: 0x01,
+  GRANTED_QOS_2: 0x02,
+  DISCONNECT_WITH_WILL: 0x04,
+  NO_MATCHING_SUBSCRIBERS: 0x10,
+  NO_SUBSCRIPTION_EXISTED: 0x11,
+  CONTINUE_AUTHENTICATION: 0x18,
+  RE_AUTHENTICATE: 0x19,
+  UNSPECIFIED: 0x80,
+  MALFORMED_PACKET: 0x81,
+  PROTOCOL_ERROR: 0x82,
+  IMPLEMENTATION_SPECIFIC: 0x83,
+  UNSUPPORTED_VERSION: 0x84,
+  CLIENT_ID_NOT_VALID: 0x85,
+  BAD_USER_OR_PASSWORD: 0x86,
+  NOT_AUTHORIZED: 0x87,
+  SERVER_UNAVAILABLE: 0x88,
+  SERVER_BUSY: 0x89,
+  BANNED: 0x8a,
+  SERVER_SHUTTING_DOWN: 0x8b,
+  BAD_AUTHENTICATION_METHOD: 0x8c,
+  KEEP_ALIVE_TIMEOUT: 0x8d,
+  SESSION_TAKEN_OVER: 0x8e,
+  TOPIC_FILTER_INVALID: 0x8f,
+  TOPIC_NAME_INVALID: 0x90,
+  PACKET_ID_IN_USE: 0x91,
+  PACKET_ID_NOT_FOUND: 0x92,
+  RECEIVE_MAXIMUM_EXCEEDED: 0x93,
+  TOPIC_ALIAS_INVALID: 0x94,
+  PACKET_TOO_LARGE: 0x95,
+  MESSAGE_RATE_TOO_HIGH: 0x96,
+  QUOTA_EXCEEDED: 0x97,
+  ADMINISTRATIVE_ACTION: 0x98,
+  PAYLOAD_FORMAT_INVALID: 0x99,
+  RETAIN_NOT_SUPPORTED: 0x9a,
+  QOS_NOT_SUPPORTED: 0x9b,
+  USE_ANOTHER_SERVER: 0x9c,
+  SERVER_MOVED: 0x9d,
+  SHARED_NOT_SUPPORTED: 0x9e,
+  CONNECTION_RATE_EXCEEDED: 0x9f,
+  MAXIMUM_CONNECT_TIME: 0xa0,
+  SUBSCRIPTION_IDS_NOT_SUPPORTED: 0xa1,
+  WILDCARDS_NOT_SUPPORTED: 0xa2,
+} as const;
+export type Reason = (typeof REASON)[keyof typeof REASON];
+
+/** CONNACK return codes of 3.1 and 3.1.1 (§3.2.2.3). */
+export const RETURN_CODE = {
+  ACCEPTED: 0,
+  UNACCEPTABLE_VERSION: 1,
+  IDENTIFIER_REJECTED: 2,
+  SERVER_UNAVAILABLE: 3,
+  BAD_USER_OR_PASSWORD: 4,
+  NOT_AUTHORIZED: 5,
+} as const;
+
+/** Largest Variable Byte Integer: four bytes of seven bits. */
+export const VARINT_MAX = 268_435_455;
+/** SUBACK code for a refused filter in 3.1.1. */
+export const SUBACK_FAILURE = 0x80;
