@@ -121,6 +121,9 @@ export interface Session {
   /** Position to wait for, 0 for nothing, -1 when there was no such subscription. */
   unsubscribe(filter: string, share: string): number;
   readonly subscriptionCount: number;
+  forEachSubscription(
+    callback: (filter: string, share: string, options: SubscriptionOptions) => void,
+  ): void;
   retained(filter: string): RetainedCursor;
 
   /** Exactly-once in: was this packet id taken and not yet released? */

@@ -22,6 +22,8 @@ export class Draft {
   /** Publisher's clock, ms; 0 takes the broker's. */
   bornAt = 0;
   isRetained = false;
+  /** The publisher asked for exactly-once (MQTT QoS 2). */
+  isExactlyOnce = false;
   /** An explicit tag (RocketMQ sense); "" for none. A topic's own path tag comes from the target. */
   tag = "";
   /** Business keys, separated by spaces; "" for none. Each gets an Index entry. */
@@ -42,6 +44,7 @@ export class Draft {
     this.deliverAt = 0;
     this.bornAt = 0;
     this.isRetained = false;
+    this.isExactlyOnce = false;
     this.tag = "";
     this.keys = "";
     this.group = "";

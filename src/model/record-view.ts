@@ -27,6 +27,8 @@ export const FLAG = {
   RETAIN: 1 << 12,
   /** Property `__SHARDINGKEY` (message group) is there. */
   HAS_KEY: 1 << 13,
+  /** The publisher asked for exactly-once (MQTT QoS 2). */
+  EXACTLY_ONCE: 1 << 14,
 } as const;
 
 /** How the body is encoded: property `x-enc`, always the first property of a record of ours. */

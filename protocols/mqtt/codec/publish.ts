@@ -77,6 +77,9 @@ export class PublishProperties {
   payloadFormat = 0;
   /** Is there anything the receiver of the message must see, besides the expiry? */
   hasMessageProperties = false;
+  /** Where these two stand, identifier included (3 and 5 bytes); -1 for none. They are not for the receiver. */
+  topicAliasAt = -1;
+  messageExpiryAt = -1;
   /** Offsets of the response topic's characters; start is -1 for none. */
   responseTopicStart = -1;
   responseTopicEnd = 0;
@@ -85,6 +88,7 @@ export class PublishProperties {
   #at = 0;
   #end = 0;
   #seen = 0;
+  #textStart = 0;
 
   clear(): void {
     this.topicAlias = 0;
@@ -92,6 +96,8 @@ export class PublishProperties {
     this.payloadFormat = 0;
     this.hasMessageProperties = false;
     this.responseTopicStart = -1;
+    this.topicAliasAt = -1;
+    this.messageExpiryAt = -1;
     this.#seen = 0;
   }
 
@@ -139,6 +145,7 @@ export class PublishProperties {
         return;
       case PROPERTY.MESSAGE_EXPIRY:
         this.#need(4);
+        this.messageExpiryAt = this.#at - 1;
         this.messageExpiry = this.#bytes.readUInt32BE(this.#at);
         this.#at += 4;
         return;
@@ -155,13 +162,12 @@ export class PublishProperties {
   #alias(): void {
     if (this.topicAlias !== 0) throw protocolError("topic alias given twice");
     this.#need(2);
+    this.topicAliasAt = this.#at - 1;
     this.topicAlias = (this.#bytes[this.#at]! << 8) | this.#bytes[this.#at + 1]!;
     this.#at += 2;
     // The reason code has its own number; the connection knows the maximum.
     if (this.topicAlias === 0) this.topicAlias = -1;
   }
-
-  #textStart = 0;
 
   #text(what: string): number {
     this.#textStart = this.#at + 2;

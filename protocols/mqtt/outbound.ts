@@ -1,0 +1,421 @@
+/**
+ * Messages on their way to one client: packet identifiers, the window of open QoS 1 and 2 messages, and what the
+ * client's acknowledgements mean for the session's sources. Runs are encoded straight into the wire.
+ *
+ * Identifiers 1..32,768 belong to the session's own messages (offset in its index, modulo): they stay the same over a
+ * reconnect. The others serve shared subscriptions and retained messages.
+ */
+import type { DeliveryRun, DeliverySink } from "../../src/broker/facade.ts";
+import { OUTCOME, type Outcome } from "../../src/broker/facade.ts";
+import type {
+  Grant,
+  RetainedCursor,
+  Session,
+  SessionSource,
+} from "../../src/broker/session-facade.ts";
+import type { BrokerError } from "../../src/model/errors.ts";
+import { ENCODING, FLAG, type RecordView } from "../../src/model/record-view.ts";
+import type { Wire } from "../../src/transport/wire.ts";
+import { PACKET } from "./codec/constants.ts";
+import type { Counters } from "./counters.ts";
+import { OPEN, PacketIdRing } from "./packet-id-ring.ts";
+import { PublishEncoder } from "./publish-encoder.ts";
+import { RecordReader } from "./record-reader.ts";
+import { type TopicOut, TopicOutCache } from "./topic-out.ts";
+
+const OWN_FIRST = 1;
+const OWN_SPAN = 32_768;
+const OTHER_FIRST = OWN_FIRST + OWN_SPAN;
+const OTHER_SPAN = 65_535 - OWN_SPAN;
+
+const DUP = 8;
+const RETAIN = 1;
+
+export interface OutboundHost {
+  readonly wire: Wire;
+  readonly isV5: boolean;
+  readonly counters: Counters;
+  readonly turn: { readonly now: number };
+  /** Output that waits for a settlement: PUBREL. */
+  pushSettled(type: number, packetId: number, position: number): void;
+  onSourceCancelled(reason: BrokerError): void;
+}
+
+export interface OutboundLimits {
+  /** Open QoS 1 and 2 messages. */
+  readonly window: number;
+  readonly maxPacketBytes: number;
+  readonly aliasMaximum: number;
+  readonly directMaxBytes: number;
+}
+
+export class Outbound {
+  readonly #host: OutboundHost;
+  readonly #limits: OutboundLimits;
+  readonly #encoder: PublishEncoder;
+  readonly #topics: TopicOutCache;
+  readonly #reader: RecordReader;
+  readonly #own = new PacketIdRing(OWN_FIRST, OWN_SPAN);
+  readonly #others = new PacketIdRing(OTHER_FIRST, OTHER_SPAN);
+  /** By index; a closed one leaves a hole until its place is taken. */
+  readonly #streams: Array<Stream | undefined> = [];
+  #session: Session | null = null;
+  #open = 0;
+  /** Deliveries of one stream acknowledged in a row, settled together at the end of the batch. */
+  #ackStream: Stream | null = null;
+  #ackFirst = 0;
+  #ackLast = 0;
+  /** The window opened in this batch of input: credit is given at its end. */
+  #isCreditDue = false;
+
+  constructor(host: OutboundHost, limits: OutboundLimits) {
+    this.#host = host;
+    this.#limits = limits;
+    this.#encoder = new PublishEncoder(host.wire, host.isV5, limits.maxPacketBytes);
+    this.#topics = new TopicOutCache(limits.aliasMaximum);
+    this.#reader = new RecordReader();
+  }
+
+  /** QoS 1 and 2 messages the client has not finished with. */
+  get openCount(): number {
+    return this.#open;
+  }
+
+  get hasWindow(): boolean {
+    return this.#open < this.#limits.window && this.#others.room > 0;
+  }
+
+  start(session: Session): void {
+    this.#session = session;
+    // Their messages are with the client already: only the end of the exchange is missing.
+    for (const packetId of [...session.awaitingCompletion].sort((a, b) => a - b)) {
+      if (packetId >= OTHER_FIRST) this.#holdOther(packetId);
+      else this.#open++;
+      this.#host.pushSettled(PACKET.PUBREL, packetId, 0);
+    }
+  }
+
+  /** Identifiers of the upper half are handed out in a row: begin behind those that are still in use. */
+  #holdOther(packetId: number): void {
+    const sequence = packetId - OTHER_FIRST;
+    if (!this.#others.fits(sequence)) return;
+    this.#others.put(sequence, 0, -1, OPEN.AWAITS_COMPLETE);
+    this.#open++;
+  }
+
+  openSource(source: SessionSource): DeliverySink {
+    let index = this.#streams.indexOf(undefined);
+    if (index < 0) index = this.#streams.length;
+    const stream = new Stream(this, source, index);
+    this.#streams[index] = stream;
+    // The consumer exists only once the sink does: credit follows at the end of this batch.
+    this.#isCreditDue = true;
+    return stream;
+  }
+
+  closeSource(source: SessionSource): void {
+    const index = this.#streams.findIndex((stream) => stream?.source === source);
+    if (index < 0) return;
+    this.#streams[index] = undefined;
+    this.#others.forEach((sequence) => {
+      // What the client still sends for them finds nothing, which is an allowed answer.
+      if (
+        this.#others.sourceOf(sequence) === index &&
+        this.#others.stateOf(sequence) !== OPEN.AWAITS_COMPLETE
+      )
+        this.#close(this.#others, sequence);
+    });
+  }
+
+  get isReady(): boolean {
+    return !this.#host.wire.isBackedUp;
+  }
+
+  onCancel(reason: BrokerError): void {
+    this.#host.onSourceCancelled(reason);
+  }
+
+  // ── messages out ────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Encodes a run of one stream. */
+  deliver(stream: Stream, run: DeliveryRun): void {
+    const { count, firstDelivery } = run;
+    const { source } = stream;
+    let doneFrom = -1;
+    let wasAnyDone = false;
+    for (let i = 0; i < count; i++) {
+      const record = run.record(i);
+      const delivery = firstDelivery + i;
+      if (this.#deliverOne(stream, source, record, delivery, run.queueOffset(i))) {
+        if (doneFrom < 0) doneFrom = delivery;
+        wasAnyDone = true;
+      } else if (doneFrom >= 0) {
+        source.consumer.settle(doneFrom, delivery - 1, OUTCOME.ACCEPT);
+        doneFrom = -1;
+      }
+    }
+    if (doneFrom >= 0) {
+      source.consumer.settle(doneFrom, firstDelivery + count - 1, OUTCOME.ACCEPT);
+    }
+    // The stream's own credit went down by what was sent. Others share the window; what was done at once used none of it.
+    if (this.#streams.length > 1 || wasAnyDone) this.giveCredit();
+  }
+
+  /** True when nothing more will come of it: QoS 0, or not to be sent at all. */
+  #deliverOne(
+    stream: Stream,
+    source: SessionSource,
+    record: RecordView,
+    delivery: number,
+    offset: number,
+  ): boolean {
+    const topic = this.#topics.ofRecord(record);
+    const version = source.grantVersion;
+    let { grant } = topic;
+    if (source.isShared) grant = source.grantFor(topic.path);
+    else if (topic.grantVersion !== version) {
+      grant = source.grantFor(topic.path);
+      topic.grant = grant;
+      topic.grantVersion = version;
+    }
+    if (grant === null) return true;
+    const { flag } = record;
+    const qos = Math.min(publishedQoS(record), grant.qos);
+    let flags = qos << 1;
+    if (grant.isRetainAsPublished && (flag & FLAG.RETAIN) !== 0) flags |= RETAIN;
+    if (qos === 0) {
+      this.#send(topic, record, flags, 0, grant);
+      return true;
+    }
+    const state = qos === 1 ? OPEN.AWAITS_ACK : OPEN.AWAITS_RECEIVED;
+    let ring = this.#others;
+    let sequence = ring.next;
+    if (!source.isShared && this.#isOwnIdFree(offset)) {
+      ring = this.#own;
+      sequence = offset;
+      if (offset < source.resentBelow) flags |= DUP;
+    }
+    const packetId = ring.idOf(sequence);
+    if (!this.#send(topic, record, flags, packetId, grant)) return true;
+    ring.put(sequence, stream.index, delivery, state);
+    this.#open++;
+    return false;
+  }
+
+  #isOwnIdFree(offset: number): boolean {
+    if (!this.#own.fits(offset)) return false;
+    // Rare: an exchange of an earlier connection that still waits for PUBCOMP holds an identifier.
+    return !this.#session!.isReceived(this.#own.idOf(offset));
+  }
+
+  /** False when the peer does not take packets of this size. */
+  #send(
+    topic: TopicOut,
+    record: RecordView,
+    flags: number,
+    packetId: number,
+    grant: Grant,
+  ): boolean {
+    const encoder = this.#encoder;
+    const { counters } = this.#host;
+    let { buffer: body, bodyStart, bodyEnd } = record;
+    if (record.encoding === ENCODING.MQTT) {
+      if (this.#host.isV5) {
+        this.#topics.useAlias(topic);
+        encoder.list = this.#reader.listOf(record, this.#topics.tag.after);
+        encoder.expirySeconds = this.#expiry(record);
+        encoder.identifiers = grant.identifiers;
+      }
+    } else {
+      const converted = this.#reader.convert(record);
+      body = converted.body;
+      bodyStart = 0;
+      bodyEnd = body.length;
+      encoder.list = converted.list;
+      encoder.expirySeconds = this.#host.isV5 ? this.#expiry(record) : -1;
+      encoder.identifiers = this.#host.isV5 ? grant.identifiers : [];
+    }
+    if (!encoder.put(topic, flags, packetId, body, bodyStart, bodyEnd)) {
+      counters.tooLarge++;
+      return false;
+    }
+    counters.publishesOut++;
+    counters.bytesOut += bodyEnd - bodyStart;
+    return true;
+  }
+
+  #expiry(record: RecordView): number {
+    if ((record.flag & FLAG.HAS_EXPIRY) === 0) return -1;
+    const { expiresAt } = record;
+    if (expiresAt === 0) return -1;
+    return Math.max(1, Math.ceil((expiresAt - this.#host.turn.now) / 1000));
+  }
+
+  /** QoS 0, at the moment it is published. False: dropped, too much is waiting. */
+  deliverNow(record: RecordView, path: string, grant: Grant): boolean {
+    const { wire, counters } = this.#host;
+    if (wire.pendingBytes > this.#limits.directMaxBytes) {
+      counters.dropped++;
+      return false;
+    }
+    const topic = this.#topics.ofPath(path);
+    this.#topics.tag.find(record);
+    const isRetained = grant.isRetainAsPublished && (record.flag & FLAG.RETAIN) !== 0;
+    this.#send(topic, record, isRetained ? RETAIN : 0, 0, grant);
+    return true;
+  }
+
+  /** A retained message of a new subscription. The caller has asked `hasWindow`. */
+  deliverRetained(cursor: RetainedCursor, record: RecordView, grant: Grant): void {
+    const topic = this.#topics.ofPath(cursor.path);
+    this.#topics.tag.find(record);
+    const qos = Math.min(publishedQoS(record), grant.qos);
+    const flags = (qos << 1) | RETAIN;
+    if (qos === 0) {
+      this.#send(topic, record, flags, 0, grant);
+      return;
+    }
+    const ring = this.#others;
+    const sequence = ring.next;
+    if (!this.#send(topic, record, flags, ring.idOf(sequence), grant)) return;
+    ring.put(sequence, RETAINED, 0, qos === 1 ? OPEN.AWAITS_ACK : OPEN.AWAITS_RECEIVED);
+    this.#open++;
+    this.#isCreditDue = true;
+  }
+
+  // ── acknowledgements in ─────────────────────────────────────────────────────────────────────────────────────────
+
+  /** PUBACK; false when nothing waits for it. */
+  acknowledge(packetId: number, reason: number): boolean {
+    const ring = packetId < OTHER_FIRST ? this.#own : this.#others;
+    const sequence = ring.find(packetId);
+    if (sequence < 0 || ring.stateOf(sequence) !== OPEN.AWAITS_ACK) return false;
+    const delivery = ring.deliveryOf(sequence);
+    const stream = this.#streams[ring.sourceOf(sequence)];
+    this.#close(ring, sequence);
+    if (stream === undefined) return true;
+    if (reason >= 0x80) {
+      this.#settle(stream, delivery, OUTCOME.REJECT);
+    } else if (stream === this.#ackStream && delivery === this.#ackLast + 1) {
+      this.#ackLast = delivery;
+    } else {
+      this.#settleAcks();
+      this.#ackStream = stream;
+      this.#ackFirst = delivery;
+      this.#ackLast = delivery;
+    }
+    return true;
+  }
+
+  /** PUBREC: PUBREL follows once that is durable. False when nothing waits for it. */
+  received(packetId: number, reason: number): boolean {
+    const session = this.#session!;
+    const ring = packetId < OTHER_FIRST ? this.#own : this.#others;
+    const sequence = ring.find(packetId);
+    const state = sequence < 0 ? OPEN.FREE : ring.stateOf(sequence);
+    if (state === OPEN.AWAITS_COMPLETE || (sequence < 0 && session.isReceived(packetId))) {
+      this.#host.pushSettled(PACKET.PUBREL, packetId, 0);
+      return true;
+    }
+    if (state !== OPEN.AWAITS_RECEIVED) return false;
+    const delivery = ring.deliveryOf(sequence);
+    const stream = this.#streams[ring.sourceOf(sequence)];
+    if (reason >= 0x80) {
+      this.#close(ring, sequence);
+      if (stream !== undefined) this.#settle(stream, delivery, OUTCOME.REJECT);
+      return true;
+    }
+    ring.setState(sequence, OPEN.AWAITS_COMPLETE);
+    // First that the client has it, then that the message is done: cut between the two, the first one counts.
+    const known = session.received(packetId);
+    const settled =
+      stream === undefined ? 0 : this.#settle(stream, delivery, OUTCOME.ACCEPT);
+    this.#host.pushSettled(PACKET.PUBREL, packetId, Math.max(known, settled));
+    return true;
+  }
+
+  /** PUBCOMP; false when nothing waits for it. */
+  complete(packetId: number): boolean {
+    const session = this.#session!;
+    const ring = packetId < OTHER_FIRST ? this.#own : this.#others;
+    const sequence = ring.find(packetId);
+    if (sequence >= 0 && ring.stateOf(sequence) === OPEN.AWAITS_COMPLETE) {
+      this.#close(ring, sequence);
+    } else if (session.isReceived(packetId)) {
+      this.#open--;
+      this.#isCreditDue = true;
+    } else return false;
+    session.completed(packetId);
+    return true;
+  }
+
+  #settle(stream: Stream, delivery: number, outcome: Outcome): number {
+    this.#settleAcks();
+    return stream.source.consumer.settle(delivery, delivery, outcome);
+  }
+
+  #close(ring: PacketIdRing, sequence: number): void {
+    ring.free(sequence);
+    this.#open--;
+    this.#isCreditDue = true;
+  }
+
+  #settleAcks(): void {
+    const stream = this.#ackStream;
+    if (stream === null) return;
+    this.#ackStream = null;
+    if (this.#streams[stream.index] !== stream) return;
+    stream.source.consumer.settle(this.#ackFirst, this.#ackLast, OUTCOME.ACCEPT);
+  }
+
+  /** The batch of input is over: settle what was acknowledged, open the window. */
+  endBatch(): void {
+    if (this.#ackStream !== null) this.#settleAcks();
+    if (this.#isCreditDue) this.giveCredit();
+  }
+
+  giveCredit(): void {
+    this.#isCreditDue = false;
+    const credit = Math.max(0, Math.min(this.#limits.window - this.#open, this.#others.room));
+    for (const stream of this.#streams) stream?.source.consumer.setCredit(credit);
+  }
+
+  /** The wire takes more. */
+  resume(): void {
+    for (const stream of this.#streams) stream?.source.consumer.resume();
+  }
+}
+
+/** Stream index of retained messages: nothing is settled for them. */
+const RETAINED = 0xffff;
+
+/** One source's deliveries. */
+class Stream implements DeliverySink {
+  readonly source: SessionSource;
+  readonly index: number;
+  readonly #outbound: Outbound;
+
+  constructor(outbound: Outbound, source: SessionSource, index: number) {
+    this.#outbound = outbound;
+    this.source = source;
+    this.index = index;
+  }
+
+  isReady(): boolean {
+    return this.#outbound.isReady;
+  }
+  deliver(run: DeliveryRun): void {
+    this.#outbound.deliver(this, run);
+  }
+  onDrained(): void {}
+  onCancel(reason: BrokerError): void {
+    this.#outbound.onCancel(reason);
+  }
+}
+
+/** QoS the message was published with; what other protocols call durable is at-least-once. */
+function publishedQoS(record: RecordView): number {
+  const { flag } = record;
+  if ((flag & FLAG.EXACTLY_ONCE) !== 0 && record.encoding === ENCODING.MQTT) return 2;
+  return record.isDurable ? 1 : 0;
+}

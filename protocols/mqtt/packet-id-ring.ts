@@ -1,0 +1,132 @@
+/**
+ * Packet identifiers we gave to messages that are on their way to a client: sequence number → delivery, state. The
+ * identifier is a fixed function of the sequence number, `first + sequence mod span`, so that a session's own messages
+ * (sequence = offset in its index) keep theirs over reconnects and restarts without anything being written down.
+ *
+ * A ring of typed arrays between the oldest open sequence number and the next; gaps are allowed.
+ */
+export const OPEN = {
+  FREE: 0,
+  /** QoS 1: PUBACK is outstanding. */
+  AWAITS_ACK: 1,
+  /** QoS 2: PUBREC is outstanding. */
+  AWAITS_RECEIVED: 2,
+  /** QoS 2: PUBREC came, PUBCOMP is outstanding. */
+  AWAITS_COMPLETE: 3,
+} as const;
+
+const INITIAL = 16;
+
+export class PacketIdRing {
+  readonly #first: number;
+  readonly #span: number;
+  #deliveries = new Float64Array(INITIAL);
+  #states = new Uint8Array(INITIAL);
+  /** Index of the stream it came from. */
+  #sources = new Uint16Array(INITIAL);
+  #mask = INITIAL - 1;
+  /** Oldest open sequence number; equal to `next` when none is open. */
+  #oldest = 0;
+  #next = 0;
+
+  constructor(first: number, span: number) {
+    this.#first = first;
+    this.#span = span;
+  }
+
+  /** Sequence number after the highest one put. */
+  get next(): number {
+    return this.#next;
+  }
+
+  /** Sequence numbers that can follow `next` before an identifier would repeat. */
+  get room(): number {
+    return this.#oldest === this.#next ? this.#span : this.#span - (this.#next - this.#oldest);
+  }
+
+  /** Can this sequence number be put without its identifier being in use? */
+  fits(sequence: number): boolean {
+    return (
+      this.#oldest === this.#next || (sequence >= this.#next && sequence - this.#oldest < this.#span)
+    );
+  }
+
+  idOf(sequence: number): number {
+    return this.#first + (sequence % this.#span);
+  }
+
+  /** Opens a sequence number that `fits`; returns its identifier. */
+  put(sequence: number, source: number, delivery: number, state: number): number {
+    if (this.#oldest === this.#next) {
+      this.#oldest = sequence;
+      this.#next = sequence;
+    }
+    const length = sequence - this.#oldest + 1;
+    if (length > this.#mask + 1) this.#grow(length);
+    for (; this.#next < sequence; this.#next++) this.#states[this.#next & this.#mask] = OPEN.FREE;
+    const at = sequence & this.#mask;
+    this.#deliveries[at] = delivery;
+    this.#states[at] = state;
+    this.#sources[at] = source;
+    this.#next = sequence + 1;
+    return this.#first + (sequence % this.#span);
+  }
+
+  /** The open sequence number of a packet identifier, or -1. */
+  find(packetId: number): number {
+    const isOurs = packetId >= this.#first && packetId < this.#first + this.#span;
+    if (!isOurs || this.#oldest === this.#next) return -1;
+    const ahead = (packetId - this.#first - (this.#oldest % this.#span) + this.#span) % this.#span;
+    const sequence = this.#oldest + ahead;
+    if (sequence >= this.#next || this.#states[sequence & this.#mask] === OPEN.FREE) return -1;
+    return sequence;
+  }
+
+  stateOf(sequence: number): number {
+    return this.#states[sequence & this.#mask]!;
+  }
+  setState(sequence: number, state: number): void {
+    this.#states[sequence & this.#mask] = state;
+  }
+  deliveryOf(sequence: number): number {
+    return this.#deliveries[sequence & this.#mask]!;
+  }
+  sourceOf(sequence: number): number {
+    return this.#sources[sequence & this.#mask]!;
+  }
+
+  /** Closes a sequence number: its identifier may be used again. */
+  free(sequence: number): void {
+    this.#states[sequence & this.#mask] = OPEN.FREE;
+    if (sequence !== this.#oldest) return;
+    let oldest = sequence + 1;
+    while (oldest < this.#next && this.#states[oldest & this.#mask] === OPEN.FREE) oldest++;
+    this.#oldest = oldest;
+  }
+
+  /** Calls back with each open sequence number, oldest first. */
+  forEach(callback: (sequence: number) => void): void {
+    for (let at = this.#oldest; at < this.#next; at++) {
+      if (this.#states[at & this.#mask] !== OPEN.FREE) callback(at);
+    }
+  }
+
+  #grow(atLeast: number): void {
+    let size = (this.#mask + 1) * 2;
+    while (size < atLeast) size *= 2;
+    const deliveries = new Float64Array(size);
+    const states = new Uint8Array(size);
+    const sources = new Uint16Array(size);
+    for (let i = this.#oldest; i < this.#next; i++) {
+      const from = i & this.#mask;
+      const to = i & (size - 1);
+      deliveries[to] = this.#deliveries[from]!;
+      states[to] = this.#states[from]!;
+      sources[to] = this.#sources[from]!;
+    }
+    this.#deliveries = deliveries;
+    this.#states = states;
+    this.#sources = sources;
+    this.#mask = size - 1;
+  }
+}

@@ -1,0 +1,155 @@
+/**
+ * Topics on their way to one client: for each path its encoded name, its alias (MQTT 5) and how the session wants it.
+ * Consecutive messages mostly have the same topic, so the last record's topic bytes are compared before anything else.
+ */
+import { addressOfTopicName } from "../../src/model/names.ts";
+import { FLAG, type RecordView } from "../../src/model/record-view.ts";
+import { pathOf } from "../../src/model/tag.ts";
+import type { Grant } from "../../src/broker/session-facade.ts";
+
+const TAGS = Buffer.from("TAGS\x01", "latin1");
+const CACHE_SIZE = 512;
+
+export class TopicOut {
+  readonly path: string;
+  /** Two bytes of length, then the name. */
+  readonly bytes: Buffer;
+  /** 0 for none. */
+  alias = 0;
+  /** The client knows the alias. */
+  isAliasSent = false;
+  seen = 0;
+  /** Answer of `SessionSource.grantFor`, and the version it belongs to. */
+  grant: Grant | null = null;
+  grantVersion = -1;
+
+  constructor(path: string) {
+    const length = Buffer.byteLength(path);
+    this.path = path;
+    this.bytes = Buffer.allocUnsafe(2 + length);
+    this.bytes.writeUInt16BE(length, 0);
+    this.bytes.write(path, 2, "utf8");
+  }
+}
+
+/** Where the tag of a record stands; filled by `findTag`. */
+export class TagPlace {
+  start = 0;
+  end = 0;
+  /** Where the properties behind the tag begin. */
+  after = 0;
+
+  /** The broker writes `x-enc`, `x-exp` (if the flag says so) and TAGS in this order; foreign records may differ. */
+  find(record: RecordView): void {
+    const { buffer, propertiesEnd } = record;
+    let at = record.propertiesStart;
+    this.start = this.end = this.after = at;
+    if (at === propertiesEnd) return;
+    if (buffer[at] === 0x78) {
+      at = afterProperty(buffer, at, propertiesEnd);
+      if ((record.flag & FLAG.HAS_EXPIRY) !== 0) at = afterProperty(buffer, at, propertiesEnd);
+    }
+    this.start = this.end = this.after = at;
+    if (isTags(buffer, at, propertiesEnd)) return this.#set(buffer, at + TAGS.length);
+    if (record.encoding !== 0) return;
+    while (at < propertiesEnd) {
+      if (isTags(buffer, at, propertiesEnd)) return this.#set(buffer, at + TAGS.length);
+      at = afterProperty(buffer, at, propertiesEnd);
+    }
+  }
+
+  #set(buffer: Buffer, start: number): void {
+    let end = start;
+    while (end < buffer.length && buffer[end] !== 2) end++;
+    this.start = start;
+    this.end = end;
+    this.after = end + 1;
+  }
+}
+
+function afterProperty(buffer: Buffer, from: number, end: number): number {
+  let at = from;
+  while (at < end && buffer[at] !== 2) at++;
+  return Math.min(at + 1, end);
+}
+
+function isTags(buffer: Buffer, at: number, end: number): boolean {
+  if (at + TAGS.length > end) return false;
+  for (let i = 0; i < TAGS.length; i++) if (buffer[at + i] !== TAGS[i]) return false;
+  return true;
+}
+
+export class TopicOutCache {
+  readonly #byPath = new Map<string, TopicOut>();
+  readonly #aliasMaximum: number;
+  readonly #aliases: TopicOut[] = [];
+  #nextAlias = 0;
+  readonly tag = new TagPlace();
+  #last: TopicOut | null = null;
+  #lastTopic: Buffer = Buffer.alloc(0);
+  #lastTag: Buffer = Buffer.alloc(0);
+  #lastIsPath = false;
+
+  constructor(aliasMaximum: number) {
+    this.#aliasMaximum = aliasMaximum;
+  }
+
+  /** The topic of a record. `tag` then tells where its tag is. */
+  ofRecord(record: RecordView): TopicOut {
+    const { tag } = this;
+    tag.find(record);
+    const isPath = (record.flag & FLAG.TAG_IN_PATH) !== 0;
+    const { buffer, topicStart, topicEnd } = record;
+    if (
+      this.#last !== null &&
+      isPath === this.#lastIsPath &&
+      isEqual(buffer, topicStart, topicEnd, this.#lastTopic) &&
+      (!isPath || isEqual(buffer, tag.start, tag.end, this.#lastTag))
+    ) {
+      return this.#last;
+    }
+    this.#lastTopic = Buffer.from(buffer.subarray(topicStart, topicEnd));
+    this.#lastTag = Buffer.from(buffer.subarray(tag.start, tag.end));
+    this.#lastIsPath = isPath;
+    const name = this.#lastTopic.toString("latin1");
+    const root = addressOfTopicName(name)?.name ?? name;
+    this.#last = this.ofPath(pathOf(root, this.#lastTag.toString("utf8"), isPath));
+    return this.#last;
+  }
+
+  ofPath(path: string): TopicOut {
+    let topic = this.#byPath.get(path);
+    if (topic === undefined) {
+      if (this.#byPath.size >= CACHE_SIZE) this.#forgetSome();
+      topic = new TopicOut(path);
+      this.#byPath.set(path, topic);
+    }
+    return topic;
+  }
+
+  /** Gives a topic that is seen again an alias, taking the oldest one when all are in use. */
+  useAlias(topic: TopicOut): void {
+    if (topic.alias !== 0 || ++topic.seen < 2 || this.#aliasMaximum === 0) return;
+    const index = this.#nextAlias;
+    this.#nextAlias = (index + 1) % this.#aliasMaximum;
+    const old = this.#aliases[index];
+    if (old !== undefined) {
+      old.alias = 0;
+      old.isAliasSent = false;
+      old.seen = 0;
+    }
+    this.#aliases[index] = topic;
+    topic.alias = index + 1;
+  }
+
+  #forgetSome(): void {
+    for (const [path, topic] of this.#byPath) if (topic.alias === 0) this.#byPath.delete(path);
+    this.#last = null;
+  }
+}
+
+function isEqual(buffer: Buffer, start: number, end: number, other: Buffer): boolean {
+  if (end - start !== other.length) return false;
+  for (let i = 0; i < other.length; i++) if (buffer[start + i] !== other[i]) return false;
+  return true;
+}
