@@ -1,0 +1,76 @@
+/**
+ * An index in memory: entries (place of a record in the log, its size, its tag hash) for a reader that ends with its
+ * connection. It stands where a ConsumeQueue stands, so that groups and the dispatcher need not know the difference.
+ * 16 bytes per waiting message; chunks that nobody needs any more are dropped as new ones are taken.
+ */
+import type { EntryBatch, StoreQueue } from "../store/message-store.ts";
+
+const CHUNK_BITS = 8;
+const CHUNK = 1 << CHUNK_BITS;
+const SPARE_MAX = 256;
+
+class Chunk {
+  readonly physicalOffset = new Float64Array(CHUNK);
+  readonly size = new Int32Array(CHUNK);
+  readonly tagHash = new Int32Array(CHUNK);
+}
+
+const spare: Chunk[] = [];
+
+export class VolatileIndex implements StoreQueue {
+  readonly topic: string;
+  readonly queueId = 0;
+  readonly isLight = true;
+  owner: unknown = null;
+  minOffset = 0;
+  maxOffset = 0;
+  readonly #chunks: Chunk[] = [];
+  /** Number of the first chunk held. */
+  #firstChunk = 0;
+  /** First offset still owed, told by the group. */
+  readonly #low: () => number;
+
+  constructor(name: string, low: () => number) {
+    this.topic = name;
+    this.#low = low;
+  }
+
+  push(physicalOffset: number, size: number, tagHash: number): void {
+    const slot = this.maxOffset & (CHUNK - 1);
+    if (slot === 0) this.#turnOver();
+    const chunk = this.#chunks[this.#chunks.length - 1]!;
+    chunk.physicalOffset[slot] = physicalOffset;
+    chunk.size[slot] = size;
+    chunk.tagHash[slot] = tagHash;
+    this.maxOffset++;
+  }
+
+  /** As MessageStore.read. */
+  read(from: number, max: number, into: EntryBatch): number {
+    const end = Math.min(this.maxOffset, from + max);
+    let count = 0;
+    for (let at = Math.max(from, this.minOffset); at < end; at++, count++) {
+      const chunk = this.#chunks[(at >>> CHUNK_BITS) - this.#firstChunk]!;
+      const slot = at & (CHUNK - 1);
+      into.physicalOffset[count] = chunk.physicalOffset[slot]!;
+      into.size[count] = chunk.size[slot]!;
+      into.tagHash[count] = chunk.tagHash[slot]!;
+    }
+    return count;
+  }
+
+  #turnOver(): void {
+    const low = this.#low() >>> CHUNK_BITS;
+    while (this.#firstChunk < low && this.#chunks.length > 0) {
+      const chunk = this.#chunks.shift()!;
+      if (spare.length < SPARE_MAX) spare.push(chunk);
+      this.#firstChunk++;
+      this.minOffset = this.#firstChunk << CHUNK_BITS;
+    }
+    this.#chunks.push(spare.pop() ?? new Chunk());
+  }
+
+  clear(): void {
+    this.#chunks.length = 0;
+  }
+}
