@@ -15,8 +15,8 @@ export interface MqttAdapter extends ProtocolAdapter {
 
 export function createAdapter(
   services: ProtocolServices,
+  sessions: SessionHost,
   settings: Partial<MqttSettings> = {},
-  sessions: SessionHost = services.broker.sessions,
 ): MqttAdapter {
   const merged = { ...DEFAULT_SETTINGS, ...settings };
   const counters = new Counters();

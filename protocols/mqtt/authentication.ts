@@ -109,7 +109,10 @@ export class Authentication {
     this.#exchange = null;
     const known = this.#principal;
     this.#principal = principal;
-    if (known === null) return this.#host.onAuthenticated(principal, data);
+    if (known === null) {
+      this.#host.onAuthenticated(principal, data);
+      return;
+    }
     // Whoever re-authenticates must still be who they were: rights and session belong to that user.
     if (known.name !== principal.name)
       throw new ProtocolError(REASON.NOT_AUTHORIZED, "re-authentication as somebody else");

@@ -19,9 +19,17 @@ import type { RecordView } from "../../src/model/record-view.ts";
 import type { Principal } from "../../src/security/principal.ts";
 import type { ProtocolConnection, Wire } from "../../src/transport/wire.ts";
 import { PHASE, type TurnTask } from "../../src/util/turn.ts";
+import { Authentication, type AuthenticationHost } from "./authentication.ts";
 import { ACK_SIZE_MAX, AckView, putAck } from "./codec/ack.ts";
 import { ConnectPacket, decodeConnect } from "./codec/connect.ts";
-import { PACKET, PACKET_NAMES, REASON, type Reason, VERSION, type Version } from "./codec/constants.ts";
+import {
+  PACKET,
+  PACKET_NAMES,
+  REASON,
+  type Reason,
+  VERSION,
+  type Version,
+} from "./codec/constants.ts";
 import {
   decodeAuth,
   decodeDisconnect,
@@ -37,7 +45,6 @@ import { decodeSubscribe, decodeUnsubscribe } from "./codec/subscribe.ts";
 import { ConfirmRing } from "./confirm-ring.ts";
 import type { Counters } from "./counters.ts";
 import { endReason, returnCodeOf } from "./errors.ts";
-import { Authentication, type AuthenticationHost } from "./authentication.ts";
 import { Inbound, type InboundHost, LEVELS } from "./inbound.ts";
 import { checkExpiryChange, connackProperties, type Login, readLogin } from "./login.ts";
 import { Outbound, type OutboundHost } from "./outbound.ts";
@@ -183,7 +190,7 @@ export class MqttConnection
     if (this.#state === STATE.NEW) {
       if (first >> 4 !== PACKET.CONNECT)
         throw protocolError("the first packet is not CONNECT", "MQTT-3.1.0-1");
-      if ((first & 15) !== 0 && this.#state === STATE.NEW && (first & 15) !== 0)
+      if ((first & 15) !== 0)
         throw protocolError("reserved flags of CONNECT are set", "MQTT-2.1.3-1");
     } else checkFirstByte(first, this.version);
   }
@@ -238,7 +245,9 @@ export class MqttConnection
         this.#outbound!.complete(ack.packetId);
         return;
       case PACKET.SUBSCRIBE:
-        this.#subscriptions!.subscribe(decodeSubscribe(reader.open(bytes, start, end), this.version));
+        this.#subscriptions!.subscribe(
+          decodeSubscribe(reader.open(bytes, start, end), this.version),
+        );
         return;
       case PACKET.UNSUBSCRIBE:
         this.#subscriptions!.unsubscribe(
@@ -268,7 +277,11 @@ export class MqttConnection
       this.#authentication.onAuth(decodeAuth(reader.open(bytes, start, end)));
       return;
     }
-    if (type === PACKET.DISCONNECT) return this.#end();
+    if (type === PACKET.DISCONNECT) {
+      this.#detach(false);
+      this.#end();
+      return;
+    }
     throw protocolError(`${PACKET_NAMES[type]} before CONNACK`, "MQTT-3.1.2-30");
   }
 
@@ -582,7 +595,12 @@ export class MqttConnection
       return;
     }
     const code = returnCodeOf(reason);
-    if (code >= 0 && (this.#login !== null || reason === REASON.UNSUPPORTED_VERSION || reason === REASON.CLIENT_ID_NOT_VALID))
+    if (
+      code >= 0 &&
+      (this.#login !== null ||
+        reason === REASON.UNSUPPORTED_VERSION ||
+        reason === REASON.CLIENT_ID_NOT_VALID)
+    )
       this.wire.write(encodeConnack(VERSION.V311, false, code));
   }
 

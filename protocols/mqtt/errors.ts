@@ -1,6 +1,6 @@
 /** The broker's error codes as MQTT 5 reason codes, once for acknowledgements and once for the end of a connection. */
 import { BrokerError, type ErrorCode } from "../../src/model/errors.ts";
-import { REASON, type Reason, RETURN_CODE } from "./codec/constants.ts";
+import { REASON, RETURN_CODE, type Reason } from "./codec/constants.ts";
 import { ProtocolError } from "./codec/protocol-error.ts";
 
 const R = REASON;

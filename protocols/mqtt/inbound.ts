@@ -6,7 +6,12 @@
  * the last one's.
  */
 import { isUtf8 } from "node:buffer";
-import type { BrokerConnection, BrokerFacade, DurabilityLevel, Target } from "../../src/broker/facade.ts";
+import type {
+  BrokerConnection,
+  BrokerFacade,
+  DurabilityLevel,
+  Target,
+} from "../../src/broker/facade.ts";
 import type { Session } from "../../src/broker/session-facade.ts";
 import type { Address } from "../../src/model/address.ts";
 import { Draft } from "../../src/model/draft.ts";
@@ -92,8 +97,8 @@ export class Inbound {
       return;
     }
     const draft = this.#fill(bytes, view);
-    if (draft === null) return this.#refuse(view, REASON.PAYLOAD_FORMAT_INVALID);
-    this.#hand(topic, draft, view);
+    if (draft === null) this.#refuse(view, REASON.PAYLOAD_FORMAT_INVALID);
+    else this.#hand(topic, draft, view);
   }
 
   #checkQuota(view: PublishView): void {
@@ -140,14 +145,13 @@ export class Inbound {
     try {
       const target = topic.target ?? this.#open(topic);
       position =
-        view.qos === 2
-          ? session.publishOnce(target, draft, view.packetId)
-          : target.publish(draft);
+        view.qos === 2 ? session.publishOnce(target, draft, view.packetId) : target.publish(draft);
     } catch (error) {
       if (!(error instanceof BrokerError)) throw error;
       this.#forget(topic);
       this.#host.noteRefusal(topic.path, error);
-      return this.#refuseFor(error, view);
+      this.#refuseFor(error, view);
+      return;
     }
     if (view.qos === 0) return;
     const type = view.qos === 1 ? PACKET.PUBACK : PACKET.PUBREC;
@@ -187,7 +191,8 @@ export class Inbound {
   #refuseFor(error: BrokerError, view: PublishView): void {
     const isDenied = error.code === "unauthorized";
     // MQTT 3 has no word for no. Denied: acknowledged and dropped, unless configured. Anything else must not look like success.
-    if (!this.#isV5 && (this.#host.settings.closeOnDeny || (!isDenied && view.qos > 0))) throw error;
+    if (!this.#isV5 && (this.#host.settings.closeOnDeny || (!isDenied && view.qos > 0)))
+      throw error;
     this.#refuse(view, ackReason(error.code));
   }
 

@@ -92,7 +92,10 @@ function identify(
     return { clientId: `auto-${randomBytes(15).toString("base64url")}`, isAssignedId: true };
   }
   if (Buffer.byteLength(clientId) > settings.maxClientIdBytes)
-    throw new ProtocolError(REASON.CLIENT_ID_NOT_VALID, "client identifier is longer than the limit");
+    throw new ProtocolError(
+      REASON.CLIENT_ID_NOT_VALID,
+      "client identifier is longer than the limit",
+    );
   return { clientId, isAssignedId: false };
 }
 
@@ -176,4 +179,3 @@ export function checkExpiryChange(current: number, wanted: number): void {
   if (current === 0 && wanted !== 0)
     throw protocolError("session expiry in DISCONNECT, where CONNECT had 0");
 }
-

@@ -265,6 +265,20 @@ export class Outbound {
     return true;
   }
 
+  /** A value that is no message: QoS 0, text. */
+  sendValue(path: string, value: string, isRetained: boolean, grant: Grant): void {
+    const { wire, counters, isV5 } = this.#host;
+    if (wire.pendingBytes > this.#limits.directMaxBytes) {
+      counters.dropped++;
+      return;
+    }
+    const body = Buffer.from(value);
+    const encoder = this.#encoder;
+    encoder.plain();
+    if (isV5) encoder.identifiers = grant.identifiers;
+    encoder.put(this.#topics.ofPath(path), isRetained ? RETAIN : 0, 0, body, 0, body.length);
+  }
+
   /** A retained message of a new subscription. The caller has asked `hasWindow`. */
   deliverRetained(cursor: RetainedCursor, record: RecordView, grant: Grant): void {
     const topic = this.#topics.ofPath(cursor.path);
@@ -328,8 +342,7 @@ export class Outbound {
     ring.setState(sequence, OPEN.AWAITS_COMPLETE);
     // First that the client has it, then that the message is done: cut between the two, the first one counts.
     const known = session.received(packetId);
-    const settled =
-      stream === undefined ? 0 : this.#settle(stream, delivery, OUTCOME.ACCEPT);
+    const settled = stream === undefined ? 0 : this.#settle(stream, delivery, OUTCOME.ACCEPT);
     this.#host.pushSettled(PACKET.PUBREL, packetId, Math.max(known, settled));
     return true;
   }

@@ -47,7 +47,8 @@ export class PacketIdRing {
   /** Can this sequence number be put without its identifier being in use? */
   fits(sequence: number): boolean {
     return (
-      this.#oldest === this.#next || (sequence >= this.#next && sequence - this.#oldest < this.#span)
+      this.#oldest === this.#next ||
+      (sequence >= this.#next && sequence - this.#oldest < this.#span)
     );
   }
 

@@ -83,8 +83,7 @@ export class Subscriptions {
       starts.push(() => host.sysTree.watch(host, filter, grant));
       return result.position;
     }
-    const isWanted =
-      entry.retainHandling === 0 || (entry.retainHandling === 1 && !result.existed);
+    const isWanted = entry.retainHandling === 0 || (entry.retainHandling === 1 && !result.existed);
     if (share === "" && isWanted) {
       const cursor = host.session.retained(filter);
       starts.push(() => this.#replay({ cursor, grant }));

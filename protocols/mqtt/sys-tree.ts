@@ -21,12 +21,7 @@ export class SysTree {
   readonly #watchers = new Map<SysWatcher, Map<string, Grant>>();
   #timer: NodeJS.Timeout | null = null;
 
-  constructor(
-    broker: BrokerFacade,
-    sessions: SessionHost,
-    counters: Counters,
-    intervalMs: number,
-  ) {
+  constructor(broker: BrokerFacade, sessions: SessionHost, counters: Counters, intervalMs: number) {
     this.#broker = broker;
     this.#sessions = sessions;
     this.#counters = counters;

@@ -2,10 +2,11 @@
  * Topics on their way to one client: for each path its encoded name, its alias (MQTT 5) and how the session wants it.
  * Consecutive messages mostly have the same topic, so the last record's topic bytes are compared before anything else.
  */
-import { addressOfTopicName } from "../../src/model/names.ts";
-import { FLAG, type RecordView } from "../../src/model/record-view.ts";
-import { pathOf } from "../../src/model/tag.ts";
+
 import type { Grant } from "../../src/broker/session-facade.ts";
+import { addressOfTopicName } from "../../src/model/names.ts";
+import { ENCODING, FLAG, type RecordView } from "../../src/model/record-view.ts";
+import { pathOf } from "../../src/model/tag.ts";
 
 const TAGS = Buffer.from("TAGS\x01", "latin1");
 const CACHE_SIZE = 512;
@@ -50,10 +51,14 @@ export class TagPlace {
       if ((record.flag & FLAG.HAS_EXPIRY) !== 0) at = afterProperty(buffer, at, propertiesEnd);
     }
     this.start = this.end = this.after = at;
-    if (isTags(buffer, at, propertiesEnd)) return this.#set(buffer, at + TAGS.length);
-    if (record.encoding !== 0) return;
+    // Only a record that RocketMQ wrote has its tag anywhere.
+    const isForeign = record.encoding === ENCODING.FOREIGN;
     while (at < propertiesEnd) {
-      if (isTags(buffer, at, propertiesEnd)) return this.#set(buffer, at + TAGS.length);
+      if (isTags(buffer, at, propertiesEnd)) {
+        this.#set(buffer, at + TAGS.length);
+        return;
+      }
+      if (!isForeign) return;
       at = afterProperty(buffer, at, propertiesEnd);
     }
   }

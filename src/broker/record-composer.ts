@@ -74,6 +74,7 @@ export class RecordComposer {
     if (draft.priority >= 0) flag |= FLAG.HAS_PRIORITY | (draft.priority & FLAG.PRIORITY_MASK);
     if (!draft.isDurable) flag |= FLAG.NOT_DURABLE;
     if (draft.isRetained) flag |= FLAG.RETAIN;
+    if (draft.isExactlyOnce) flag |= FLAG.EXACTLY_ONCE;
 
     const prefix = template.prefix(draft.encoding);
     const out = fields.properties;

@@ -5,8 +5,7 @@
  */
 import type { EntryBatch, StoreQueue } from "../store/message-store.ts";
 
-const CHUNK_BITS = 8;
-const CHUNK = 1 << CHUNK_BITS;
+const CHUNK = 256;
 const SPARE_MAX = 256;
 
 class Chunk {
@@ -50,7 +49,7 @@ export class VolatileIndex implements StoreQueue {
     const end = Math.min(this.maxOffset, from + max);
     let count = 0;
     for (let at = Math.max(from, this.minOffset); at < end; at++, count++) {
-      const chunk = this.#chunks[(at >>> CHUNK_BITS) - this.#firstChunk]!;
+      const chunk = this.#chunks[Math.floor(at / CHUNK) - this.#firstChunk]!;
       const slot = at & (CHUNK - 1);
       into.physicalOffset[count] = chunk.physicalOffset[slot]!;
       into.size[count] = chunk.size[slot]!;
@@ -60,12 +59,12 @@ export class VolatileIndex implements StoreQueue {
   }
 
   #turnOver(): void {
-    const low = this.#low() >>> CHUNK_BITS;
+    const low = Math.floor(this.#low() / CHUNK);
     while (this.#firstChunk < low && this.#chunks.length > 0) {
       const chunk = this.#chunks.shift()!;
       if (spare.length < SPARE_MAX) spare.push(chunk);
       this.#firstChunk++;
-      this.minOffset = this.#firstChunk << CHUNK_BITS;
+      this.minOffset = this.#firstChunk * CHUNK;
     }
     this.#chunks.push(spare.pop() ?? new Chunk());
   }
