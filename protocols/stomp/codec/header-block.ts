@@ -13,10 +13,11 @@
 import type { RecordView } from "../../../src/model/record-view.ts";
 import type { FrameParser } from "./frame-parser.ts";
 import { LINE } from "./frame-parser.ts";
-import { escapeHeader, type StompVersion, unescapeHeader } from "./header-escape.ts";
+import { escapeHeader, headerLine, type StompVersion, unescapeHeader } from "./header-escape.ts";
 
 export const BLOCK = { BASE: 0x40, BYTES: 1, ESCAPED: 2, SEPARATORS: 4 } as const;
 export const BLOCK_PROPERTY = "x-hd";
+const DEATH = Buffer.from("x-death-", "latin1");
 const PROPERTY_HEAD = Buffer.from(`${BLOCK_PROPERTY}\x01`, "latin1");
 
 const COLON = 0x3a;
@@ -119,6 +120,8 @@ export class StoredBlock {
   kind: number = BLOCK.BASE;
   start = 0;
   end = 0;
+  /** The record is a dead letter: what became of it follows the block. */
+  isDead = false;
 
   /** False when the record has none (it was not written over STOMP). */
   find(record: RecordView): boolean {
@@ -135,6 +138,7 @@ export class StoredBlock {
         this.kind = buffer[from]!;
         this.start = from + 1;
         this.end = at;
+        this.isDead = buffer[at + 1] === DEATH[0] && startsWith(buffer, at + 1, propertiesEnd);
         return true;
       }
       at++;
@@ -175,11 +179,26 @@ export class StoredBlock {
     }
     return text;
   }
+}
 
-  /** Bytes the block can take for any version. */
-  get maxBytes(): number {
-    return (this.end - this.start) * 2;
+function startsWith(buffer: Buffer, at: number, end: number): boolean {
+  if (at + DEATH.length > end) return false;
+  for (let i = 0; i < DEATH.length; i++) if (buffer[at + i] !== DEATH[i]) return false;
+  return true;
+}
+
+/** Header lines for the history that dead-lettering left in a record's properties; "" for none. */
+export function deathHeaders(record: RecordView, version: StompVersion): string {
+  const count = record.property("x-death-count");
+  if (count === undefined) return "";
+  const queue = record.property("x-death-queue") ?? "";
+  const reason = record.property("x-death-reason") ?? "";
+  let text = headerLine("x-death-count", count, version);
+  for (const which of count === "1" ? ["first", "last"] : ["last"]) {
+    text += headerLine(`x-${which}-death-queue`, queue, version);
+    text += headerLine(`x-${which}-death-reason`, reason, version);
   }
+  return text;
 }
 
 /** In one pass, because `\\1` is a backslash and "1". */

@@ -5,7 +5,7 @@
 import { ENCODING, FLAG, type RecordView } from "../../../src/model/record-view.ts";
 import type { Wire } from "../../../src/transport/wire.ts";
 import { writeBytes, writeDecimal } from "./frame-writer.ts";
-import { StoredBlock } from "./header-block.ts";
+import { deathHeaders, StoredBlock } from "./header-block.ts";
 import { headerLineBytes, type StompVersion } from "./header-escape.ts";
 
 const ascii = (text: string): Buffer => Buffer.from(text, "latin1");
@@ -101,14 +101,21 @@ export class MessageWriter {
     const block = this.#block;
     this.#isOurs = true;
     const { buffer, bodyStart, bodyEnd } = record;
-    const isPlain = block.isPlainFor(this.#version);
-    const headers = isPlain ? buffer : Buffer.from(block.text(buffer, this.#version), "utf8");
+    const isPlain = block.isPlainFor(this.#version) && !block.isDead;
+    const headers = isPlain ? buffer : this.#blockFor(record, block);
     const start = isPlain ? block.start : 0;
     const end = isPlain ? block.end : headers.length;
     const extra = end - start;
     const isText = !block.isBytes;
     const hasLength = (bodyEnd > bodyStart || !isText) && !(isText && this.#version === 10);
     return this.#write(wire, record, facts, headers, start, extra, hasLength);
+  }
+
+  /** A stored block that this peer cannot take as it is. */
+  #blockFor(record: RecordView, block: StoredBlock): Buffer {
+    const version = this.#version;
+    const deaths = block.isDead ? deathHeaders(record, version) : "";
+    return Buffer.from(deaths + block.text(record.buffer, version), "utf8");
   }
 
   writeConverted(

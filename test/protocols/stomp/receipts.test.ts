@@ -1,0 +1,140 @@
+/** RECEIPT: after the effect is durable and never before, in order, exactly once. */
+import test from "ava";
+import { StompPeer } from "../../support/stomp-peer.ts";
+import { openTestBroker } from "../../support/test-broker.ts";
+import { until } from "../../support/wait.ts";
+
+const turns = async (): Promise<void> => {
+  for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve));
+};
+
+test("the receipt of a SEND comes after the sync, and the message may come before", async (t) => {
+  const broker = await openTestBroker();
+  const peer = await StompPeer.connect(broker);
+  broker.store.isManual = true;
+  peer.send("SUBSCRIBE\nid:0\ndestination:/queue/a\n\n\0");
+  peer.send("SEND\ndestination:/queue/a\nreceipt:r1\n\nx\0");
+  await peer.take("MESSAGE");
+  await turns();
+  t.deepEqual(peer.frames, []);
+  broker.store.sync();
+  t.is((await peer.take("RECEIPT")).headers["receipt-id"], "r1");
+  await broker.close();
+});
+
+test("a receipt covers everything sent before it, also what asked for none", async (t) => {
+  const broker = await openTestBroker();
+  const peer = await StompPeer.connect(broker);
+  broker.store.isManual = true;
+  peer.send("SEND\ndestination:/queue/a\n\nx\0BEGIN\ntransaction:t\nreceipt:r1\n\n\0");
+  await turns();
+  t.deepEqual(peer.frames, []);
+  broker.store.sync();
+  await peer.take("RECEIPT");
+  await broker.close();
+});
+
+test("many receipts come in the order of their requests", async (t) => {
+  const broker = await openTestBroker();
+  const peer = await StompPeer.connect(broker);
+  broker.store.isManual = true;
+  let text = "";
+  for (let i = 0; i < 1000; i++) text += `SEND\ndestination:/queue/a\nreceipt:r-${i}\n\n${i}\0`;
+  peer.send(text);
+  await turns();
+  t.is(peer.frames.length, 0);
+  broker.store.sync();
+  await until("all receipts", () => peer.frames.length === 1000);
+  t.deepEqual(
+    peer.frames.map((frame) => frame.headers["receipt-id"]),
+    Array.from({ length: 1000 }, (_, i) => `r-${i}`),
+  );
+  await broker.close();
+});
+
+test("a receipt id comes back exactly, escapes included", async (t) => {
+  const broker = await openTestBroker();
+  for (const version of [11, 12] as const) {
+    const peer = await StompPeer.connect(broker, version);
+    peer.send("SEND\ndestination:/queue/a\nreceipt:a\\cb\\nc\\\\é\n\nx\0");
+    t.is((await peer.take("RECEIPT")).headers["receipt-id"], "a:b\nc\\é");
+  }
+  const old = await StompPeer.connect(broker, null);
+  old.send("SEND\ndestination:/queue/a\nreceipt: a\\b \n\nx\0");
+  t.is((await old.take("RECEIPT")).headers["receipt-id"], "a\\b");
+  await broker.close();
+});
+
+test("the receipt of SUBSCRIBE comes before its first message", async (t) => {
+  const broker = await openTestBroker();
+  const peer = await StompPeer.connect(broker);
+  peer.send("SEND\ndestination:/queue/a\n\nx\0");
+  await peer.settled();
+  broker.store.isManual = true;
+  peer.send("SEND\ndestination:/queue/b\nreceipt:later\n\nx\0");
+  peer.send("SUBSCRIBE\nid:0\ndestination:/queue/a\nreceipt:sub\n\n\0");
+  t.is((await peer.take("RECEIPT")).headers["receipt-id"], "sub");
+  await peer.take("MESSAGE");
+  broker.store.sync();
+  t.is((await peer.take("RECEIPT")).headers["receipt-id"], "later");
+  await broker.close();
+});
+
+test("the receipt of an ACK waits until the acknowledgement is durable", async (t) => {
+  const broker = await openTestBroker();
+  const peer = await StompPeer.connect(broker);
+  peer.send(
+    "SUBSCRIBE\nid:0\ndestination:/queue/a\nack:client\n\n\0SEND\ndestination:/queue/a\n\nx\0",
+  );
+  const message = await peer.take("MESSAGE");
+  await peer.settled();
+  broker.store.isManual = true;
+  peer.send(`ACK\nid:${message.headers["ack"]}\nreceipt:r\n\n\0`);
+  await turns();
+  t.deepEqual(peer.frames, []);
+  broker.store.sync();
+  await until("the receipt", () => {
+    broker.store.sync();
+    return peer.frames.length > 0;
+  });
+  t.is((await peer.take("RECEIPT")).headers["receipt-id"], "r");
+  await broker.close();
+});
+
+test("DISCONNECT is answered when all before it is durable; then the connection ends", async (t) => {
+  const broker = await openTestBroker();
+  const peer = await StompPeer.connect(broker);
+  broker.store.isManual = true;
+  peer.send("SEND\ndestination:/queue/a\n\nx\0DISCONNECT\nreceipt:bye\n\n\0");
+  await turns();
+  t.deepEqual(peer.frames, []);
+  t.false(peer.wire.isOver);
+  broker.store.sync();
+  t.is((await peer.take("RECEIPT")).headers["receipt-id"], "bye");
+  await peer.closed();
+  await broker.close();
+});
+
+test("DISCONNECT without receipt ends the connection, and what comes after it is ignored", async (t) => {
+  const broker = await openTestBroker();
+  const peer = await StompPeer.connect(broker);
+  peer.send("DISCONNECT\n\n\0SEND\ndestination:/queue/late\n\nx\0GARBAGE\n");
+  await peer.closed();
+  t.deepEqual(peer.frames, []);
+  const reader = await StompPeer.connect(broker);
+  reader.send("SUBSCRIBE\nid:0\ndestination:/queue/late\nbrowser:true\n\n\0");
+  t.is((await reader.take("MESSAGE")).headers["browser"], "end");
+  await broker.close();
+});
+
+test("an ERROR names the receipt of the frame that caused it", async (t) => {
+  const broker = await openTestBroker();
+  const peer = await StompPeer.connect(broker);
+  peer.send("SEND\nreceipt:42\n\nx\0");
+  const error = await peer.take("ERROR");
+  t.is(error.headers["receipt-id"], "42");
+  t.is(error.headers["message"], "No destination");
+  t.regex(error.body.toString(), /SEND/);
+  await peer.closed();
+  await broker.close();
+});
