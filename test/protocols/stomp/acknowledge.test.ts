@@ -1,6 +1,7 @@
 /** ACK and NACK in the three versions and modes, and what becomes of messages that are not acknowledged. */
 import test from "ava";
 import type { StompVersion } from "../../../protocols/stomp/codec/header-escape.ts";
+import { bodiesOf, leftIn, publish } from "../../support/stomp-helpers.ts";
 import { type Frame, StompPeer } from "../../support/stomp-peer.ts";
 import { openTestBroker, type TestBroker } from "../../support/test-broker.ts";
 import { until } from "../../support/wait.ts";
@@ -13,36 +14,6 @@ function answer(command: string, message: Frame, version: StompVersion, more = "
   return `${command}\n${subscription}message-id:${headers["message-id"]}\n${more}\n\0`;
 }
 
-async function publish(
-  broker: TestBroker,
-  queue: string,
-  bodies: readonly string[],
-): Promise<void> {
-  const peer = await StompPeer.connect(broker);
-  for (const body of bodies) peer.send(`SEND\ndestination:/queue/${queue}\n\n${body}\0`);
-  await peer.settled();
-  peer.send("DISCONNECT\n\n\0");
-  await peer.closed();
-}
-
-/** Bodies that are left in the queue, in order. */
-async function leftIn(broker: TestBroker, queue: string): Promise<string[]> {
-  const peer = await StompPeer.connect(broker);
-  peer.send(`SUBSCRIBE\nid:b\ndestination:/queue/${queue}\nbrowser:true\n\n\0`);
-  const bodies: string[] = [];
-  for (;;) {
-    const frame = await peer.take("MESSAGE");
-    if (frame.headers["browser"] === "end") break;
-    bodies.push(frame.body.toString());
-  }
-  peer.send("DISCONNECT\n\n\0");
-  await peer.closed();
-  return bodies;
-}
-
-const bodiesOf = (frames: readonly Frame[]): string[] =>
-  frames.map((frame) => frame.body.toString());
-
 for (const version of [10, 11, 12] as const) {
   const name = (version / 10).toFixed(1);
   const connect = (broker: TestBroker) =>
@@ -50,43 +21,43 @@ for (const version of [10, 11, 12] as const) {
 
   test(`${name}: client-individual acknowledges one message`, async (t) => {
     const broker = await openTestBroker();
-    await publish(broker, "a", ["1", "2", "3"]);
+    await publish(broker, "/queue/a", ["1", "2", "3"]);
     const peer = await connect(broker);
     peer.send("SUBSCRIBE\nid:s\ndestination:/queue/a\nack:client-individual\n\n\0");
     const messages = await peer.takeMessages(3);
     peer.send(answer("ACK", messages[1]!, version, "receipt:r\n"));
     await peer.take("RECEIPT");
-    t.deepEqual(await leftIn(broker, "a"), ["1", "3"]);
+    t.deepEqual(await leftIn(broker, "/queue/a"), ["1", "3"]);
     await broker.close();
   });
 
   test(`${name}: client acknowledges all messages up to this one`, async (t) => {
     const broker = await openTestBroker();
-    await publish(broker, "a", ["1", "2", "3"]);
+    await publish(broker, "/queue/a", ["1", "2", "3"]);
     const peer = await connect(broker);
     peer.send("SUBSCRIBE\nid:s\ndestination:/queue/a\nack:client\n\n\0");
     const messages = await peer.takeMessages(3);
     peer.send(answer("ACK", messages[1]!, version, "receipt:r\n"));
     await peer.take("RECEIPT");
-    t.deepEqual(await leftIn(broker, "a"), ["3"]);
+    t.deepEqual(await leftIn(broker, "/queue/a"), ["3"]);
     await broker.close();
   });
 
   test(`${name}: auto needs no ACK`, async (t) => {
     const broker = await openTestBroker();
-    await publish(broker, "a", ["1", "2", "3"]);
+    await publish(broker, "/queue/a", ["1", "2", "3"]);
     const peer = await connect(broker);
     peer.send("SUBSCRIBE\nid:s\ndestination:/queue/a\n\n\0");
     const messages = await peer.takeMessages(3);
     t.deepEqual(bodiesOf(messages), ["1", "2", "3"]);
     t.is(messages[0]!.headers["ack"], undefined);
-    t.deepEqual(await leftIn(broker, "a"), []);
+    t.deepEqual(await leftIn(broker, "/queue/a"), []);
     await broker.close();
   });
 
   test(`${name}: an ACK of a message that is not waiting is an error`, async (t) => {
     const broker = await openTestBroker();
-    await publish(broker, "a", ["1", "2", "3"]);
+    await publish(broker, "/queue/a", ["1", "2", "3"]);
     for (const twist of ["twice", "made up", "not sent yet", "nonsense"]) {
       const peer = await connect(broker);
       peer.send(
@@ -116,7 +87,7 @@ for (const version of [11, 12] as const) {
 
   test(`${name}: NACK gives the message back, counted; with requeue:true not counted`, async (t) => {
     const broker = await openTestBroker();
-    await publish(broker, "a", ["1"]);
+    await publish(broker, "/queue/a", ["1"]);
     const peer = await StompPeer.connect(broker, version);
     peer.send("SUBSCRIBE\nid:s\ndestination:/queue/a\nack:client-individual\n\n\0");
     const first = await peer.take("MESSAGE");
@@ -135,7 +106,7 @@ for (const version of [11, 12] as const) {
 
   test(`${name}: NACK with requeue:false sends the message to the dead-letter queue`, async (t) => {
     const broker = await openTestBroker();
-    await publish(broker, "a", ["1", "2"]);
+    await publish(broker, "/queue/a", ["1", "2"]);
     const peer = await StompPeer.connect(broker, version);
     peer.send("SUBSCRIBE\nid:s\ndestination:/queue/a\nack:client-individual\n\n\0");
     const messages = await peer.takeMessages(2);
@@ -153,7 +124,7 @@ for (const version of [11, 12] as const) {
 
   test(`${name}: NACK in client mode is cumulative, and the messages come back in order`, async (t) => {
     const broker = await openTestBroker();
-    await publish(broker, "a", ["1", "2", "3"]);
+    await publish(broker, "/queue/a", ["1", "2", "3"]);
     const peer = await StompPeer.connect(broker, version);
     peer.send("SUBSCRIBE\nid:s\ndestination:/queue/a\nack:client\n\n\0");
     const messages = await peer.takeMessages(3);
@@ -173,7 +144,7 @@ test("1.0 has no NACK", async (t) => {
 
 test("1.1: ACK needs subscription and message-id, and they have to belong together", async (t) => {
   const broker = await openTestBroker();
-  await publish(broker, "a", ["1"]);
+  await publish(broker, "/queue/a", ["1"]);
   const attempts = [
     (id: string) => `ACK\nmessage-id:${id}\n\n\0`,
     () => "ACK\nsubscription:s\n\n\0",
@@ -202,7 +173,7 @@ test("1.2: ACK needs the header id", async (t) => {
 
 test("an ACK on an auto subscription is an error", async (t) => {
   const broker = await openTestBroker();
-  await publish(broker, "a", ["1"]);
+  await publish(broker, "/queue/a", ["1"]);
   const peer = await StompPeer.connect(broker);
   peer.send("SUBSCRIBE\nid:s\ndestination:/queue/a\nack:auto\n\n\0");
   const message = await peer.take("MESSAGE");
@@ -213,19 +184,19 @@ test("an ACK on an auto subscription is an error", async (t) => {
 
 test("an ACK that crosses its UNSUBSCRIBE does no harm", async (t) => {
   const broker = await openTestBroker();
-  await publish(broker, "a", ["1"]);
+  await publish(broker, "/queue/a", ["1"]);
   const peer = await StompPeer.connect(broker);
   peer.send("SUBSCRIBE\nid:s\ndestination:/queue/a\nack:client\n\n\0");
   const message = await peer.take("MESSAGE");
   peer.send(`UNSUBSCRIBE\nid:s\n\n\0ACK\nid:${message.headers["ack"]}\nreceipt:r\n\n\0`);
   await peer.take("RECEIPT");
-  t.deepEqual(await leftIn(broker, "a"), ["1"]);
+  t.deepEqual(await leftIn(broker, "/queue/a"), ["1"]);
   await broker.close();
 });
 
 test("unacknowledged messages come back when the connection is lost, is closed, or unsubscribes", async (t) => {
   const broker = await openTestBroker();
-  await publish(broker, "a", ["1", "2"]);
+  await publish(broker, "/queue/a", ["1", "2"]);
   for (const way of ["lost", "disconnect", "unsubscribe"]) {
     const peer = await StompPeer.connect(broker);
     peer.send("SUBSCRIBE\nid:s\ndestination:/queue/a\nack:client\n\n\0");
@@ -245,7 +216,7 @@ test("unacknowledged messages come back when the connection is lost, is closed, 
 
 test("prefetch-count is the number of unacknowledged messages, and acknowledging makes room", async (t) => {
   const broker = await openTestBroker();
-  await publish(broker, "a", ["1", "2", "3", "4", "5"]);
+  await publish(broker, "/queue/a", ["1", "2", "3", "4", "5"]);
   for (const header of ["prefetch-count:2", "activemq.prefetchSize:2"]) {
     const peer = await StompPeer.connect(broker);
     peer.send(`SUBSCRIBE\nid:s\ndestination:/queue/a\nack:client-individual\n${header}\n\n\0`);
