@@ -2,6 +2,7 @@
 import type { ProtocolServices } from "../../src/broker/protocol-services.ts";
 import type { ProtocolAdapter } from "../../src/transport/wire.ts";
 import { StompConnection } from "./connection.ts";
+import { registerStompDecoder } from "./neutral.ts";
 import { DEFAULT_OPTIONS, type StompOptions } from "./options.ts";
 
 const CONNECT = Buffer.from("CONNECT", "latin1");
@@ -16,6 +17,7 @@ export function createAdapter(
   settings: Partial<StompOptions> = {},
 ): ProtocolAdapter {
   const options: StompOptions = { ...DEFAULT_OPTIONS, ...settings };
+  registerStompDecoder();
   return {
     name: "stomp",
     subProtocols: ["v12.stomp", "v11.stomp", "v10.stomp"],

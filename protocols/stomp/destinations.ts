@@ -30,6 +30,9 @@ export class Destinations {
 
   /** `type`: the header destination-type or subscription-type (Artemis), or undefined. Throws StompError, BrokerError. */
   resolve(text: string, type: string | undefined): Address {
+    if (/^\/[a-z-]+\/$/.test(text)) {
+      throw new StompError("Invalid destination", `"${text}" has no name after the last slash.`);
+    }
     const temporary = this.#temporary(text);
     if (temporary !== undefined) return temporary;
     const kind = kindOf(type);
@@ -66,16 +69,21 @@ export class Destinations {
     return formatAddress(address, "stomp");
   }
 
+  /** Two sessions of one style spell every address alike. */
+  get style(): string {
+    return this.#options.compat;
+  }
+
   isOwnTemporary(text: string): boolean {
-    return text.startsWith(TEMP_QUEUE) || text.startsWith(TEMP_TOPIC);
+    return (
+      (text.startsWith(TEMP_QUEUE) || text.startsWith(TEMP_TOPIC)) &&
+      text.length > TEMP_QUEUE.length
+    );
   }
 
   #temporary(text: string): Address | undefined {
     const isQueue = text.startsWith(TEMP_QUEUE);
     if (!isQueue && !text.startsWith(TEMP_TOPIC)) return undefined;
-    if (text.length === TEMP_QUEUE.length) {
-      throw new StompError("Invalid destination", `"${text}" has no name after the last slash.`);
-    }
     let address = this.#temporaries.get(text);
     if (address === undefined) {
       if (this.#temporaries.size === MAX_TEMPORARIES) {

@@ -1,44 +1,36 @@
 /**
- * Stored records as STOMP messages: the destination as the subscriber would write it, and records that came in over other
- * protocols, converted once per message and version.
+ * Stored records as this connection's peer sees them: the destination as its subscriber would write it, and records that
+ * came in over other protocols, converted (neutral.ts).
  */
-import { isUtf8 } from "node:buffer";
 import { makeAddress } from "../../src/model/address.ts";
-import { FLAG, type RecordView } from "../../src/model/record-view.ts";
+import { pathOfRecord } from "../../src/model/record-fields.ts";
+import type { RecordView } from "../../src/model/record-view.ts";
 import type { StompVersion } from "./codec/header-escape.ts";
 import type { ConvertedMessage } from "./codec/message-writer.ts";
 import type { Destinations } from "./destinations.ts";
+import { convertRecord, type Spell } from "./neutral.ts";
+
+const TOPIC_URL = "topic://";
+const TOPIC_PATH = "/topic/";
 
 export class RecordSpelling {
-  readonly #destinations: Destinations;
+  readonly #style: string;
+  readonly #spell: Spell;
 
   constructor(destinations: Destinations) {
-    this.#destinations = destinations;
+    this.#style = destinations.style;
+    this.#spell = (address) => destinations.spell(address);
   }
 
   /** The topic of a record that came through a subscription with wildcards, in the style of that subscription. */
   topicOf(record: RecordView, subscribed: string): string {
-    const root = record.topic;
-    const tag = (record.flag & FLAG.TAG_IN_PATH) !== 0 ? record.property("TAGS") : undefined;
-    const path = tag === undefined ? root : `${root}/${tag}`;
-    const spelled = this.#destinations.spell(makeAddress("topic", path));
-    return subscribed.startsWith("topic://")
-      ? `topic://${spelled.slice("/topic/".length)}`
+    const spelled = this.#spell(makeAddress("topic", pathOfRecord(record)));
+    return subscribed.startsWith(TOPIC_URL)
+      ? TOPIC_URL + spelled.slice(TOPIC_PATH.length)
       : spelled;
   }
 
-  /** May the whole frame go into a WebSocket text message? Headers always may. */
-  isText(record: RecordView): boolean {
-    return isUtf8(record.buffer.subarray(record.bodyStart, record.bodyEnd));
-  }
-
-  convert(record: RecordView, _version: StompVersion): ConvertedMessage {
-    return {
-      headers: Buffer.alloc(0),
-      body: record.buffer,
-      bodyStart: record.bodyStart,
-      bodyEnd: record.bodyEnd,
-      isText: false,
-    };
+  convert(record: RecordView, version: StompVersion): ConvertedMessage {
+    return convertRecord(record, version, this.#style, this.#spell);
   }
 }

@@ -182,6 +182,8 @@ export class Sender {
         case HEADER.SUBSCRIPTION:
         case HEADER.REDELIVERED:
         case HEADER.X_DELIVERY_COUNT:
+        case HEADER.X_STREAM_OFFSET:
+        case HEADER.BROWSER:
           continue;
         case HEADER.UNKNOWN:
         case HEADER.CONTENT_TYPE:

@@ -388,12 +388,6 @@ export class Session implements SubscriptionOwner {
     this.hasWritten = true;
   }
 
-  writeAsBinary(write: () => void): void {
-    this.wire.setTextMode!(false);
-    write();
-    this.wire.setTextMode!(true);
-  }
-
   ended(subscription: Subscription, reason: BrokerError): void {
     this.#byId.delete(subscription.options.id);
     this.#byIndex.delete(subscription.options.index);

@@ -6,6 +6,7 @@
  * Windows. `prefetch` counts messages not yet settled; `windowBytes` (Artemis' consumer-window-size) the bytes of them.
  * Credit is given again once per chunk of input, not per ACK.
  */
+import { isUtf8 } from "node:buffer";
 import {
   type Consumer,
   type DeliveryRun,
@@ -57,7 +58,6 @@ export interface SubscriptionOwner {
   wrote(): void;
   /** The wire takes text messages only if all bytes are UTF-8. */
   readonly checksText: boolean;
-  writeAsBinary(write: () => void): void;
   ended(subscription: Subscription, reason: BrokerError): void;
 }
 
@@ -146,14 +146,18 @@ export class Subscription implements DeliverySink {
     return writer.writeConverted(wire, record, facts, message);
   }
 
-  /** WebSocket peers that speak text get a binary message for a frame that is not UTF-8. */
+  /** WebSocket peers that speak text get a binary message for a frame that is not UTF-8. Headers always are. */
   #writeChecked(record: RecordView): number {
-    const { wire, spelling } = this.#owner;
-    if (spelling.isText(record)) return this.#write(wire, record, this.#facts);
-    let bytes = 0;
-    this.#owner.writeAsBinary(() => {
-      bytes = this.#write(wire, record, this.#facts);
-    });
+    const { wire } = this.#owner;
+    let body = record.buffer.subarray(record.bodyStart, record.bodyEnd);
+    if (this.#writer.findBlock(record) === null) {
+      const message = this.#owner.spelling.convert(record, this.options.version);
+      body = message.body.subarray(message.bodyStart, message.bodyEnd);
+    }
+    if (isUtf8(body)) return this.#write(wire, record, this.#facts);
+    wire.setTextMode!(false);
+    const bytes = this.#write(wire, record, this.#facts);
+    wire.setTextMode!(true);
     return bytes;
   }
 

@@ -2,7 +2,9 @@
  * The broker: what every adapter talks to (facade.ts). It owns the nodes and groups, and ties together the store, the
  * dispatcher, the journal of progress and the waiters for durability. One event loop; no method blocks.
  */
+import { randomBytes } from "node:crypto";
 import { type Address, makeAddress } from "../model/address.ts";
+import { TEMPORARY_PREFIX } from "../model/address-dialects.ts";
 import type { Draft } from "../model/draft.ts";
 import { BrokerError } from "../model/errors.ts";
 import { hasWildcard } from "../model/topic-path.ts";
@@ -259,11 +261,10 @@ export class Broker
   }
 
   createTemporary(connection: Connection, kind: "queue" | "topic"): Node {
-    const random = Math.random().toString(36).slice(2, 12);
-    const name = `${this.nodeName}-${connection.id}-${++this.#temporaryNumber}-${random}`.slice(
-      0,
-      60,
-    );
+    // Unguessable, and recognised as temporary in every protocol's bare spelling.
+    const prefix = TEMPORARY_PREFIX[`temp-${kind}`];
+    const random = randomBytes(9).toString("base64url");
+    const name = `${prefix}${connection.id}-${++this.#temporaryNumber}-${random}`;
     return this.registry.create(kind, connection.namespace, name, true);
   }
 

@@ -10,6 +10,9 @@
  * Order and repetitions are the publisher's. Headers that other parts of the record hold (persistent, priority, expires,
  * timestamp) and those that only speak to the broker (receipt, transaction, content-length …) are left out by send.ts.
  */
+import { deathCount, deathSummary } from "../../../src/model/deaths.ts";
+import { valueText } from "../../../src/model/property-text.ts";
+import { neutralFromRecord } from "../../../src/model/record-fields.ts";
 import type { RecordView } from "../../../src/model/record-view.ts";
 import type { FrameParser } from "./frame-parser.ts";
 import { LINE } from "./frame-parser.ts";
@@ -17,7 +20,7 @@ import { escapeHeader, headerLine, type StompVersion, unescapeHeader } from "./h
 
 export const BLOCK = { BASE: 0x40, BYTES: 1, ESCAPED: 2, SEPARATORS: 4 } as const;
 export const BLOCK_PROPERTY = "x-hd";
-const DEATH = Buffer.from("x-death-", "latin1");
+const DEATH = Buffer.from("x-death", "latin1");
 const PROPERTY_HEAD = Buffer.from(`${BLOCK_PROPERTY}\x01`, "latin1");
 
 const COLON = 0x3a;
@@ -187,16 +190,13 @@ function startsWith(buffer: Buffer, at: number, end: number): boolean {
   return true;
 }
 
-/** Header lines for the history that dead-lettering left in a record's properties; "" for none. */
+/** Header lines for what became of a dead letter before it came here; "" for none. */
 export function deathHeaders(record: RecordView, version: StompVersion): string {
-  const count = record.property("x-death-count");
-  if (count === undefined) return "";
-  const queue = record.property("x-death-queue") ?? "";
-  const reason = record.property("x-death-reason") ?? "";
-  let text = headerLine("x-death-count", count, version);
-  for (const which of count === "1" ? ["first", "last"] : ["last"]) {
-    text += headerLine(`x-${which}-death-queue`, queue, version);
-    text += headerLine(`x-${which}-death-reason`, reason, version);
+  const { deaths } = neutralFromRecord(record);
+  if (deaths.length === 0) return "";
+  let text = headerLine("x-death-count", String(deathCount(deaths)), version);
+  for (const { name, value } of deathSummary(deaths)) {
+    text += headerLine(name, valueText(value), version);
   }
   return text;
 }
