@@ -3,6 +3,7 @@
  * cell that does not hold.
  *
  *   npm run interop -- [--list] [--only STEP[,STEP]]... [--against amqp://user:pass@host:port] [--no-docs]
+ *                      [--rounds N] [--verbose]
  *
  * A step whose client cannot be installed here is skipped and says so; with CI=true that is a failure. A complete run
  * rewrites docs/interop.md. The last line is `N passed, N failed`.
@@ -27,6 +28,7 @@ const { values } = parseArgs({
     only: { type: "string", multiple: true, default: [] },
     against: { type: "string" },
     "no-docs": { type: "boolean", default: false },
+    rounds: { type: "string" },
     verbose: { type: "boolean", default: false },
   },
 });
@@ -64,7 +66,8 @@ async function prepare(step: Step): Promise<string | undefined> {
 }
 
 async function runStep(step: Step, against: Endpoint | undefined): Promise<Cell[]> {
-  const context = new StepContext(step.name, against, printCell);
+  const rounds = values.rounds === undefined ? undefined : Number(values.rounds);
+  const context = new StepContext(step.name, { against, rounds }, printCell);
   try {
     await within(step.limitSeconds * 1000, step.run(context), `step ${step.name}`);
     if (context.cells.length === 0) context.fail(step.name, "ran to its end", "reported no cell");

@@ -208,6 +208,10 @@ export class RheaSender {
     return this.link.target.address as string;
   }
 
+  get isBroken(): boolean {
+    return this.#peer.error !== undefined;
+  }
+
   /** Sends when there is credit; resolves when the broker has settled it. */
   async send(message: Message, limitMs = 20_000): Promise<Settled> {
     await this.#credit(limitMs);
@@ -261,6 +265,8 @@ export class RheaReceiver {
   readonly link: Receiver;
   readonly #peer: RheaPeer;
   readonly #queue: Received[] = [];
+  readonly #settling = new Map<Delivery, () => void>();
+  #each: ((received: Received) => void) | undefined;
   #wake: (() => void) | undefined;
 
   constructor(peer: RheaPeer, link: Receiver) {
@@ -268,7 +274,12 @@ export class RheaReceiver {
     this.link = link;
     link.on("message", (context: EventContext) => {
       if (context.message === undefined || context.delivery === undefined) return;
-      this.#queue.push({ message: context.message, delivery: context.delivery });
+      const received = { message: context.message, delivery: context.delivery };
+      if (this.#each !== undefined) {
+        this.#each(received);
+        return;
+      }
+      this.#queue.push(received);
       this.#wake?.();
     });
   }
@@ -311,6 +322,26 @@ export class RheaReceiver {
       messages.push(message);
     }
     return messages;
+  }
+
+  /** Hands over every message as it comes, with a window of credit kept open. */
+  each(credit: number, onMessage: (received: Received) => void): void {
+    this.#each = onMessage;
+    this.link.set_credit_window(credit);
+    this.link.add_credit(credit);
+  }
+
+  /** Calls back once the broker has settled this delivery (receiver settle mode second). */
+  onSettled(delivery: Delivery, callback: () => void): void {
+    if (this.#settling.size === 0 && this.link.listenerCount("settled") === 0) {
+      this.link.on("settled", (context: EventContext) => {
+        const settled = context.delivery;
+        if (settled === undefined) return;
+        this.#settling.get(settled)?.();
+        this.#settling.delete(settled);
+      });
+    }
+    this.#settling.set(delivery, callback);
   }
 
   /** Drains: everything the broker has now for this credit, then its word that there is no more. */

@@ -35,6 +35,11 @@ export interface Step {
 
 export const CELL_LIMIT_MS = 45_000;
 
+export interface StepOptions {
+  readonly against: Endpoint | undefined;
+  readonly rounds: number | undefined;
+}
+
 export class StepContext {
   readonly cells: Cell[] = [];
   readonly #step: string;
@@ -42,9 +47,13 @@ export class StepContext {
   readonly #brokers: BrokerProcess[] = [];
   readonly #onCell: (cell: Cell) => void;
 
-  constructor(step: string, against: Endpoint | undefined, onCell: (cell: Cell) => void) {
+  /** How often the crash step kills the broker, when asked for on the command line. */
+  readonly rounds: number | undefined;
+
+  constructor(step: string, options: StepOptions, onCell: (cell: Cell) => void) {
     this.#step = step;
-    this.#against = against;
+    this.#against = options.against;
+    this.rounds = options.rounds;
     this.#onCell = onCell;
   }
 

@@ -45,7 +45,7 @@ async function requireTool(command: string, args: readonly string[], hint: strin
 
 const sourcesOf = (dir: string): string[] =>
   readdirSync(dir, { recursive: true, encoding: "utf8" })
-    .filter((name) => /\.(java|xml|go|mod|sum)$/.test(name))
+    .filter((name) => /\.(java|xml|go|mod|sum|rs|toml)$/.test(name))
     .sort();
 
 const digestOf = (dir: string): string =>
@@ -191,6 +191,26 @@ export function goSuite(name: string, module: string, version: string): GoSuite 
       return stdout.trim();
     },
   };
+}
+
+// --- Rust -----------------------------------------------------------------------------------------------------------
+
+export interface RustProgram extends Setup {
+  readonly binary: string;
+}
+
+/** Builds one of our Rust programs, which use the standard library alone. */
+export function rustProgram(name: string, sources: string): RustProgram {
+  const dir = workDir("toolchain", name);
+  const setup = once(name, async () => {
+    await requireTool("cargo", ["--version"], "https://rustup.rs, or Debian: cargo");
+    const cwd = join(ROOT, sources);
+    await cached(dir, digestOf(cwd), async () => {
+      const args = ["build", "-q", "--release", "--offline"];
+      await runOrThrow("cargo", args, { cwd, env: { CARGO_TARGET_DIR: dir }, limitMs: 6 * MINUTE });
+    });
+  });
+  return { ...setup, binary: join(dir, "release", name) };
 }
 
 // --- Debian ---------------------------------------------------------------------------------------------------------

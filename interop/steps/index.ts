@@ -1,6 +1,8 @@
 /** Every step, in the order it runs: cheap and broad ones first. */
 import type { Step } from "../harness/step.ts";
+import { crash } from "./crash.ts";
 import { goAmqp, goAmqpSuite } from "./go-amqp.ts";
+import { loadAmqp } from "./load.ts";
 import { proton } from "./proton.ts";
 import { qpidJms1, qpidJms2 } from "./qpid-jms.ts";
 import { rheaTcp, rheaWebSocket } from "./rhea.ts";
@@ -13,4 +15,6 @@ export const STEPS: readonly Step[] = [
   qpidJms1,
   qpidJms2,
   goAmqpSuite,
+  loadAmqp,
+  crash,
 ];

@@ -1,0 +1,136 @@
+/**
+ * What producers and consumers know of every message while the broker is killed again and again, and the rules that must hold:
+ *
+ *   lost        a confirmed message was never delivered
+ *   came back   a message was delivered again although its acknowledgement had been confirmed by the broker, or had been
+ *               written more than `ACK_GRACE_MS` before a kill, or although the broker had not been killed since
+ *   invented    a message was delivered that nobody sent
+ *   disordered  within one connection, a producer's messages did not come in the order it sent them
+ *
+ * A message that was sent and never confirmed may be there or not. One entry per message and group (a queue's consumers, or
+ * one subscription).
+ */
+
+export const ACK_GRACE_MS = 100;
+const SHOWN_PER_RULE = 5;
+
+interface Entry {
+  isConfirmed: boolean;
+  deliveries: number;
+  /** When the acknowledgement had been written to the socket; 0 before. */
+  ackedAt: number;
+  ackConfirmed: boolean;
+}
+
+export type Rule = "lost" | "came back" | "invented" | "disordered";
+
+export class Ledger {
+  readonly #groups = new Map<string, Map<string, Entry>>();
+  readonly #violations: { rule: Rule; text: string }[] = [];
+  #lastKillAt = 0;
+  confirmedCount = 0;
+  deliveredCount = 0;
+  redeliveredCount = 0;
+  ackConfirmedCount = 0;
+
+  /** The groups that each get a copy of what is sent to a destination. */
+  addGroup(group: string): void {
+    this.#groups.set(group, new Map());
+  }
+
+  sent(groups: readonly string[], id: string): void {
+    for (const group of groups) {
+      const entry = { isConfirmed: false, deliveries: 0, ackedAt: 0, ackConfirmed: false };
+      this.#entries(group).set(id, entry);
+    }
+  }
+
+  confirmed(groups: readonly string[], id: string): void {
+    this.confirmedCount++;
+    for (const group of groups) this.#entry(group, id).isConfirmed = true;
+  }
+
+  delivered(group: string, id: string): void {
+    const entry = this.#entries(group).get(id);
+    if (entry === undefined) {
+      this.#violate("invented", `${group}: ${id}`);
+      return;
+    }
+    this.deliveredCount++;
+    if (entry.deliveries++ > 0) this.redeliveredCount++;
+    if (entry.ackConfirmed) {
+      this.#violate("came back", `${group}: ${id}, its acknowledgement was confirmed`);
+    } else if (entry.ackedAt > 0) {
+      const before = this.#lastKillAt - entry.ackedAt;
+      if (before > ACK_GRACE_MS) {
+        const text = `${group}: ${id}, acknowledged ${before.toFixed(0)} ms before the last kill`;
+        this.#violate("came back", text);
+      } else if (before < 0) {
+        this.#violate("came back", `${group}: ${id}, acknowledged, and no kill since`);
+      }
+      entry.ackedAt = 0;
+    }
+  }
+
+  acknowledged(group: string, id: string): void {
+    this.#entry(group, id).ackedAt = performance.now();
+  }
+
+  acknowledgementConfirmed(group: string, id: string): void {
+    const entry = this.#entry(group, id);
+    if (!entry.ackConfirmed) this.ackConfirmedCount++;
+    entry.ackConfirmed = true;
+  }
+
+  killed(): void {
+    this.#lastKillAt = performance.now();
+  }
+
+  disordered(text: string): void {
+    this.#violate("disordered", text);
+  }
+
+  /** Confirmed messages that no delivery was seen of, over all groups. */
+  get owed(): number {
+    let owed = 0;
+    for (const entries of this.#groups.values()) {
+      for (const entry of entries.values()) {
+        if (entry.isConfirmed && entry.deliveries === 0) owed++;
+      }
+    }
+    return owed;
+  }
+
+  /** After the last drain: what is still owed is lost. */
+  close(): void {
+    for (const [group, entries] of this.#groups) {
+      for (const [id, entry] of entries) {
+        if (entry.isConfirmed && entry.deliveries === 0) this.#violate("lost", `${group}: ${id}`);
+      }
+    }
+  }
+
+  /** One line per broken rule, or "" when it holds. */
+  broken(rule: Rule): string {
+    const all = this.#violations.filter((violation) => violation.rule === rule);
+    if (all.length === 0) return "";
+    const shown = all.slice(0, SHOWN_PER_RULE).map(({ text }) => text);
+    return `${all.length} messages ${rule}: ${shown.join("; ")}`;
+  }
+
+  #violate(rule: Rule, text: string): void {
+    this.#violations.push({ rule, text });
+  }
+
+  #entries(group: string): Map<string, Entry> {
+    const entries = this.#groups.get(group);
+    if (entries === undefined) throw new Error(`no group ${group}`);
+    return entries;
+  }
+
+  #entry(group: string, id: string): Entry {
+    const entry = this.#entries(group).get(id);
+    if (entry === undefined) throw new Error(`${group}: nothing known of ${id}`);
+    return entry;
+  }
+}
