@@ -1,0 +1,83 @@
+/**
+ * From a scanned message to the broker's draft: the header, and the few properties and annotations that routing, order,
+ * expiry and delay need. The message itself stays as it came.
+ */
+import type { Draft } from "../../src/model/draft.ts";
+import { ANNOTATION, type MessageScan, PROPERTY } from "./codec/sections.ts";
+import { CONDITION, LinkError } from "./errors.ts";
+
+/**
+ * A message whose format is not 0 is stored behind this mark: a descriptor that no section has, and the format.
+ *
+ *   00 53 00 70 <format, 4 bytes>
+ */
+export const OPAQUE_MARK_BYTES = 8;
+
+export function writeOpaqueMark(bytes: Buffer, at: number, messageFormat: number): void {
+  bytes.writeUInt32BE(0x00530070, at);
+  bytes.writeUInt32BE(messageFormat, at + 4);
+}
+
+/** The message-format of stored bytes: 0 unless they begin with the mark. */
+export function messageFormatOf(bytes: Buffer, start: number, end: number): number {
+  if (bytes[start + 2] !== 0 || end - start < OPAQUE_MARK_BYTES) return 0;
+  return bytes.readUInt32BE(start) === 0x00530070 ? bytes.readUInt32BE(start + 4) : 0;
+}
+
+/** Longest text taken from a message into the record's properties. */
+const MAX_TEXT = 4096;
+
+export function fillDraft(draft: Draft, scan: MessageScan): void {
+  draft.isDurable = scan.isDurable;
+  draft.priority = scan.priority;
+  draft.ttlMs = scan.ttlMs;
+  if (scan.hasProperties) fillFromProperties(draft, scan);
+  if (scan.hasAnnotations) fillFromAnnotations(draft, scan);
+}
+
+function fillFromProperties(draft: Draft, scan: MessageScan): void {
+  const expiry = scan.property(PROPERTY.ABSOLUTE_EXPIRY);
+  // 0 is what JMS clients write for "never".
+  if (expiry >= 0) draft.expiresAt = Math.max(0, integer(scan, expiry, "absolute-expiry-time"));
+  const creation = scan.property(PROPERTY.CREATION_TIME);
+  if (creation >= 0) draft.bornAt = Math.max(0, integer(scan, creation, "creation-time"));
+  const group = scan.property(PROPERTY.GROUP_ID);
+  if (group >= 0) draft.group = text(scan, group, "group-id");
+}
+
+function fillFromAnnotations(draft: Draft, scan: MessageScan): void {
+  const time = scan.annotation(ANNOTATION.DELIVERY_TIME);
+  const delay = scan.annotation(ANNOTATION.DELIVERY_DELAY);
+  const notBefore = scan.annotation(ANNOTATION.NOT_VALID_BEFORE);
+  if (time >= 0) {
+    draft.deliverAt = Math.max(0, integer(scan, time, "x-opt-delivery-time"));
+  } else if (delay >= 0) {
+    const ms = integer(scan, delay, "x-opt-delivery-delay");
+    if (ms > 0) draft.deliverAt = Date.now() + ms;
+  } else if (notBefore >= 0) {
+    draft.deliverAt = Math.max(0, integer(scan, notBefore, "x-qpid-not-valid-before"));
+  }
+  const tag = scan.annotation(ANNOTATION.TAG);
+  if (tag >= 0) draft.tag = text(scan, tag, "x-tag");
+  const keys = scan.annotation(ANNOTATION.KEYS);
+  if (keys >= 0) draft.keys = text(scan, keys, "x-keys");
+  const retain = scan.annotation(ANNOTATION.RETAIN);
+  if (retain >= 0) draft.isRetained = scan.isTrueAt(retain);
+}
+
+function integer(scan: MessageScan, at: number, name: string): number {
+  const value = scan.integerAt(at);
+  if (Number.isNaN(value)) throw wrong(name, "a whole number");
+  return value;
+}
+
+/** Goes into the record's properties, whose separators it must not hold. */
+function text(scan: MessageScan, at: number, name: string): string {
+  const value = scan.textAt(at);
+  if (value === undefined) throw wrong(name, "a string");
+  if (value.length > MAX_TEXT) throw wrong(name, `at most ${MAX_TEXT} characters long`);
+  return value.replaceAll("\x01", "?").replaceAll("\x02", "?");
+}
+
+const wrong = (name: string, expected: string): LinkError =>
+  new LinkError(CONDITION.INVALID_FIELD, `${name} is not ${expected}.`);

@@ -1,0 +1,31 @@
+import test from "ava";
+import { PERFORMATIVE } from "../../../protocols/amqp1/codec/codes.ts";
+import { openTestBroker } from "../../support/test-broker.ts";
+import { ACCEPTED, AmqpPeer, message, textOf } from "./support/peer.ts";
+
+test("a message goes in, is confirmed, comes out and is acknowledged", async (t) => {
+  const broker = await openTestBroker();
+  const peer = await AmqpPeer.connect(broker);
+  await peer.sender({ handle: 0 });
+  const credit = await peer.next(PERFORMATIVE.FLOW);
+  t.is(credit.fields[6]!.value, 1000);
+  const id = peer.transfer(message("hello"));
+  const confirmed = await peer.next(PERFORMATIVE.DISPOSITION);
+  t.is(confirmed.fields[0]!.value, true);
+  t.is(confirmed.fields[1]!.value, id);
+  t.is(confirmed.fields[3]!.value, true);
+  await peer.receiver({ handle: 1 });
+  peer.flow({ handle: 1, credit: 10 });
+  const [delivery] = await peer.transfers(1);
+  t.is(textOf(delivery!.payload), "hello");
+  peer.disposition(0, 0, ACCEPTED);
+  await peer.settled();
+  peer.flow({ handle: 1, credit: 10, deliveryCount: 1, isDrain: true });
+  const drained = await peer.next(PERFORMATIVE.FLOW);
+  t.is(drained.fields[5]!.value, 11);
+  t.is(drained.fields[6]!.value, 0);
+  t.false(peer.has(PERFORMATIVE.TRANSFER));
+  peer.close();
+  await peer.next(PERFORMATIVE.CLOSE);
+  await broker.close();
+});
