@@ -11,7 +11,7 @@
  * The text leads back to the same typed value, so an id survives a round trip through a text protocol. On the AMQP 1.0
  * wire the value stays typed; an "ID:" is never added or stripped there.
  */
-import { Buffer } from "node:buffer";
+import { Buffer, isUtf8 } from "node:buffer";
 import { isUuid, parseInteger, string, type Typed } from "./values.ts";
 
 export type Identifier = Extract<Typed, { type: "string" | "uuid" | "u64" | "bytes" }>;
@@ -84,6 +84,26 @@ export function jmsMessageId(id: Identifier): string {
 /** JMSCorrelationID as Qpid JMS shows it: application text as it is, typed ids in their message-id form. */
 export const jmsCorrelationId = (id: Identifier): string =>
   id.type === "string" ? id.value : jmsMessageId(id);
+
+/** MQTT Correlation Data: binary as it is, everything else its text form. */
+export const correlationToBytes = (id: Identifier): Buffer =>
+  id.type === "bytes" ? Buffer.from(id.value) : Buffer.from(identifierToText(id), "utf8");
+
+/**
+ * From MQTT Correlation Data: text when it reads as text, so that a requester of another protocol gets back what it sent;
+ * otherwise binary. Both go out over MQTT as the same bytes.
+ */
+export function correlationFromBytes(data: Uint8Array): Identifier {
+  if (isUtf8(data)) {
+    const text = Buffer.from(data).toString("utf8");
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: no text has them
+    if (!/[\u0000-\u001f\u007f]/.test(text)) {
+      const id = identifierFromText(text);
+      if (Buffer.compare(correlationToBytes(id), data) === 0) return id;
+    }
+  }
+  return { type: "bytes", value: Uint8Array.from(data) };
+}
 
 const upperHex = (bytes: Uint8Array): string =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("hex").toUpperCase();

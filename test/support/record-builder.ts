@@ -26,6 +26,8 @@ export function buildRecord(draft: Draft, options: RecordOptions): RecordView {
     if (draft.priority >= 0) flag |= FLAG.HAS_PRIORITY | draft.priority;
     if (!draft.isDurable) flag |= FLAG.NOT_DURABLE;
     if (draft.isRetained) flag |= FLAG.RETAIN;
+    if (draft.isExactlyOnce) flag |= FLAG.EXACTLY_ONCE;
+    if (draft.group !== "") flag |= FLAG.HAS_KEY;
     if (draft.expiresAt > 0) {
       flag |= FLAG.HAS_EXPIRY;
       put("x-exp", String(draft.expiresAt));
