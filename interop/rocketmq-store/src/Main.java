@@ -1,0 +1,28 @@
+/** `read DIR` or `write DIR [crc]`: one JSON object per line on standard output. Exit 0 when the work was done, whatever it found. */
+public final class Main {
+    public static void main(String[] args) {
+        int status = 1;
+        try {
+            status = run(args);
+        } catch (Throwable error) {
+            error.printStackTrace();
+        }
+        System.out.flush();
+        // The library leaves threads behind.
+        System.exit(status);
+    }
+
+    private static int run(String[] args) throws Exception {
+        switch (args.length > 0 ? args[0] : "") {
+            case "read":
+                StoreReader.run(args[1]);
+                return 0;
+            case "write":
+                StoreWriter.run(args[1], args.length > 2 && args[2].equals("crc"));
+                return 0;
+            default:
+                System.err.println("usage: read DIR | write DIR [crc]");
+                return 2;
+        }
+    }
+}
