@@ -106,28 +106,31 @@ export class IndexStore {
     storeTimestamp: number,
   ): void {
     if (physicalOffset <= this.#recoveredTo) return;
+    let uniqueStart = 0;
+    let uniqueEnd = 0;
+    let keysStart = 0;
+    let keysEnd = 0;
     for (let at = propertiesStart; at < propertiesEnd; ) {
       let end = bytes.indexOf(0x02, at);
       if (end < 0 || end > propertiesEnd) end = propertiesEnd;
       if (startsWith(bytes, at, end, UNIQ_KEY)) {
-        this.#putBytes(
-          bytes,
-          topicStart,
-          topicEnd,
-          at + UNIQ_KEY.length,
-          end,
-          physicalOffset,
-          storeTimestamp,
-        );
+        uniqueStart = at + UNIQ_KEY.length;
+        uniqueEnd = end;
       } else if (startsWith(bytes, at, end, KEYS)) {
-        for (let from = at + KEYS.length; from < end; ) {
-          let to = bytes.indexOf(0x20, from);
-          if (to < 0 || to > end) to = end;
-          this.#putBytes(bytes, topicStart, topicEnd, from, to, physicalOffset, storeTimestamp);
-          from = to + 1;
-        }
+        keysStart = at + KEYS.length;
+        keysEnd = end;
       }
       at = end + 1;
+    }
+    // In RocketMQ's order: the unique key, then the words of KEYS.
+    const put = (from: number, to: number): void =>
+      this.#putBytes(bytes, topicStart, topicEnd, from, to, physicalOffset, storeTimestamp);
+    put(uniqueStart, uniqueEnd);
+    while (keysStart < keysEnd) {
+      let end = bytes.indexOf(0x20, keysStart);
+      if (end < 0 || end > keysEnd) end = keysEnd;
+      put(keysStart, end);
+      keysStart = end + 1;
     }
   }
 

@@ -1,4 +1,8 @@
-/** `read DIR` or `write DIR [crc]`: one JSON object per line on standard output. Exit 0 when the work was done, whatever it found. */
+/**
+ * `read DIR [crc]` or `write DIR [crc]`: one JSON object per line on standard output. Exit 0 when the
+ * work was done, whatever it found. `crc`: every record carries the whole-record checksum; without it RocketMQ takes a record
+ * for the end of the log when told to verify.
+ */
 public final class Main {
     public static void main(String[] args) {
         int status = 1;
@@ -15,13 +19,13 @@ public final class Main {
     private static int run(String[] args) throws Exception {
         switch (args.length > 0 ? args[0] : "") {
             case "read":
-                StoreReader.run(args[1]);
+                StoreReader.run(args[1], args.length > 2 && args[2].equals("crc"));
                 return 0;
             case "write":
                 StoreWriter.run(args[1], args.length > 2 && args[2].equals("crc"));
                 return 0;
             default:
-                System.err.println("usage: read DIR | write DIR [crc]");
+                System.err.println("usage: read DIR [crc] | write DIR [crc]");
                 return 2;
         }
     }

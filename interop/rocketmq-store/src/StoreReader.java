@@ -26,8 +26,8 @@ final class StoreReader {
         this.store = store;
     }
 
-    static void run(String root) throws Exception {
-        DefaultMessageStore store = Stores.open(root, Stores.segmentBytes(root), false);
+    static void run(String root, boolean hasRecordCrc) throws Exception {
+        DefaultMessageStore store = Stores.open(root, Stores.segmentBytes(root), hasRecordCrc);
         Stores.awaitDispatch(store);
         StoreReader reader = new StoreReader(store);
         for (Map.Entry<String, ConcurrentMap<Integer, ConsumeQueueInterface>> topic :

@@ -13,15 +13,15 @@ import org.apache.rocketmq.store.stats.BrokerStatsManager;
 final class Stores {
     static final int SMALL_SEGMENT = 65_536;
 
-    static DefaultMessageStore open(String root, int segmentBytes, boolean writesRecordCrc) throws Exception {
+    static DefaultMessageStore open(String root, int segmentBytes, boolean hasRecordCrc) throws Exception {
         MessageStoreConfig config = new MessageStoreConfig();
         config.setStorePathRootDir(root);
         config.setStorePathCommitLog(root + "/commitlog");
         config.setMappedFileSizeCommitLog(segmentBytes);
         config.setEnableMultiDispatch(true);
         config.setEnableLmq(true);
-        config.setEnabledAppendPropCRC(writesRecordCrc);
-        config.setForceVerifyPropCRC(true);
+        config.setEnabledAppendPropCRC(hasRecordCrc);
+        config.setForceVerifyPropCRC(hasRecordCrc);
         config.setTimerWheelEnable(false);
         config.setCleanFileForciblyEnable(false);
         config.setFileReservedTime(1_000_000);
