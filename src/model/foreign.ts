@@ -17,12 +17,11 @@ import {
   annotationText,
   propertyText,
   RECORD_PROPERTY,
-  type ReadProperty,
   readForeignProperty,
   readUserProperty,
   userPropertyText,
 } from "./properties.ts";
-import { neutralFromRecord, standardProperty } from "./record-fields.ts";
+import { neutralFromRecord } from "./record-fields.ts";
 import { ENCODING, type RecordView } from "./record-view.ts";
 
 const P = RECORD_PROPERTY;
@@ -35,30 +34,20 @@ const MAX_INFLATED_BYTES = 64 * 1024 * 1024;
 type Inflate = (bytes: Buffer, options: { maxOutputLength: number }) => Buffer;
 
 export function decodeForeign(record: RecordView): Neutral {
-  const message = decode(record, readForeignProperty);
+  const hints = { bodyKind: "", isEmpty: false };
+  const message: Neutral = neutralFromRecord(record, readForeignProperty, hints);
+  if (hints.isEmpty && record.bodyLength === 1) message.bytes = Buffer.alloc(0);
+  else message.bytes = record.buffer.subarray(record.bodyStart, record.bodyEnd);
   if (record.sysFlag & SYS_COMPRESSED) inflate(message, record.sysFlag & COMPRESSION_MASK);
-  setPayload(message, rocketmqBodyKind(record.property(P.BODY_KIND)), message.bytes);
+  setPayload(message, rocketmqBodyKind(hints.bodyKind), message.bytes);
   return message;
 }
 
 export function decodeRaw(record: RecordView): Neutral {
-  const message = decode(record, readUserProperty);
-  setPayload(message, rocketmqBodyKind(standardProperty(record, P.BODY_KIND)), message.bytes);
-  return message;
-}
-
-function decode(record: RecordView, read: (name: string, value: string) => ReadProperty): Neutral {
-  const properties: ReadProperty[] = [];
-  const message = neutralFromRecord(record, (name, value) => {
-    properties.push(read(name, value));
-  });
-  for (const { name, value, isAnnotation } of properties) {
-    (isAnnotation ? message.annotations : message.properties).push({ name, value });
-  }
-  message.bytes =
-    record.bodyLength === 1 && record.property(P.EMPTY_BODY) === "1"
-      ? Buffer.alloc(0)
-      : record.buffer.subarray(record.bodyStart, record.bodyEnd);
+  const hints = { bodyKind: "", isEmpty: false };
+  const message = neutralFromRecord(record, readUserProperty, hints);
+  const bytes = record.buffer.subarray(record.bodyStart, record.bodyEnd);
+  setPayload(message, rocketmqBodyKind(hints.bodyKind), bytes);
   return message;
 }
 

@@ -133,33 +133,38 @@ export const userPropertyText = ({ name, value }: Property): string =>
 export const annotationText = ({ name, value }: Property): string =>
   typedText(annotationName(name), value);
 
-export interface ReadProperty extends Property {
-  readonly isAnnotation: boolean;
+/** Where properties go that are read from a record. */
+export interface PropertySink {
+  readonly properties: Property[];
+  readonly annotations: Property[];
 }
 
 /** One non-standard property of a RAW record. */
-export function readUserProperty(storedName: string, storedValue: string): ReadProperty {
+export function readUserProperty(
+  sink: PropertySink,
+  storedName: string,
+  storedValue: string,
+): void {
   const mark = storedName.lastIndexOf(";");
-  let full = mark < 0 ? storedName : storedName.slice(0, mark);
+  let name = mark < 0 ? storedName : storedName.slice(0, mark);
   const text = unescapeText(storedValue);
   let value = mark < 0 ? string(text) : readTyped(storedName.slice(mark + 1), text);
   if (value === undefined) {
-    full = storedName;
+    name = storedName;
     value = string(text);
   }
-  return { ...splitName(unescapeText(full)), value };
+  name = unescapeText(name);
+  const first = name.charCodeAt(0);
+  if (first === 0x40) sink.annotations.push({ name: name.slice(1), value });
+  else if (first === 0x3d) sink.properties.push({ name: name.slice(1), value });
+  else if (first === 0x78 && name.charCodeAt(1) === 0x2d) sink.annotations.push({ name, value });
+  else sink.properties.push({ name, value });
 }
 
 /** One non-standard property of a record that RocketMQ wrote: text as it is, with the suffixes of property-text.ts. */
-export function readForeignProperty(name: string, text: string): ReadProperty {
+export function readForeignProperty(sink: PropertySink, name: string, text: string): void {
   const property = propertyFromText(name, text);
-  return { ...property, isAnnotation: property.name.startsWith("x-") };
-}
-
-function splitName(name: string): { name: string; isAnnotation: boolean } {
-  if (name.startsWith("=")) return { name: name.slice(1), isAnnotation: false };
-  if (name.startsWith("@")) return { name: name.slice(1), isAnnotation: true };
-  return { name, isAnnotation: name.startsWith("x-") };
+  (property.name.startsWith("x-") ? sink.annotations : sink.properties).push(property);
 }
 
 function readTyped(suffix: string, text: string): Typed | undefined {

@@ -44,13 +44,22 @@ export function pathOfRecord(record: RecordView): string {
   return pathOf(home.name, standardProperty(record, P.TAG) ?? "", true);
 }
 
+/** What a record without a protocol says of its body. */
+export interface BodyHints {
+  /** Property `x-body-kind`, "" without it. */
+  bodyKind: string;
+  /** A body that is one byte because RocketMQ takes no empty ones. */
+  isEmpty: boolean;
+}
+
 /**
  * A neutral message with everything but body, content type and application properties; `unknown` gets the properties
  * that are not standard, as stored.
  */
 export function neutralFromRecord(
   record: RecordView,
-  unknown?: (name: string, value: string) => void,
+  unknown?: (message: Neutral, name: string, value: string) => void,
+  hints?: BodyHints,
 ): Neutral {
   const message = new Neutral();
   const { encoding, flag } = record;
@@ -67,11 +76,18 @@ export function neutralFromRecord(
     message.isTagInPath = (flag & FLAG.TAG_IN_PATH) !== 0;
     message.isRetained = (flag & FLAG.RETAIN) !== 0;
   }
+  let death: FlatDeath | null = null;
   for (const [name, value] of record.properties()) {
-    const plain = isOurs ? unescapeText(value) : value;
-    if (!setStandard(message, name, plain) && !(name.startsWith("x-death-") || isReserved(name))) {
-      unknown?.(name, value);
-    }
+    const set = SETTERS.get(name);
+    if (set !== undefined) set(message, isOurs ? unescapeText(value) : value);
+    else if (name === P.BODY_KIND) {
+      if (hints !== undefined) hints.bodyKind = isOurs ? unescapeText(value) : value;
+    } else if (name === P.EMPTY_BODY) {
+      if (hints !== undefined) hints.isEmpty = value === "1";
+    } else if (name.startsWith("x-death-")) {
+      death ??= {};
+      death[name] = value;
+    } else if (unknown !== undefined && !isReserved(name)) unknown(message, name, value);
   }
   if (message.to.name === "") {
     const home = homeOf(record);
@@ -80,92 +96,48 @@ export function neutralFromRecord(
         ? { ...home, name: pathOf(home.name, message.tag, true) }
         : home;
   }
-  if (message.deaths.length === 0) message.deaths = flatDeath(record);
+  if (death !== null && message.deaths.length === 0) message.deaths = deathOf(death);
   return message;
 }
 
-/** False when the name is not one of the standard ones. */
-function setStandard(message: Neutral, name: string, value: string): boolean {
-  switch (name) {
-    case P.ENCODING:
-    case P.EXPIRES_AT:
-    case P.BODY_KIND:
-    case P.EMPTY_BODY:
-      return true;
-    case P.TAG:
-      message.tag = value;
-      return true;
-    case P.KEYS:
-      message.keys = value.split(" ").filter((key) => key !== "");
-      return true;
-    case P.GROUP:
-      message.group = value;
-      return true;
-    case P.UNIQUE_KEY:
+type Setter = (message: Neutral, value: string) => void;
+
+const SETTERS: ReadonlyMap<string, Setter> = new Map<string, Setter>([
+  [P.TAG, (message, value) => (message.tag = value)],
+  [P.KEYS, (message, value) => (message.keys = value.split(" ").filter((key) => key !== ""))],
+  [P.GROUP, (message, value) => (message.group = value)],
+  [
+    P.UNIQUE_KEY,
+    (message, value) => {
       message.uniqueKey = value;
       message.id ??= { type: "string", value };
-      return true;
-    case P.MESSAGE_ID:
-      message.id = identifierFromText(value);
-      return true;
-    case P.CORRELATION:
-      message.correlation = identifierFromText(value);
-      return true;
-    case P.REPLY_TO:
-      message.replyTo = addressOrNull(value);
-      return true;
-    case P.REPLY_TO_CLIENT:
-      message.replyTo ??= makeAddress("reply", value);
-      return true;
-    case P.TO:
-      message.to = addressOrNull(value) ?? message.to;
-      return true;
-    case P.DELIVER_AT:
-      message.deliverAt = numberOf(value);
-      return true;
-    case P.EXCHANGE:
-      message.exchange = value;
-      return true;
-    case P.ROUTING_KEY:
-      message.routingKeys = [...message.routingKeys, value];
-      return true;
-    case P.GROUP_SEQUENCE:
-      message.groupSequence = numberOf(value);
-      return true;
-    case P.REPLY_GROUP:
-      message.replyGroup = value;
-      return true;
-    case P.TTL:
-      message.ttlMs = numberOf(value);
-      return true;
-    case P.USER_ID:
-      message.userId = Buffer.from(value);
-      return true;
-    case P.APP_ID:
-      message.appId = value;
-      return true;
-    case P.TYPE:
-      message.type = value;
-      return true;
-    case P.CONTENT_TYPE:
-      message.contentType = value;
-      return true;
-    case P.CONTENT_ENCODING:
-      message.contentEncoding = value;
-      return true;
-    case P.PRIORITY:
+    },
+  ],
+  [P.MESSAGE_ID, (message, value) => (message.id = identifierFromText(value))],
+  [P.CORRELATION, (message, value) => (message.correlation = identifierFromText(value))],
+  [P.REPLY_TO, (message, value) => (message.replyTo = addressOrNull(value))],
+  [P.REPLY_TO_CLIENT, (message, value) => (message.replyTo ??= makeAddress("reply", value))],
+  [P.TO, (message, value) => (message.to = addressOrNull(value) ?? message.to)],
+  [P.DELIVER_AT, (message, value) => (message.deliverAt = numberOf(value))],
+  [P.EXCHANGE, (message, value) => (message.exchange = value)],
+  [P.ROUTING_KEY, (message, value) => (message.routingKeys = [...message.routingKeys, value])],
+  [P.GROUP_SEQUENCE, (message, value) => (message.groupSequence = numberOf(value))],
+  [P.REPLY_GROUP, (message, value) => (message.replyGroup = value)],
+  [P.TTL, (message, value) => (message.ttlMs = numberOf(value))],
+  [P.USER_ID, (message, value) => (message.userId = Buffer.from(value))],
+  [P.APP_ID, (message, value) => (message.appId = value)],
+  [P.TYPE, (message, value) => (message.type = value)],
+  [P.CONTENT_TYPE, (message, value) => (message.contentType = value)],
+  [P.CONTENT_ENCODING, (message, value) => (message.contentEncoding = value)],
+  [
+    P.PRIORITY,
+    (message, value) => {
       if (message.priority < 0) message.priority = Math.min(255, Math.max(0, numberOf(value)));
-      return true;
-    case P.DEATHS:
-      message.deaths = deathsFromText(value);
-      return true;
-    case P.ORIGIN:
-      message.origin = value;
-      return true;
-    default:
-      return false;
-  }
-}
+    },
+  ],
+  [P.DEATHS, (message, value) => (message.deaths = deathsFromText(value))],
+  [P.ORIGIN, (message, value) => (message.origin = value)],
+]);
 
 const numberOf = (text: string): number => {
   const value = Number(text);
@@ -180,16 +152,18 @@ function addressOrNull(text: string): Address | null {
   }
 }
 
+type FlatDeath = Record<string, string>;
+
 /** A single death told by flat properties `x-death-queue`, `-reason`, `-time`, `-count`. */
-function flatDeath(record: RecordView): readonly Death[] {
-  const queue = record.property("x-death-queue");
+function deathOf(flat: FlatDeath): readonly Death[] {
+  const queue = flat["x-death-queue"];
   if (queue === undefined) return [];
-  const at = numberOf(record.property("x-death-time") ?? "");
+  const at = numberOf(flat["x-death-time"] ?? "");
   return [
     {
       queue,
-      reason: (record.property("x-death-reason") ?? "rejected").replace("-", "_") as DeathReason,
-      count: numberOf(record.property("x-death-count") ?? "1"),
+      reason: (flat["x-death-reason"] ?? "rejected").replace("-", "_") as DeathReason,
+      count: numberOf(flat["x-death-count"] ?? "1"),
       firstAt: at,
       lastAt: at,
       exchange: "",
