@@ -77,6 +77,8 @@ export class StoreWriter {
     this.isResting = false;
     // The head first: messages that belong to records before it are posted before it moves.
     const head = this.control.position(POSITION.HEAD);
+    // Likewise commands: those seen here speak of slabs and queues whose messages are in the port by now, later ones may not.
+    const commandHead = this.control.load(WORD.COMMAND_HEAD);
     if (!this.#takeMessages()) return 0;
     const isSyncWanted =
       this.#health !== "failed" && this.control.position(POSITION.SYNC_TO) > this.#durable;
@@ -99,7 +101,7 @@ export class StoreWriter {
       this.control.wakeLoop();
     }
     // After the wake-up: nobody waits for these.
-    const hasMore = this.#pages.run(COMMANDS_PER_STEP);
+    const hasMore = this.#runCommands(commandHead);
     if (this.control.load(WORD.WANTS_ROOM) !== 0) {
       this.control.store(WORD.WANTS_ROOM, 0);
       this.control.wakeLoop();
@@ -107,6 +109,13 @@ export class StoreWriter {
     if (hasMore) return 0;
     if (this.#isClosing && (this.#health !== "ok" || this.#written === head)) this.#finish();
     return this.#health === "full" ? FULL_RETRY_MS : Number.POSITIVE_INFINITY;
+  }
+
+  /** Carries out commands up to `head`, a bounded number. True when there are more. */
+  #runCommands(head: number): boolean {
+    const twice = this.#start.commandCapacity * 2;
+    const open = (head - this.control.load(WORD.COMMAND_TAIL) + twice) % twice;
+    return open > 0 && this.#pages.run(Math.min(open, COMMANDS_PER_STEP));
   }
 
   /** False when a message was announced that is not here yet. */
