@@ -197,6 +197,9 @@ class Loader {
       const origin = this.#origins.get(path.slice(0, i).join("."));
       if (origin !== undefined) return origin;
     }
+    // A flag or variable may have set something below it.
+    const below = `${path.join(".")}.`;
+    for (const [name, origin] of this.#origins) if (name.startsWith(below)) return origin;
     return "configuration";
   }
 }

@@ -1,0 +1,46 @@
+/** The command line. Every command loads what it needs when it runs. */
+import { Command, CommanderError } from "commander";
+import { EXIT, StartError } from "../start-error.ts";
+import { VERSION } from "../version.ts";
+
+/** Runs one command; resolves with the exit code. Complaints go to standard error, one sentence each. */
+export async function run(args: readonly string[]): Promise<number> {
+  let code: number = EXIT.OK;
+  const program = new Command("sluice")
+    .description("A message broker: AMQP 1.0, AMQP 0-9-1, STOMP and MQTT in front of one log")
+    .version(VERSION)
+    .exitOverride()
+    .showHelpAfterError("(sluice --help lists the commands)");
+  const { serve, withConfigFlags } = await import("./serve.ts");
+
+  withConfigFlags(program.command("serve"))
+    .description("run the broker")
+    .option("-p, --port <port>", "open just this one port, for every protocol")
+    .action(async (flags) => {
+      code = await serve(flags);
+    });
+
+  program
+    .command("config")
+    .description("about the configuration")
+    .command("reference")
+    .description("print the reference page of every key")
+    .action(async () => {
+      const { configReference } = await import("../config/reference.ts");
+      process.stdout.write(configReference());
+    });
+
+  try {
+    await program.parseAsync(args, { from: "user" });
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      return error.exitCode === 0 ? EXIT.OK : EXIT.BAD_CONFIGURATION;
+    }
+    if (error instanceof StartError) {
+      process.stderr.write(`sluice: ${error.message.replaceAll("\n", "\nsluice: ")}\n`);
+      return error.exitCode;
+    }
+    throw error;
+  }
+  return code;
+}

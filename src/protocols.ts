@@ -1,0 +1,37 @@
+/** Which adapters there are, by the names listeners use. Each is loaded only when some listener speaks it. */
+import type { ProtocolServices } from "./broker/protocol-services.ts";
+import type { Config, ProtocolName } from "./config/schema.ts";
+import type { ProtocolAdapter } from "./transport/wire.ts";
+
+type Loader = (services: ProtocolServices, config: Config) => Promise<ProtocolAdapter>;
+
+const LOADERS: Readonly<Record<Exclude<ProtocolName, "http">, readonly Loader[]>> = {
+  amqp: [],
+  mqtt: [],
+  stomp: [
+    async (services, { limits }) => {
+      const { createAdapter } = await import("../protocols/stomp/adapter.ts");
+      return createAdapter(services, {
+        maxBodyBytes: limits.otherMessageBytesMax,
+        handshakeTimeoutMs: limits.handshakeTimeout,
+      });
+    },
+  ],
+};
+
+/** The adapters of every protocol in `names`. */
+export async function loadProtocols(
+  names: ReadonlySet<ProtocolName>,
+  services: ProtocolServices,
+  config: Config,
+): Promise<Map<ProtocolName, readonly ProtocolAdapter[]>> {
+  const adapters = new Map<ProtocolName, readonly ProtocolAdapter[]>();
+  for (const [name, loaders] of Object.entries(LOADERS)) {
+    if (!names.has(name as ProtocolName)) continue;
+    adapters.set(
+      name as ProtocolName,
+      await Promise.all(loaders.map((load) => load(services, config))),
+    );
+  }
+  return adapters;
+}
