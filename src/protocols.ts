@@ -6,7 +6,15 @@ import type { ProtocolAdapter } from "./transport/wire.ts";
 type Loader = (services: ProtocolServices, config: Config) => Promise<ProtocolAdapter>;
 
 const LOADERS: Readonly<Record<Exclude<ProtocolName, "http">, readonly Loader[]>> = {
-  amqp: [],
+  amqp: [
+    async (services, { limits }) => {
+      const { createAdapter } = await import("../protocols/amqp1/adapter.ts");
+      return createAdapter(services, {
+        handshakeTimeoutMs: limits.handshakeTimeout,
+        partialBudgetBytes: limits.inputBudgetBytes,
+      });
+    },
+  ],
   mqtt: [],
   stomp: [
     async (services, { limits }) => {

@@ -5,14 +5,14 @@
 import { access, constants, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { Broker } from "./broker/broker.ts";
-import type { NodeSettings } from "./broker/node.ts";
 import type { Config, ListenerConfig, ProtocolName } from "./config/schema.ts";
-import { BrokerError } from "./model/errors.ts";
+import { destinationSettings } from "./destination-settings.ts";
 import { loadProtocols } from "./protocols.ts";
 import { LoopbackPolicy } from "./security/loopback.ts";
 import { RuleAuthorizer } from "./security/rule-authorizer.ts";
 import { UserAuthenticator } from "./security/user-authenticator.ts";
 import { UsersFile } from "./security/users-file.ts";
+import { compileSelector } from "./selector/selector.ts";
 import { EXIT, StartError } from "./start-error.ts";
 import type { MessageStore } from "./store/message-store.ts";
 import type { Logger } from "./telemetry/log.ts";
@@ -95,12 +95,9 @@ export class Server {
         maxLinksPerSession: config.limits.linksPerSessionMax,
         maxSessionsPerConnection: config.limits.sessionsPerConnectionMax,
       },
-      queueDefaults: nodeSettings(config, 0),
-      topicDefaults: nodeSettings(config, config.retention.topicAge),
+      ...destinationSettings(config),
       autoCreate: config.queues.autoCreate,
-      compileSelector: (text) => {
-        throw new BrokerError("not-implemented", `no selectors yet: ${text}`);
-      },
+      compileSelector,
       authorizer: new RuleAuthorizer(users, loopback),
       logger,
     });
@@ -188,17 +185,6 @@ export class Server {
   }
 }
 
-function nodeSettings(config: Config, historyMs: number): NodeSettings {
-  const { maxDeliveries } = config.queues;
-  return {
-    level: config.store.durability,
-    maxDeliveries: maxDeliveries === 0 ? -1 : maxDeliveries,
-    maxLosses: maxDeliveries === 0 ? -1 : maxDeliveries * 5,
-    hasDeadLetters: true,
-    historyMs,
-  };
-}
-
 const addressOf = ({ host, path }: ListenerConfig, port: number): string =>
   path !== "" ? path : `${host.includes(":") ? `[${host}]` : host}:${port}`;
 
@@ -226,9 +212,15 @@ async function openDataDirectory(data: string): Promise<void> {
 
 /** The log in the data directory. */
 async function openStore(config: Config): Promise<MessageStore> {
-  void config;
-  const { MemoryStore } = await import("../test/support/memory-store.ts");
-  return new MemoryStore();
+  const { CommitLogStore } = await import("./store/commit-log-store.ts");
+  const { segmentBytes, ringBytes, minFreeBytes, readMode } = config.store;
+  return new CommitLogStore({
+    directory: config.data,
+    segmentBytes,
+    ringBytes,
+    minFreeBytes,
+    readMode,
+  });
 }
 
 export const usersPath = (config: Config): string =>

@@ -15,6 +15,8 @@ export interface ConfigKey {
 
 export interface ConfigSection {
   readonly path: string;
+  /** An array of tables: only a file can have it. */
+  readonly isList: boolean;
   readonly description: string;
   readonly keys: readonly ConfigKey[];
 }
@@ -43,25 +45,35 @@ export function configSections(): readonly ConfigSection[] {
   const sections: ConfigSection[] = [];
   for (const [name, schema] of Object.entries(root.properties ?? {})) {
     const entry =
-      typeof schema.additionalProperties === "object" ? schema.additionalProperties : null;
+      typeof schema.additionalProperties === "object"
+        ? schema.additionalProperties
+        : (schema.items ?? null);
     const properties = entry?.properties ?? schema.properties;
     if (properties === undefined) {
       top.push(keyOf(name, schema));
       continue;
     }
-    const path = entry === null ? name : `${name}.*`;
+    const isList = schema.items !== undefined;
+    const path = entry === null || isList ? name : `${name}.*`;
     sections.push({
       path,
+      isList,
       description: schema.description ?? "",
       keys: Object.entries(properties).map(([key, value]) => keyOf(`${path}.${key}`, value)),
     });
   }
-  cache = [{ path: "", description: "", keys: top }, ...sections];
+  cache = [{ path: "", isList: false, description: "", keys: top }, ...sections];
   return cache;
 }
 
 export const configKeys = (): readonly ConfigKey[] =>
   configSections().flatMap((section) => section.keys);
+
+/** Keys that one variable or flag can set. */
+export const singleKeys = (): readonly ConfigKey[] =>
+  configSections()
+    .filter((section) => !section.isList)
+    .flatMap((section) => section.keys);
 
 /** SLUICE_LIMITS_CONNECTIONS_MAX for limits.connectionsMax. */
 export const environmentName = (path: string): string =>

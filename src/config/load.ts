@@ -4,7 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import { parse, TomlError } from "smol-toml";
-import { configKeys, environmentName } from "./keys.ts";
+import { configKeys, environmentName, singleKeys } from "./keys.ts";
 import { nearest } from "./nearest.ts";
 import { type Config, configSchema, STANDARD_LISTENERS } from "./schema.ts";
 import { tomlLines } from "./toml-lines.ts";
@@ -88,7 +88,7 @@ class Loader {
     for (const name of names) {
       const path = keyOfVariable(name);
       if (path === undefined) {
-        const known = configKeys().map((key) => environmentName(key.path));
+        const known = singleKeys().map((key) => environmentName(key.path));
         this.#problems.push(unknown(name, "variable", nearest(name, known)));
       } else {
         this.set(path, this.#read(path, environment[name]!), name);
@@ -182,7 +182,7 @@ class Loader {
   /** Text from outside a file: a TOML value where the key wants one, else as it stands. */
   #read(path: readonly string[], value: string): unknown {
     const generic = path[0] === "listeners" ? ["listeners", "*", ...path.slice(2)] : path;
-    const key = configKeys().find((candidate) => candidate.path === generic.join("."));
+    const key = singleKeys().find((candidate) => candidate.path === generic.join("."));
     if (key === undefined || key.isText) return value;
     try {
       return (parse(`value = ${value}`) as Tree)["value"];
@@ -218,7 +218,10 @@ function unknown(name: string, what: string, near: string | undefined): string {
 
 /** The known key nearest to `key` in the table `path`; one of its neighbours if any is near. */
 function nearestKey(path: readonly string[], key: string): string | undefined {
-  const prefix = [...path].map((part, i) => (path[0] === "listeners" && i === 1 ? "*" : part));
+  // Positions of array elements are no part of a key's name.
+  const prefix = path
+    .map((part, i) => (path[0] === "listeners" && i === 1 ? "*" : part))
+    .filter((part) => !/^\d+$/.test(part));
   const all = configKeys().map((known) => known.path.split("."));
   const concrete = (known: string[]): string =>
     known.map((part, i) => (part === "*" ? (path[i] ?? "NAME") : part)).join(".");
@@ -234,7 +237,7 @@ function nearestKey(path: readonly string[], key: string): string | undefined {
 }
 
 function keyOfVariable(name: string): string[] | undefined {
-  for (const { path } of configKeys()) {
+  for (const { path } of singleKeys()) {
     const pattern = environmentName(path).replace("*", "([A-Z0-9]+)");
     const match = new RegExp(`^${pattern}$`).exec(name);
     if (match !== null) return path.replace("*", (match[1] ?? "").toLowerCase()).split(".");

@@ -22,6 +22,12 @@ key = "/etc/sluice/key.pem"
 
 [listeners.stompws]
 enabled = false
+
+[[policies]]
+match = "orders/#"
+kind = "queue"
+maxLength = 100000
+overflow = "reject"
 \`\`\`
 
 <!-- Everything below is generated from src/config/schema.ts: npm run --silent build && node dist/src/main.js config reference > docs/configuration.md -->
@@ -30,10 +36,11 @@ enabled = false
 export function configReference(): string {
   const parts = [HEAD];
   for (const section of configSections()) {
+    const table = `[${section.path.replace("*", "NAME")}]`;
     parts.push(
       section.path === ""
         ? "## Top level\n"
-        : `## \`[${section.path.replace("*", "NAME")}]\`\n\n${section.description}\n`,
+        : `## \`${section.isList ? `[${table}]` : table}\`\n\n${section.description}\n`,
     );
     parts.push("| key | type | default | meaning |\n|---|---|---|---|");
     parts.push(...section.keys.map(row), "");
@@ -41,7 +48,7 @@ export function configReference(): string {
   parts.push(
     `## Environment
 
-Every key has a variable: \`limits.connectionsMax\` is \`${environmentName("limits.connectionsMax")}\`, \`listeners.main.host\` is
+Every key outside \`[[policies]]\` has a variable: \`limits.connectionsMax\` is \`${environmentName("limits.connectionsMax")}\`, \`listeners.main.host\` is
 \`${environmentName("listeners.main.host")}\`. \`SLUICE_CONFIG\` names the file when \`--config\` does not.
 `,
   );
@@ -50,6 +57,11 @@ Every key has a variable: \`limits.connectionsMax\` is \`${environmentName("limi
 
 function row(key: ConfigKey): string {
   const name = key.path.split(".").at(-1)!;
-  const cells = [`\`${name}\``, key.type, `\`${key.fallback}\``, key.description];
+  const cells = [
+    `\`${name}\``,
+    key.type,
+    key.fallback === "" ? "" : `\`${key.fallback}\``,
+    key.description,
+  ];
   return `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
 }

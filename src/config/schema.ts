@@ -40,6 +40,78 @@ const listener = z
   })
   .meta({ description: "A listener, by name." });
 
+/** What can be set per destination. */
+const destinationFields = {
+  maxDeliveries: count(10, "Failed attempts before a message is dead; 0 for no limit."),
+  deadLetters: flag(
+    true,
+    "Dead messages go to the queue `DLQ.<name>`; otherwise they are dropped.",
+  ),
+  retryDelay: duration("0ms", "A failed message waits so long before the next attempt."),
+  retryDelayMax: duration(
+    "0ms",
+    "Above `retryDelay`: the wait doubles with each failure, up to this.",
+  ),
+  ttl: duration("0ms", "Longest time to live, whatever the publisher says; 0 for no limit."),
+  maxLength: count(0, "Most messages waiting; 0 for no limit."),
+  maxBytes: bytes("0", "Most bytes not yet settled; 0 for no limit."),
+  overflow: choice(
+    ["drop-head", "dead-letter", "reject", "block"],
+    "drop-head",
+    "At `maxLength` or `maxBytes`: drop the oldest message, make it a dead letter, refuse the new one, or stop producers.",
+  ),
+  singleActive: flag(
+    false,
+    "Only the oldest consumer gets messages; the next takes over when it leaves.",
+  ),
+  lastValue: flag(false, "Of messages with the same key only the newest is kept."),
+  dedupWindow: duration(
+    "0ms",
+    "A message id seen within this time is not stored again; 0 for off.",
+  ),
+};
+
+const policy = z
+  .strictObject({
+    match: z.string().min(1).meta({
+      description:
+        "Name of the destination; `+` stands for one level and `#` for the rest. Levels are separated by `/`, in queue names also by `.`.",
+    }),
+    kind: z
+      .enum(["queue", "topic"], { error: `expected "queue" or "topic"` })
+      .optional()
+      .meta({ description: "Only queues or only topics; both when absent." }),
+    durability: z
+      .enum(["fsync", "os", "memory"], { error: `expected "fsync", "os" or "memory"` })
+      .optional()
+      .meta({ description: "As `store.durability`." }),
+    history: as(duration("0ms", ""), "topics.history"),
+    historyCount: as(count(0, ""), "topics.historyCount"),
+    maxDeliveries: as(destinationFields.maxDeliveries, "queues.maxDeliveries"),
+    deadLetters: as(destinationFields.deadLetters, "queues.deadLetters"),
+    retryDelay: as(destinationFields.retryDelay, "queues.retryDelay"),
+    retryDelayMax: as(destinationFields.retryDelayMax, "queues.retryDelayMax"),
+    ttl: as(destinationFields.ttl, "queues.ttl"),
+    maxLength: as(destinationFields.maxLength, "queues.maxLength"),
+    maxBytes: as(destinationFields.maxBytes, "queues.maxBytes"),
+    overflow: as(destinationFields.overflow, "queues.overflow"),
+    singleActive: as(destinationFields.singleActive, "queues.singleActive"),
+    lastValue: as(destinationFields.lastValue, "queues.lastValue"),
+    dedupWindow: as(destinationFields.dedupWindow, "queues.dedupWindow"),
+  })
+  .meta({ description: "" });
+
+/** The same key in a policy: absent unless given. */
+function as<T extends z.ZodType>(
+  schema: { unwrap(): T; meta(): Record<string, unknown> | undefined },
+  key: string,
+): z.ZodOptional<T> {
+  return schema
+    .unwrap()
+    .optional()
+    .meta({ ...schema.meta(), description: `As \`${key}\`.` });
+}
+
 export const configSchema = z.strictObject({
   data: text("./data", "Directory for everything that is kept."),
   nodeName: text("sluice", "Name of this broker, as clients and metrics see it."),
@@ -120,19 +192,24 @@ export const configSchema = z.strictObject({
   queues: z
     .strictObject({
       autoCreate: flag(true, "Queues and topics come into being on first use."),
-      maxDeliveries: count(10, "Attempts before a message becomes dead; 0 for no limit."),
+      ...destinationFields,
     })
     .prefault({})
-    .meta({ description: "Defaults of queues and subscriptions." }),
-  retention: z
+    .meta({ description: "What holds for queues and subscriptions that no policy speaks of." }),
+  topics: z
     .strictObject({
-      topicAge: duration(
-        "3d",
-        "How long topics keep messages that nobody is owed; 0 for as long as space allows.",
+      history: duration(
+        "0ms",
+        "How long messages are kept that no subscriber is owed, for late and positional readers; 0 keeps none.",
       ),
+      historyCount: count(0, "Most messages of that history; 0 for no limit."),
     })
     .prefault({})
-    .meta({ description: "What is kept although nobody is owed it." }),
+    .meta({ description: "What holds for topics that no policy speaks of." }),
+  policies: z.array(policy).default([]).meta({
+    description:
+      "Settings for some destinations, by name. All that match hold; of those that set the same key, the last.",
+  }),
   limits: z
     .strictObject({
       connectionsMax: count(100_000, "Connections of all listeners together.", { min: 1 }),
@@ -194,6 +271,7 @@ export const configSchema = z.strictObject({
 });
 
 export type Config = z.output<typeof configSchema>;
+export type PolicyConfig = Config["policies"][number];
 export type ListenerConfig = Config["listeners"][string];
 
 /** The standard listeners; a file only names what differs. */
