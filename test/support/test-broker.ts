@@ -1,8 +1,8 @@
 /** The real broker over the store in memory, with nothing to configure. */
 import { Broker } from "../../src/broker/broker.ts";
 import { DEFAULT_SETTINGS, type NodeSettings, type Policy } from "../../src/broker/policy.ts";
-import { BrokerError } from "../../src/model/errors.ts";
 import { ALLOW_ALL, type Authorizer } from "../../src/security/authorizer.ts";
+import { compileSelector } from "../../src/selector/selector.ts";
 import { SILENT } from "../../src/telemetry/log.ts";
 import { Turn } from "../../src/util/turn.ts";
 import { MemoryStore } from "./memory-store.ts";
@@ -39,9 +39,7 @@ export async function openTestBroker(options: TestBrokerOptions = {}): Promise<T
     topicDefaults: settings,
     policies: options.policies ?? [],
     autoCreate: true,
-    compileSelector: (text) => {
-      throw new BrokerError("invalid-argument", `no selectors in this test: ${text}`);
-    },
+    compileSelector,
     authorizer: options.authorizer ?? ALLOW_ALL,
     logger: SILENT,
   });
