@@ -6,6 +6,7 @@ import { loadAmqp } from "./load.ts";
 import { proton } from "./proton.ts";
 import { qpidJms1, qpidJms2 } from "./qpid-jms.ts";
 import { rheaTcp, rheaWebSocket } from "./rhea.ts";
+import { rocketmqStoreStep } from "./rocketmq-store.ts";
 
 export const STEPS: readonly Step[] = [
   rheaTcp,
@@ -15,6 +16,7 @@ export const STEPS: readonly Step[] = [
   qpidJms1,
   qpidJms2,
   goAmqpSuite,
+  rocketmqStoreStep,
   loadAmqp,
   crash,
 ];
