@@ -2,6 +2,7 @@
 import type { ProtocolServices } from "../../src/broker/protocol-services.ts";
 import type { ProtocolAdapter, ProtocolConnection, Wire } from "../../src/transport/wire.ts";
 import { type AdapterShared, AmqpConnection } from "./connection.ts";
+import { registerAmqp1Decoder } from "./neutral.ts";
 import { type Amqp1Settings, DEFAULT_SETTINGS } from "./settings.ts";
 
 /** "AMQP", then the protocol id (0: AMQP, 3: SASL), then 1.0.0. */
@@ -14,6 +15,7 @@ export function createAdapter(
   services: ProtocolServices,
   settings: Partial<Amqp1Settings> = {},
 ): ProtocolAdapter {
+  registerAmqp1Decoder();
   const shared: AdapterShared = {
     services,
     settings: { ...DEFAULT_SETTINGS, ...settings },

@@ -17,7 +17,6 @@ import {
   uint,
   type Value,
 } from "./codec/value.ts";
-import { convertRecord } from "./convert.ts";
 import { CoordinatorLink } from "./coordinator-link.ts";
 import { AnonymousDestination, FixedDestination } from "./destinations.ts";
 import { CONDITION, LinkError } from "./errors.ts";
@@ -132,7 +131,6 @@ function attachConsumer(session: Session, attach: Attach, source: Source): void 
   const link = new SenderLink(session, attach, {
     isPreSettled: isPreSettled || request.mode === "browse",
     defaultOutcome,
-    convert: convertRecord,
     onClosed: (isClosed) => {
       if (temporary !== null) deleteTemporary(session, temporary, source);
       // A durable subscription is deleted by closing its link, kept by detaching it.
@@ -221,7 +219,6 @@ function lookUpSubscription(session: Session, attach: Attach): void {
   const link = new SenderLink(session, attach, {
     isPreSettled: false,
     defaultOutcome: OUTCOME.RELEASE,
-    convert: convertRecord,
     onClosed: (isClosed) => {
       if (isClosed && connection.isOpen) broker.deleteSubscription(found.identity);
     },

@@ -49,6 +49,8 @@ const MAX_OUTGOING_FRAME = 262_144;
 const MAX_SASL_FRAME = 65_536;
 const CLOSE_GRACE_MS = 2_000;
 const MIN_PEER_IDLE_MS = 1_000;
+/** How long an unfinished message may rest when the budget for them is used up. */
+const STALLED_MS = 10_000;
 
 type Phase = "header" | "sasl" | "amqp-header" | "opening" | "open" | "closing" | "closed";
 
@@ -104,6 +106,8 @@ export class AmqpConnection implements ProtocolConnection, ConfirmWaiter, BugRep
   readonly creditDue: ReceiverLink[] = [];
   readonly confirming: Confirming[] = [];
   readonly #settling: Session[] = [];
+  /** Links with an unfinished message. */
+  readonly partialLinks = new Set<ReceiverLink>();
   #isWaiting = false;
   /** Messages sent settled that could not be taken. */
   droppedSettled = 0;
@@ -704,6 +708,12 @@ export class AmqpConnection implements ProtocolConnection, ConfirmWaiter, BugRep
       return;
     }
     this.transactions.onTick(nowMs);
+    if (
+      this.partialLinks.size > 0 &&
+      this.shared.partials.usedBytes >= settings.partialBudgetBytes
+    ) {
+      for (const link of this.partialLinks) link.dropStalled(nowMs - STALLED_MS);
+    }
     if (this.#peerIdleMs > 0 && nowMs - this.#wroteAt + 1_000 >= this.#peerIdleMs / 2) {
       this.wire.write(HEARTBEAT);
       this.#wroteAt = nowMs;

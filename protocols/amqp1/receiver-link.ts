@@ -41,6 +41,7 @@ interface Partial {
   state: Buffer | null;
   bytes: Buffer;
   length: number;
+  touchedAt: number;
 }
 
 export class ReceiverLink {
@@ -141,7 +142,9 @@ export class ReceiverLink {
       state: null,
       bytes: Buffer.alloc(0),
       length: 0,
+      touchedAt: 0,
     };
+    this.session.connection.partialLinks.add(this);
     this.#collect(this.#partial, frame, bytes, end);
   }
 
@@ -199,6 +202,7 @@ export class ReceiverLink {
     }
     bytes.copy(partial.bytes, partial.length, frame.payloadStart, end);
     partial.length = size;
+    partial.touchedAt = this.session.connection.services.broker.turn.now;
     if (frame.settled === 1) partial.isSettled = true;
     if (frame.stateStart !== ABSENT) {
       partial.state = Buffer.from(bytes.subarray(frame.stateStart, frame.stateEnd));
@@ -209,7 +213,17 @@ export class ReceiverLink {
     const partial = this.#partial;
     if (partial === null) return;
     this.#partial = null;
+    this.session.connection.partialLinks.delete(this);
     this.session.connection.growPartial(-partial.bytes.length);
+  }
+
+  /** Memory for large messages is short: one that got no frame since `limitMs` gives its share back. */
+  dropStalled(limitMs: number): void {
+    if (this.#partial === null || this.#partial.touchedAt > limitMs) return;
+    this.session.detach(this.handle, {
+      condition: CONDITION.RESOURCE_LIMIT,
+      description: "A message was left unfinished while memory for large messages was short.",
+    });
   }
 
   #checkSize(size: number): void {

@@ -23,19 +23,16 @@ import {
 } from "./delivery-encoder.ts";
 import { messageFormatOf, OPAQUE_MARK_BYTES } from "./draft-filler.ts";
 import { fromBrokerError } from "./errors.ts";
+import { hasDeaths, outgoingSections } from "./outgoing-message.ts";
 import type { Session } from "./session.ts";
 
 /** Header and performative of a frame. */
 const OVERHEAD = TRANSFER_MAX + HEADER_MAX;
 
-/** Makes AMQP sections (annotations to footer) of a record that is not stored as AMQP 1.0. */
-export type Converter = (record: RecordView) => Buffer;
-
 export interface SenderLinkOptions {
   /** Settled when sent. */
   readonly isPreSettled: boolean;
   readonly defaultOutcome: Outcome;
-  readonly convert: Converter;
   /** What detaching does besides closing the consumer. */
   readonly onClosed: (isClosed: boolean) => void;
 }
@@ -46,7 +43,6 @@ export class SenderLink implements DeliverySink {
   readonly handle: number;
   readonly defaultOutcome: Outcome;
   readonly #isPreSettled: boolean;
-  readonly #convert: Converter;
   readonly #onClosed: (isClosed: boolean) => void;
   /** Largest message the peer takes; 0 for any. */
   readonly #maxMessageBytes: number;
@@ -65,7 +61,6 @@ export class SenderLink implements DeliverySink {
     this.handle = attach.handle;
     this.defaultOutcome = options.defaultOutcome;
     this.#isPreSettled = options.isPreSettled;
-    this.#convert = options.convert;
     this.#onClosed = options.onClosed;
     this.#maxMessageBytes = attach.maxMessageSize;
     this.#maxFrame = session.connection.maxOutgoingFrame;
@@ -163,11 +158,12 @@ export class SenderLink implements DeliverySink {
       let start = record.bodyStart;
       let end = record.bodyEnd;
       let format = 0;
-      if (record.encoding === ENCODING.AMQP1) {
-        format = messageFormatOf(bytes, start, end);
-        if (format !== 0) start += OPAQUE_MARK_BYTES;
-      } else {
-        bytes = this.#convert(record);
+      const isOurs = record.encoding === ENCODING.AMQP1;
+      if (isOurs) format = messageFormatOf(bytes, start, end);
+      if (format !== 0) {
+        start += OPAQUE_MARK_BYTES;
+      } else if (!isOurs || hasDeaths(record)) {
+        bytes = outgoingSections(record);
         start = 0;
         end = bytes.length;
       }

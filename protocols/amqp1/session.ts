@@ -66,6 +66,8 @@ export class Session implements SettledRuns {
   readonly #outgoing: Array<SenderLink | undefined> = [];
   /** Links we detached with an error, until the peer's detach: their handles are in use, their frames are dropped. */
   readonly #detaching = new Set<number>();
+  /** Handles of such links once the peer detached too: frames for them are a mistake. */
+  readonly #errant = new Set<number>();
   #linkCount = 0;
   /** We ended it: only the peer's `end` counts. */
   isEnding = false;
@@ -410,6 +412,7 @@ export class Session implements SettledRuns {
       throw new SessionError(CONDITION.HANDLE_IN_USE, `Handle ${handle} is in use.`);
     }
     this.#steal(attach);
+    this.#errant.delete(handle);
     try {
       attachLink(this, attach);
     } catch (error) {
@@ -465,7 +468,10 @@ export class Session implements SettledRuns {
   onDetach(detach: Detach): void {
     const { handle } = detach;
     if (this.#settleLink !== null) this.flushSettled();
-    if (this.#detaching.delete(handle)) return;
+    if (this.#detaching.delete(handle)) {
+      this.#errant.add(handle);
+      return;
+    }
     const link = this.#incoming[handle] ?? this.#outgoing[handle];
     if (link === undefined) throw this.#noLink(handle, "detach");
     this.#remove(handle);
@@ -515,7 +521,7 @@ export class Session implements SettledRuns {
 
   #noLink(handle: number, frame: string): SessionError {
     return new SessionError(
-      CONDITION.UNATTACHED_HANDLE,
+      this.#errant.has(handle) ? CONDITION.ERRANT_LINK : CONDITION.UNATTACHED_HANDLE,
       `A ${frame} came for handle ${handle}, which is not attached.`,
     );
   }
