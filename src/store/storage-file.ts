@@ -32,6 +32,7 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname, resolve } from "node:path";
+import { reserveSpace } from "./reserve.ts";
 
 /** read: must exist, not writable. write: must exist. create: made when missing. new: must not exist. */
 export type OpenMode = "read" | "write" | "create" | "new";
@@ -42,6 +43,8 @@ export interface StorageFile {
   readInto(target: Uint8Array, start: number, length: number, position: number): number;
   /** Writes `source[start, start + length)` at `position`, all of it. */
   write(source: Uint8Array, start: number, length: number, position: number): void;
+  /** Sees to it that writes in this range find their space: best effort, the bytes stay zeros. */
+  reserve?(from: number, length: number): void;
   /** Makes the data durable (fdatasync: contents and length, not times). */
   sync(): void;
   /** Cuts or grows the file to `size` bytes. */
@@ -121,6 +124,10 @@ export class PositionedFile implements StorageFile {
     while (done < length) {
       done += writeSync(this.#open(), source, start + done, length - done, position + done);
     }
+  }
+
+  reserve(from: number, length: number): void {
+    reserveSpace(this.#open(), from, length);
   }
 
   sync(): void {

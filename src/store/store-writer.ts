@@ -19,6 +19,8 @@ import type { FromWriter, ToWriter, WriterStart } from "./writer-messages.ts";
 
 /** Bytes sealed before they are written: they are still in the processor's cache then. */
 const WRITE_CHUNK = 512 << 10;
+/** Space is reserved this far ahead: what an idle store holds beyond its contents. */
+const RESERVE_STEP = 32 << 20;
 const FULL_RETRY_MS = 250;
 /** Then the log has its turn again. */
 const COMMANDS_PER_STEP = 64;
@@ -46,6 +48,8 @@ export class StoreWriter {
   #sides: Array<{ offset: number; bytes: Buffer; view: DataView; used: number }> = [];
   #segment: StorageFile | null = null;
   #segmentStart = -1;
+  /** Up to here, from the start of the segment, space was asked for. */
+  #reservedTo = 0;
   /** Older segments with unsynced bytes. */
   #unsynced: StorageFile[] = [];
   #isDirectoryUnsynced = false;
@@ -217,7 +221,16 @@ export class StoreWriter {
 
   #write(bytes: Buffer, start: number, length: number, offset: number): void {
     const file = this.#segmentFor(offset);
+    const end = offset - this.#segmentStart + length;
+    if (end > this.#reservedTo) this.#reserve(file, end);
     file.write(bytes, start, length, offset - this.#segmentStart);
+  }
+
+  /** A step ahead of what is written, and no further than the segment. */
+  #reserve(file: StorageFile, end: number): void {
+    const from = Math.max(this.#reservedTo, end - RESERVE_STEP);
+    this.#reservedTo = Math.min(end + RESERVE_STEP, this.#start.segmentBytes);
+    if (this.#reservedTo > from) file.reserve?.(from, this.#reservedTo - from);
   }
 
   #segmentFor(offset: number): StorageFile {
@@ -232,6 +245,7 @@ export class StoreWriter {
     if (this.#segment !== null) this.#unsynced.push(this.#segment);
     this.#segment = file;
     this.#segmentStart = start;
+    this.#reservedTo = offset - start;
     return file;
   }
 
