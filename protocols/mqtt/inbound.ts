@@ -13,7 +13,7 @@ import type {
   Target,
 } from "../../src/broker/facade.ts";
 import type { Session } from "../../src/broker/session-facade.ts";
-import type { Address } from "../../src/model/address.ts";
+import { parseAddress } from "../../src/model/address-dialects.ts";
 import { Draft } from "../../src/model/draft.ts";
 import { BrokerError } from "../../src/model/errors.ts";
 import { ENCODING } from "../../src/model/record-view.ts";
@@ -270,14 +270,8 @@ export class Inbound {
     const { path } = topic;
     if (path.startsWith("$SYS/") || path === "$SYS" || path.startsWith("$share/"))
       throw new BrokerError("invalid-address", `topic '${path}' is the broker's own`);
-    const address: Address = {
-      namespace: this.#host.connection.namespace,
-      kind: "topic",
-      name: path,
-      tags: "",
-      group: "",
-      params: {},
-    };
+    const { namespace } = this.#host.connection;
+    const address = parseAddress(path, "mqtt", { namespace });
     topic.target = this.#host.connection.openTarget(address);
     topic.level = LEVELS.indexOf(topic.target.level);
     return topic.target;

@@ -39,7 +39,7 @@ export interface ParseOptions {
   readonly kind?: AddressKind;
   /** The connection's namespace; one in the address itself wins. */
   readonly namespace?: string;
-  /** MQTT: understand `$queue/Q` and `$dlq/Q`. */
+  /** MQTT: understand `$queue/Q` and `$dlq/Q`. The broker's temporaries are understood anyway. */
   readonly allowQueues?: boolean;
   /** Is this a group of that topic? Only then `T#G` in a client's own spelling is split. */
   readonly knowsGroup?: (topic: string, group: string) => boolean;
@@ -55,6 +55,8 @@ const DIRECT_REPLY = "amq.rabbitmq.reply-to";
 const TOPIC_EXCHANGE = "amq.topic";
 const DEFAULT_EXCHANGE = "amq.default";
 const DEAD_LETTER_ALIAS = "DLQ.";
+const MQTT_QUEUE = "$queue/";
+const MQTT_DEAD = "$dlq/";
 
 const URL_PREFIXES: ReadonlyArray<readonly [string, AddressKind]> = [
   ["queue://", "queue"],
@@ -215,11 +217,17 @@ function parseMqtt(text: string, options: ParseOptions): Address {
   const rest = options.namespace === undefined ? {} : { namespace: options.namespace };
   let kind: AddressKind = options.kind ?? "topic";
   let name = text;
-  if (options.allowQueues) {
-    if (text.startsWith("$queue/")) kind = "queue";
-    else if (text.startsWith("$dlq/")) kind = "dlq";
-    if (kind === "queue") name = text.slice(7);
-    else if (kind === "dlq") name = text.slice(5);
+  // Who was given the unguessable name of a temporary queue may answer to it, queues allowed or not.
+  if (text.startsWith(`${MQTT_QUEUE}${TEMPORARY_PREFIX["temp-queue"]}`)) {
+    kind = "temp-queue";
+    name = text.slice(MQTT_QUEUE.length);
+  } else if (text.startsWith(TEMPORARY_PREFIX["temp-topic"])) kind = "temp-topic";
+  else if (options.allowQueues && text.startsWith(MQTT_QUEUE)) {
+    kind = "queue";
+    name = text.slice(MQTT_QUEUE.length);
+  } else if (options.allowQueues && text.startsWith(MQTT_DEAD)) {
+    kind = "dlq";
+    name = text.slice(MQTT_DEAD.length);
   }
   checkName(name, kind);
   return makeAddress(kind, name, rest);
@@ -253,8 +261,8 @@ export function formatAddress(address: Address, dialect: Dialect): string {
 }
 
 function formatMqtt({ kind, name }: Address): string {
-  if (kind === "topic" || kind === "any") return name;
-  return kind === "dlq" ? `$dlq/${name}` : `$queue/${name}`;
+  if (kind === "topic" || kind === "temp-topic") return name;
+  return (kind === "dlq" ? MQTT_DEAD : MQTT_QUEUE) + name;
 }
 
 function formatStomp(address: Address): string {

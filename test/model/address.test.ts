@@ -109,6 +109,17 @@ test("MQTT topics are canonical as they are; queues only where allowed", (t) => 
   t.is(parseAddress("queue://Q", "mqtt").kind, "topic");
   t.is(printAddress(parseAddress("$queue/Q", "mqtt", { allowQueues: true })), "queue:Q");
   t.is(parseAddress("$queue/Q", "mqtt").kind, "topic");
+  t.is(printAddress(parseAddress("$dlq/Q", "mqtt", { allowQueues: true })), "dlq:Q");
+});
+
+test("whoever is given a temporary destination can answer to it, over every protocol", (t) => {
+  for (const kind of ["temp-queue", "temp-topic"] as const) {
+    const address = makeAddress(kind, `~${kind}.1-x_Y`);
+    for (const dialect of ["amqp1", "amqp091", "stomp", "mqtt"] as const) {
+      const text = formatAddress(address, dialect);
+      t.is(printAddress(parseAddress(text, dialect)), printAddress(address), text);
+    }
+  }
 });
 
 test("AMQP 0-9-1 names are queues, except replies, URLs and the canonical form", (t) => {
