@@ -34,7 +34,7 @@ import { SegmentList } from "./segment-list.ts";
 import { POSITION, SharedControl, WORD } from "./shared-control.ts";
 import { fileSystem, type Storage } from "./storage-file.ts";
 import { TailRing } from "./tail-ring.ts";
-import { startInline, startThread, type WriterLink } from "./writer-link.ts";
+import { type InlineSchedule, startInline, startThread, type WriterLink } from "./writer-link.ts";
 import type { ToWriter, WriterStart } from "./writer-messages.ts";
 
 export interface StoreOptions {
@@ -57,6 +57,8 @@ export interface StoreOptions {
   readonly readMode?: "auto" | "mapped" | "positioned";
   /** For tests: run the writer on the calling thread, on this storage. */
   readonly inlineOn?: Storage;
+  /** For simulations: decides when the inline writer runs, and when the loop hears from it. */
+  readonly inlineSchedule?: InlineSchedule;
 }
 
 const DEFAULT_SEGMENT = 2 ** 30;
@@ -315,7 +317,7 @@ export class CommitLogStore implements MessageStore {
     this.#link =
       this.#options.inlineOn === undefined
         ? startThread(start, events)
-        : startInline(start, events, this.#storage);
+        : startInline(start, events, this.#storage, this.#options.inlineSchedule);
     const early = this.#early;
     this.#early = [];
     for (const message of early) this.#post(message);

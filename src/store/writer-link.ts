@@ -68,11 +68,22 @@ export function startThread(start: WriterStart, events: WriterEvents): WriterLin
   };
 }
 
+/** When the two sides of an inline store run. By default the writer at once, and the loop in a later turn. */
+export interface InlineSchedule {
+  /** Something waits for the writer. Each task runs once. */
+  writer(task: () => void): void;
+  /** Something waits for the event loop. */
+  loop(task: () => void): void;
+}
+
+const AT_ONCE: InlineSchedule = { writer: (task) => task(), loop: setImmediate };
+
 /** Runs the writer on this thread; `onWake` follows in a later turn, as it would from a thread. */
 export function startInline(
   start: WriterStart,
   events: WriterEvents,
   storage: Storage,
+  schedule: InlineSchedule = AT_ONCE,
 ): WriterLink & { readonly writer: StoreWriter } {
   const toWriter: ToWriter[] = [];
   const fromWriter: FromWriter[] = [];
@@ -85,7 +96,25 @@ export function startInline(
     take: () => toWriter.shift(),
     reply: (message) => void fromWriter.push(message),
   });
-  let isScheduled = false;
+  let isLoopScheduled = false;
+  let isWriterScheduled = false;
+  const runWriter = (): void => {
+    isWriterScheduled = false;
+    if (writer.isClosed) return;
+    // Resting is for real disks; here the next pass may come at once.
+    let now = performance.now();
+    for (let wait = 0; wait !== Number.POSITIVE_INFINITY && !writer.isClosed; now += wait) {
+      wait = writer.step(now);
+      if (!writer.isResting && wait > 0) break;
+    }
+    if (isLoopScheduled) return;
+    isLoopScheduled = true;
+    schedule.loop(() => {
+      isLoopScheduled = false;
+      events.onWake();
+      if (writer.isClosed) end();
+    });
+  };
   return {
     writer,
     post(message) {
@@ -93,21 +122,9 @@ export function startInline(
       control.add(WORD.POSTED, 1);
     },
     wake() {
-      if (writer.isClosed) return;
-      // Resting is for real disks; here the next pass may come at once.
-      let now = performance.now();
-      for (let wait = 0; wait !== Number.POSITIVE_INFINITY && !writer.isClosed; now += wait) {
-        wait = writer.step(now);
-        if (!writer.isResting && wait > 0) break;
-      }
-      if (!isScheduled) {
-        isScheduled = true;
-        setImmediate(() => {
-          isScheduled = false;
-          events.onWake();
-          if (writer.isClosed) end();
-        });
-      }
+      if (isWriterScheduled) return;
+      isWriterScheduled = true;
+      schedule.writer(runWriter);
     },
     take: () => fromWriter.shift(),
     ended,
