@@ -1,0 +1,85 @@
+/**
+ * Exactly-once in, for sessions that survive: each message names its session and packet id, and the same record has an
+ * entry in one light queue of all ids received. One record, so message and id are there together or not at all, after any
+ * crash. PUBREL settles the entry; what is unsettled after a restart are the ids still open.
+ */
+import type { Draft } from "../model/draft.ts";
+import { RecordView } from "../model/record-view.ts";
+import type { EntryBatch, MessageStore } from "../store/message-store.ts";
+import type { ClientSession } from "./client-session.ts";
+import type { Node } from "./node.ts";
+import type { ShardProgress } from "./shard-progress.ts";
+import type { Target } from "./target.ts";
+
+/** Session number and packet id of a message published exactly once. */
+const PROPERTY = "x-received";
+
+export interface ReceivedHost {
+  readonly store: MessageStore;
+  lightNode(name: string): Node;
+  findLightNode(name: string): Node | undefined;
+  settlePosition(): number;
+}
+
+const NODE_NAME = "~mqtt-received";
+
+export class ReceivedIds {
+  readonly #host: ReceivedHost;
+  #node: Node | undefined;
+
+  constructor(host: ReceivedHost) {
+    this.#host = host;
+  }
+
+  get #progress(): ShardProgress {
+    this.#node ??= this.#host.lightNode(NODE_NAME);
+    return this.#node.ownGroup.shards[0]!;
+  }
+
+  publish(session: ClientSession, target: Target, draft: Draft, packetId: number): number {
+    const { queue } = this.#progress;
+    const offset = queue.maxOffset;
+    draft.properties += `${PROPERTY}\x01${session.id} ${packetId}\x02`;
+    const position = target.publishOnce(draft, queue);
+    // Nobody wanted it: nothing is stored that a second copy could repeat.
+    session.receivedIds.set(packetId, queue.maxOffset > offset ? offset : -1);
+    return position;
+  }
+
+  release(offset: number): number {
+    this.#progress.settle(offset, 1);
+    return this.#host.settlePosition();
+  }
+
+  /** After recovery: open ids go back to their sessions; those of sessions that are gone are settled. */
+  restore(sessionOf: (id: number) => ClientSession | undefined): void {
+    this.#node = this.#host.findLightNode(NODE_NAME);
+    if (this.#node === undefined) return;
+    const { state, queue } = this.#progress;
+    const { store } = this.#host;
+    const entry: EntryBatch = {
+      physicalOffset: new Float64Array(1),
+      size: new Int32Array(1),
+      tagHash: new Int32Array(1),
+    };
+    const view = new RecordView();
+    const end = queue.maxOffset;
+    for (let at = state.findReady(state.low, end); at < end; at = state.findReady(at + 1, end)) {
+      const isThere =
+        store.read(queue, at, 1, entry) === 1 &&
+        store.view(entry.physicalOffset[0]!, entry.size[0]!, view);
+      const [id, packetId] = ((isThere && view.property(PROPERTY)) || "0 0").split(" ").map(Number);
+      const session = sessionOf(id!);
+      if (session === undefined) this.#progress.settle(at, 1);
+      else session.receivedIds.set(packetId!, at);
+    }
+  }
+
+  /** The session is over. */
+  forget(session: ClientSession): void {
+    for (const offset of session.receivedIds.values()) {
+      if (offset >= 0) this.#progress.settle(offset, 1);
+    }
+    session.receivedIds.clear();
+  }
+}

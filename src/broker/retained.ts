@@ -1,0 +1,201 @@
+/**
+ * Retained messages: the newest message of each topic that was published to be kept. A message is one record in the log,
+ * at home in its topic, with one more entry in a light queue; what is unsettled there is what is retained. In memory: the
+ * tree of topics (retained-trie.ts), never a body.
+ */
+import { homeOf, pathOfRecord } from "../model/record-fields.ts";
+import { RecordView } from "../model/record-view.ts";
+import type { EntryBatch, MessageStore, StoreQueue } from "../store/message-store.ts";
+import type { Turn } from "../util/turn.ts";
+import { STATE } from "./ack-state.ts";
+import type { Node } from "./node.ts";
+import { RetainedTrie } from "./retained-trie.ts";
+import type { RetainedCursor } from "./session-facade.ts";
+import type { ShardProgress } from "./shard-progress.ts";
+
+export interface RetainedHost {
+  readonly store: MessageStore;
+  readonly turn: Turn;
+  lightNode(name: string): Node;
+  findLightNode(name: string): Node | undefined;
+  /** Appends the record once more, for these light queues only. */
+  appendCopy(record: RecordView, path: string, namespace: string, queues: StoreQueue[]): void;
+}
+
+const NODE_NAME = "~mqtt-retained";
+/** The index is tidied when it is this many times longer than what it holds. */
+const SLACK_FACTOR = 4;
+const SLACK_MIN = 10_000;
+/** Old messages written anew in one go. */
+const TIDY_BATCH = 256;
+
+export class RetainedMessages {
+  readonly #host: RetainedHost;
+  readonly #tries = new Map<string, RetainedTrie>();
+  readonly #view = new RecordView();
+  readonly #entry: EntryBatch = {
+    physicalOffset: new Float64Array(1),
+    size: new Int32Array(1),
+    tagHash: new Int32Array(1),
+  };
+  #progress: ShardProgress | null = null;
+
+  constructor(host: RetainedHost) {
+    this.#host = host;
+  }
+
+  get count(): number {
+    let count = 0;
+    for (const trie of this.#tries.values()) count += trie.count;
+    return count;
+  }
+
+  /** The light queue that a retained message gets an entry in. */
+  get queue(): StoreQueue {
+    return this.#open().queue;
+  }
+
+  #open(): ShardProgress {
+    this.#progress ??= this.#host.lightNode(NODE_NAME).ownGroup.shards[0]!;
+    return this.#progress;
+  }
+
+  #trie(namespace: string): RetainedTrie {
+    let trie = this.#tries.get(namespace);
+    if (trie === undefined) {
+      trie = new RetainedTrie();
+      this.#tries.set(namespace, trie);
+    }
+    return trie;
+  }
+
+  /** The record just appended, with its entry at `offset` of the queue, is the topic's message now. */
+  set(
+    namespace: string,
+    path: string,
+    offset: number,
+    physicalOffset: number,
+    size: number,
+  ): void {
+    const before = this.#trie(namespace).set(path, physicalOffset, size, offset);
+    if (before >= 0) this.#open().settle(before, 1);
+  }
+
+  delete(namespace: string, path: string): void {
+    const before = this.#tries.get(namespace)?.delete(path) ?? -1;
+    if (before >= 0) this.#open().settle(before, 1);
+  }
+
+  cursor(namespace: string, filter: string): RetainedCursor {
+    const trie = this.#tries.get(namespace);
+    if (trie === undefined || trie.count === 0) return NOTHING;
+    return new Cursor(this.#host, trie, filter, this.#open().queue.maxOffset, (path) =>
+      this.delete(namespace, path),
+    );
+  }
+
+  /** After recovery. */
+  restore(): void {
+    const node = this.#host.findLightNode(NODE_NAME);
+    if (node === undefined) return;
+    this.#progress = node.ownGroup.shards[0]!;
+    const { state, queue } = this.#progress;
+    const end = queue.maxOffset;
+    for (let at = state.findReady(state.low, end); at < end; at = state.findReady(at + 1, end)) {
+      if (!this.#read(at)) continue;
+      const view = this.#view;
+      const { namespace } = homeOf(view);
+      const { physicalOffset, size } = this.#entry;
+      this.set(namespace, pathOfRecord(view), at, physicalOffset[0]!, size[0]!);
+    }
+  }
+
+  #read(offset: number): boolean {
+    const { store } = this.#host;
+    const { physicalOffset, size } = this.#entry;
+    return (
+      store.read(this.#open().queue, offset, 1, this.#entry) === 1 &&
+      store.view(physicalOffset[0]!, size[0]!, this.#view)
+    );
+  }
+
+  /** Now and then: old messages are written anew, so that what changed often can be forgotten behind them. */
+  tidy(): void {
+    const progress = this.#progress;
+    if (progress === null) return;
+    const { state, queue } = progress;
+    for (let done = 0; done < TIDY_BATCH; done++) {
+      const span = queue.maxOffset - state.low;
+      if (span < SLACK_MIN || span < this.count * SLACK_FACTOR) return;
+      if (!this.#host.store.hasRoom(1024 * 1024)) return;
+      const at = state.findReady(state.low, queue.maxOffset);
+      if (at >= queue.maxOffset || !this.#read(at)) return;
+      this.#renew(at);
+    }
+  }
+
+  #renew(offset: number): void {
+    const path = pathOfRecord(this.#view);
+    const { namespace } = homeOf(this.#view);
+    const { queue } = this.#open();
+    const next = queue.maxOffset;
+    this.#host.appendCopy(this.#view, path, namespace, [queue]);
+    if (queue.maxOffset === next || !this.#read(next)) return;
+    const { physicalOffset, size } = this.#entry;
+    this.set(namespace, path, next, physicalOffset[0]!, size[0]!);
+    // `set` settled the place the topic had; this one may be a leftover that no topic points to.
+    if (this.#open().state.stateOf(offset) !== STATE.SETTLED) this.#open().settle(offset, 1);
+  }
+}
+
+class Cursor implements RetainedCursor {
+  path = "";
+  readonly #host: RetainedHost;
+  readonly #trie: RetainedTrie;
+  #nodes: Int32Array;
+  /** What came later reaches the subscriber as an ordinary message. */
+  readonly #mark: number;
+  #at = 0;
+
+  readonly #onExpired: (path: string) => void;
+
+  constructor(
+    host: RetainedHost,
+    trie: RetainedTrie,
+    filter: string,
+    mark: number,
+    onExpired: (path: string) => void,
+  ) {
+    this.#onExpired = onExpired;
+    this.#host = host;
+    this.#trie = trie;
+    this.#mark = mark;
+    this.#nodes = trie.match(filter);
+  }
+
+  next(view: RecordView): boolean {
+    const trie = this.#trie;
+    const { store, turn } = this.#host;
+    while (this.#at < this.#nodes.length) {
+      const node = this.#nodes[this.#at++]!;
+      // A place at or behind the mark: replaced meanwhile, or the node serves another topic now.
+      if (!(trie.offsetOf(node) < this.#mark)) continue;
+      if (!store.view(trie.physicalOffsetOf(node), trie.sizeOf(node), view)) continue;
+      const { expiresAt } = view;
+      const path = trie.pathOf(node);
+      if (expiresAt !== 0 && expiresAt <= turn.now) {
+        this.#onExpired(path);
+        continue;
+      }
+      this.path = path;
+      return true;
+    }
+    return false;
+  }
+
+  close(): void {
+    this.#nodes = new Int32Array(0);
+  }
+}
+
+const NOTHING: RetainedCursor = { path: "", next: () => false, close: () => {} };

@@ -1,0 +1,476 @@
+/**
+ * All sessions by namespace and client id: opening, taking over, expiry, shares, and bringing them back after a restart.
+ */
+import { makeAddress } from "../model/address.ts";
+import { BrokerError } from "../model/errors.ts";
+import type { Permissions } from "../security/authorizer.ts";
+import { MinHeap } from "../util/min-heap.ts";
+import type { Broker } from "./broker.ts";
+import type { CatalogWriter } from "./catalog.ts";
+import { ClientSession, type OwnSubscription } from "./client-session.ts";
+import type { Connection } from "./connection.ts";
+import type { Consumer } from "./consumer.ts";
+import type { ConsumerGroup } from "./consumer-group.ts";
+import type { BrokerConnection, DeliverySink } from "./facade.ts";
+import { Node } from "./node.ts";
+import { ReceivedIds } from "./received-ids.ts";
+import { RetainedMessages } from "./retained.ts";
+import {
+  NEVER_EXPIRES,
+  type Session,
+  type SessionHost,
+  type SessionRequest,
+  type SessionSink,
+  type SessionStats,
+} from "./session-facade.ts";
+import {
+  encodeIds,
+  encodeJson,
+  openIdsKey,
+  readSessions,
+  sessionKey,
+  subscriptionKey,
+} from "./session-journal.ts";
+import { SharedSubscription } from "./shared-subscription.ts";
+import type { TopicRoutes } from "./topic-routes.ts";
+import { VolatileIndex } from "./volatile-index.ts";
+import { Wills, willAddress } from "./wills.ts";
+
+/** How long a share keeps collecting messages after its last member left. */
+const SHARE_EXPIRY_MS = 3_600_000;
+const EMPTY = Buffer.alloc(0);
+
+export class SessionRegistry implements SessionHost {
+  readonly routes: TopicRoutes;
+  readonly retained: RetainedMessages;
+  readonly received: ReceivedIds;
+  readonly wills: Wills;
+  readonly #broker: Broker;
+  readonly #sessions = new Map<string, ClientSession>();
+  readonly #byId = new Map<number, ClientSession>();
+  readonly #shares = new Map<string, SharedSubscription>();
+  /** Rights of a session's last connection, for a will that is published after it. */
+  readonly #rights = new WeakMap<ClientSession, Permissions>();
+  /** Due time of ends and wills → session number; entries that no longer count are skipped. */
+  readonly #timers = new MinHeap();
+  #nextId = 1;
+  #timer: NodeJS.Timeout | undefined;
+  #timerDue = Number.POSITIVE_INFINITY;
+  #connected = 0;
+  #subscriptions = 0;
+  #sharedSubscriptions = 0;
+  #dropped = 0;
+  readonly #emptyShares = new Set<SharedSubscription>();
+
+  constructor(broker: Broker) {
+    this.#broker = broker;
+    this.routes = broker.routes;
+    this.retained = new RetainedMessages(broker);
+    this.received = new ReceivedIds(broker);
+    this.wills = new Wills(broker);
+  }
+
+  get now(): number {
+    return this.#broker.turn.now;
+  }
+
+  get stats(): SessionStats {
+    return {
+      sessions: this.#sessions.size,
+      connected: this.#connected,
+      subscriptions: this.#subscriptions,
+      sharedSubscriptions: this.#sharedSubscriptions,
+      retained: this.retained.count,
+      droppedDirect: this.#dropped,
+    };
+  }
+
+  sessions(): Iterable<ClientSession> {
+    return this.#sessions.values();
+  }
+
+  // ── opening ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  open(facade: BrokerConnection, request: SessionRequest, sink: SessionSink): Session {
+    const connection = facade as Connection;
+    const { namespace } = connection;
+    if (request.will !== null) {
+      connection.demand("send", willAddress(namespace, request.will.topic));
+    }
+    const key = keyOf(namespace, request.clientId);
+    let session = this.#sessions.get(key);
+    if (session !== undefined) this.#checkOwner(session, connection);
+    if (session?.isConnected === true) this.#takeOver(session);
+    // Its connection's end may have been the end of it.
+    if (session?.isEnded === true) session = undefined;
+    if (session !== undefined && request.isCleanStart) {
+      this.#end(session);
+      session = undefined;
+    }
+    if (session === undefined) session = this.#create(key, connection, request);
+    else session.isPresent = true;
+    session.expirySeconds = request.expirySeconds;
+    session.expiryToken++;
+    if (session.will !== null) this.wills.drop(session);
+    session.connect(connection, sink);
+    this.#connected++;
+    this.#rights.set(session, connection.permissions);
+    if (session.isDurable) this.#journalSession(session);
+    if (request.will !== null) this.wills.store(session, request.will);
+    return session;
+  }
+
+  #create(key: string, connection: Connection, request: SessionRequest): ClientSession {
+    const session = new ClientSession(
+      this,
+      this.#nextId++,
+      connection.namespace,
+      request.clientId,
+      connection.principal.name,
+      request.expirySeconds,
+      request.expirySeconds > 0,
+    );
+    this.#sessions.set(key, session);
+    this.#byId.set(session.id, session);
+    return session;
+  }
+
+  #checkOwner(session: ClientSession, connection: Connection): void {
+    if (session.userName === connection.principal.name) return;
+    throw new BrokerError(
+      "unauthorized",
+      `session '${session.clientId}' belongs to another user: use another client identifier`,
+    );
+  }
+
+  /** MQTT-3.1.4-3: the older connection is told and loses the session before the newer one gets it. */
+  #takeOver(session: ClientSession): void {
+    const { sink } = session;
+    this.#release(session);
+    this.#afterConnection(session, false);
+    sink!.onTakenOver();
+  }
+
+  detach(session: ClientSession, dropWill: boolean): void {
+    if (!session.isConnected) return;
+    this.#release(session);
+    this.#afterConnection(session, dropWill);
+  }
+
+  #release(session: ClientSession): void {
+    session.disconnect();
+    this.#connected--;
+    session.disconnectedAt = this.now;
+  }
+
+  /** Will and end of a session whose connection is over: now, or when their time has come. */
+  #afterConnection(session: ClientSession, dropWill: boolean): void {
+    if (dropWill && session.will !== null) this.wills.drop(session);
+    const { expirySeconds, will } = session;
+    if (expirySeconds === 0) {
+      this.#end(session);
+      return;
+    }
+    if (will !== null && will.delaySeconds === 0) this.#publishWill(session);
+    if (session.isDurable) this.#journalSession(session);
+    this.#arm(session);
+  }
+
+  /** Ends the session for good; its will is due with it (MQTT-3.1.3-9). */
+  #end(session: ClientSession): void {
+    if (session.isEnded) return;
+    session.isEnded = true;
+    this.#publishWill(session);
+    this.#sessions.delete(keyOf(session.namespace, session.clientId));
+    this.#byId.delete(session.id);
+    const keys: string[] = [];
+    for (const subscription of session.subscriptions.values()) {
+      session.takeOut(subscription);
+      if (session.isDurable) keys.push(subscriptionKey(session.id, subscription.number));
+    }
+    session.subscriptions.clear();
+    this.received.forget(session);
+    this.#dropIndex(session);
+    if (!session.isDurable) return;
+    if (session.openIds.size > 0) keys.push(openIdsKey(session.id));
+    keys.push(sessionKey(session.id));
+    for (const key of keys) this.#broker.journalState(key, EMPTY);
+  }
+
+  /** An operator ends a session. */
+  kill(session: ClientSession, reason: BrokerError): void {
+    const { sink } = session;
+    if (session.isConnected) {
+      this.#release(session);
+      sink?.onEnded(reason);
+    }
+    this.#end(session);
+  }
+
+  #publishWill(session: ClientSession): void {
+    if (session.will === null) return;
+    const address = willAddress(session.namespace, session.will.topic);
+    const isAllowed = this.#rights.get(session)?.allows("send", address) ?? true;
+    this.wills.publish(session, isAllowed);
+  }
+
+  // ── timers ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** When something happens to a session without a connection: its delayed will, or its end. */
+  #dueOf(session: ClientSession): number {
+    const { expirySeconds, will, disconnectedAt } = session;
+    const end =
+      expirySeconds === NEVER_EXPIRES
+        ? Number.POSITIVE_INFINITY
+        : disconnectedAt + expirySeconds * 1000;
+    return will === null ? end : Math.min(end, disconnectedAt + will.delaySeconds * 1000);
+  }
+
+  #arm(session: ClientSession): void {
+    const due = this.#dueOf(session);
+    if (due === Number.POSITIVE_INFINITY) return;
+    this.#timers.push(due, session.id);
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    const due = this.#timers.topKey;
+    if (due >= this.#timerDue) return;
+    clearTimeout(this.#timer);
+    this.#timerDue = due;
+    const wait = Math.min(Math.max(0, due - Date.now()), 2 ** 31 - 1);
+    this.#timer = setTimeout(() => this.#fire(), wait);
+    this.#timer.unref();
+  }
+
+  #fire(): void {
+    this.#timerDue = Number.POSITIVE_INFINITY;
+    this.#broker.turn.touch();
+    const { now } = this;
+    while (this.#timers.topKey <= now) {
+      const session = this.#byId.get(this.#timers.pop());
+      if (session === undefined || session.isConnected || session.isEnded) continue;
+      if (this.#dueOf(session) > now) continue;
+      const { will, disconnectedAt, expirySeconds } = session;
+      if (will !== null && disconnectedAt + will.delaySeconds * 1000 <= now) {
+        this.#publishWill(session);
+      }
+      const isOver =
+        expirySeconds !== NEVER_EXPIRES && disconnectedAt + expirySeconds * 1000 <= now;
+      if (isOver) this.#end(session);
+      else this.#arm(session);
+    }
+    this.#schedule();
+  }
+
+  /** About once a second. */
+  keepHouse(): void {
+    this.retained.tidy();
+    for (const share of [...this.#emptyShares]) {
+      if (share.emptySince === 0) this.#emptyShares.delete(share);
+      else if (this.now - share.emptySince >= SHARE_EXPIRY_MS) this.#dropShare(share);
+    }
+  }
+
+  // ── indexes and shares ──────────────────────────────────────────────────────────────────────────────────────────
+
+  makeIndex(session: ClientSession): void {
+    const broker = this.#broker;
+    if (session.isDurable) {
+      session.node = broker.lightNode(sessionNodeName(session.id));
+      session.progress = session.node.ownGroup.shards[0]!;
+      return;
+    }
+    const index: VolatileIndex = new VolatileIndex(
+      `session ${session.id}`,
+      () => session.progress!.state.low,
+    );
+    const address = makeAddress("sub", `${session.clientId}/~mqtt`, {
+      namespace: session.namespace,
+    });
+    const node = new Node(-1, address, "queue", true, broker.sessionSettings, [index]);
+    broker.addOwnGroup(node);
+    session.node = node;
+    session.volatileIndex = index;
+    session.progress = node.ownGroup.shards[0]!;
+    index.owner = node;
+  }
+
+  #dropIndex(session: ClientSession): void {
+    const { node, volatileIndex } = session;
+    session.node = null;
+    session.progress = null;
+    session.volatileIndex = null;
+    if (volatileIndex !== null) {
+      volatileIndex.clear();
+      this.#broker.visibility.forget(volatileIndex);
+    } else if (node !== null) this.#broker.dropLightNode(node);
+  }
+
+  shared(namespace: string, name: string, filter: string): SharedSubscription {
+    const key = shareKey(namespace, name, filter);
+    let share = this.#shares.get(key);
+    if (share === undefined) {
+      const node = this.#broker.lightNode(`${SHARE_PREFIX}${key}`);
+      share = this.#makeShare(node, namespace, name, filter);
+    }
+    return share;
+  }
+
+  #makeShare(node: Node, namespace: string, name: string, filter: string): SharedSubscription {
+    const progress = node.ownGroup.shards[0]!;
+    const share = new SharedSubscription(this, namespace, name, filter, progress);
+    this.#shares.set(shareKey(namespace, name, filter), share);
+    this.routes.add(namespace, filter, share.binding);
+    return share;
+  }
+
+  shareEmpty(share: SharedSubscription): void {
+    this.#emptyShares.add(share);
+  }
+
+  #dropShare(share: SharedSubscription): void {
+    const { namespace, name, filter } = share;
+    this.#emptyShares.delete(share);
+    this.#shares.delete(shareKey(namespace, name, filter));
+    this.routes.remove(namespace, filter, share.binding);
+    this.#broker.dropLightNode(share.progress.group.node);
+  }
+
+  /** A consumer of a session's or share's group. The sink is asked for once the consumer can be named. */
+  openConsumer(
+    group: ConsumerGroup,
+    connection: Connection,
+    open: (consumer: Consumer) => DeliverySink,
+  ): Consumer {
+    return this.#broker.openGroupConsumer(group, connection, open);
+  }
+
+  noteSubscriptions(change: number, isShared: boolean): void {
+    this.#subscriptions += change;
+    if (isShared) this.#sharedSubscriptions += change;
+  }
+
+  noteDropped(): void {
+    this.#dropped++;
+  }
+
+  // ── journal ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #journalSession(session: ClientSession): void {
+    this.#broker.journalState(sessionKey(session.id), encodeJson(entryOf(session)));
+  }
+
+  journalSubscription(session: ClientSession, subscription: OwnSubscription): number {
+    if (!session.isDurable) return 0;
+    const { filter, share, binding, number } = subscription;
+    const value = encodeJson({ filter, share, ...binding.options });
+    return this.#broker.journalState(subscriptionKey(session.id, number), value);
+  }
+
+  journalUnsubscription(session: ClientSession, subscription: OwnSubscription): number {
+    if (!session.isDurable) return 0;
+    return this.#broker.journalState(subscriptionKey(session.id, subscription.number), EMPTY);
+  }
+
+  journalOpenIds(session: ClientSession): number {
+    if (!session.isDurable) return 0;
+    const { openIds, id } = session;
+    return this.#broker.journalState(openIdsKey(id), encodeIds(openIds, openIds.size));
+  }
+
+  writeSnapshot(catalog: CatalogWriter): void {
+    for (const session of this.#sessions.values()) {
+      if (!session.isDurable) continue;
+      const { id, openIds } = session;
+      catalog.state(sessionKey(id), encodeJson(entryOf(session)));
+      for (const { filter, share, binding, number } of session.subscriptions.values()) {
+        catalog.state(subscriptionKey(id, number), encodeJson({ filter, share, ...binding.options }));
+      }
+      if (openIds.size > 0) catalog.state(openIdsKey(id), encodeIds(openIds, openIds.size));
+    }
+  }
+
+  // ── recovery ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  restore(state: ReadonlyMap<string, Buffer>): void {
+    const now = Date.now();
+    for (const { id, entry, subscriptions, openIds } of readSessions(state)) {
+      this.#nextId = Math.max(this.#nextId, id + 1);
+      const { namespace, clientId, userName, expirySeconds } = entry;
+      const session = new ClientSession(
+        this,
+        id,
+        namespace,
+        clientId,
+        userName,
+        expirySeconds,
+        true,
+      );
+      // Whoever was connected when the broker went down was disconnected by that.
+      session.disconnectedAt = entry.disconnectedAt === 0 ? now : entry.disconnectedAt;
+      this.#sessions.set(keyOf(namespace, clientId), session);
+      this.#byId.set(id, session);
+      const node = this.#broker.findLightNode(sessionNodeName(id));
+      if (node !== undefined) {
+        session.node = node;
+        session.progress = node.ownGroup.shards[0]!;
+      }
+      for (const [number, { filter, share, ...options }] of subscriptions) {
+        session.addSubscription(filter, share, options, number);
+      }
+      for (const packetId of openIds) session.openIds.add(packetId);
+    }
+    this.#restoreShares();
+    const sessionOf = (id: number): ClientSession | undefined => this.#byId.get(id);
+    this.received.restore(sessionOf);
+    this.wills.restore(sessionOf);
+    this.retained.restore();
+    for (const session of this.#sessions.values()) this.#arm(session);
+  }
+
+  /** Shares that still collect although no session has them. */
+  #restoreShares(): void {
+    for (const node of this.#broker.lightNodes()) {
+      const { name } = node.address;
+      if (!name.startsWith(SHARE_PREFIX)) {
+        if (name.startsWith(SESSION_PREFIX)) this.#dropOrphan(node);
+        continue;
+      }
+      const [namespace, share, ...filter] = name.slice(SHARE_PREFIX.length).split("\x00");
+      const key = shareKey(namespace!, share!, filter.join("\x00"));
+      if (this.#shares.has(key)) continue;
+      this.shareEmpty(this.#makeShare(node, namespace!, share!, filter.join("\x00")));
+    }
+  }
+
+  /** The index of a session that is gone: a crash came between the two. */
+  #dropOrphan(node: Node): void {
+    const id = Number(node.address.name.slice(SESSION_PREFIX.length));
+    if (!this.#byId.has(id)) this.#broker.dropLightNode(node);
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+  }
+}
+
+const SESSION_PREFIX = "~mqtt-s";
+const SHARE_PREFIX = "~mqtt-share\x00";
+
+const sessionNodeName = (id: number): string => `${SESSION_PREFIX}${id}`;
+const keyOf = (namespace: string, clientId: string): string => `${namespace}\x00${clientId}`;
+const shareKey = (namespace: string, name: string, filter: string): string =>
+  `${namespace}\x00${name}\x00${filter}`;
+
+function entryOf(session: ClientSession): {
+  namespace: string;
+  clientId: string;
+  userName: string;
+  expirySeconds: number;
+  disconnectedAt: number;
+} {
+  const { namespace, clientId, userName, expirySeconds, disconnectedAt } = session;
+  return { namespace, clientId, userName, expirySeconds, disconnectedAt };
+}
+

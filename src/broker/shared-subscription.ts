@@ -1,0 +1,142 @@
+/**
+ * A shared subscription: one index for all its members, each message to one of them. It outlives its members for a
+ * while, so that messages wait instead of being lost.
+ */
+import type { RecordView } from "../model/record-view.ts";
+import type { StoreQueue } from "../store/message-store.ts";
+import type { ClientSession } from "./client-session.ts";
+import type { Consumer } from "./consumer.ts";
+import { OUTCOME } from "./facade.ts";
+import { MergedGrant } from "./grant.ts";
+import type { Grant, SessionSource, SubscriptionOptions } from "./session-facade.ts";
+import type { SessionRegistry } from "./session-registry.ts";
+import type { ShardProgress } from "./shard-progress.ts";
+import type { Binding, RouteReader } from "./topic-routes.ts";
+
+/** A connected session's part in a share. */
+export class SharedMember implements SessionSource {
+  readonly session: ClientSession;
+  readonly isShared = true;
+  readonly resentBelow = 0;
+  grantVersion = 0;
+  #grant: Grant;
+  #consumer: Consumer | null = null;
+
+  constructor(session: ClientSession, options: SubscriptionOptions) {
+    this.session = session;
+    this.#grant = new MergedGrant(options);
+  }
+
+  get consumer(): Consumer {
+    return this.#consumer!;
+  }
+
+  open(share: SharedSubscription): void {
+    const { session } = this;
+    this.#consumer = session.registry.openConsumer(
+      share.progress.group,
+      session.connection!,
+      (consumer) => {
+        this.#consumer = consumer;
+        return session.openShared(this);
+      },
+    );
+  }
+
+  change(options: SubscriptionOptions): void {
+    this.#grant = new MergedGrant(options);
+    this.grantVersion++;
+  }
+
+  get grant(): Grant {
+    return this.#grant;
+  }
+
+  grantFor(_path: string): Grant {
+    return this.#grant;
+  }
+}
+
+export class SharedSubscription implements RouteReader {
+  readonly namespace: string;
+  readonly name: string;
+  readonly filter: string;
+  readonly progress: ShardProgress;
+  readonly isShared = true;
+  readonly volatileIndex = null;
+  readonly binding: Binding;
+  /** When the last session left, ms; 0 while there is one. */
+  emptySince = 0;
+  readonly #registry: SessionRegistry;
+  readonly #sessions = new Set<ClientSession>();
+  readonly #members = new Map<ClientSession, SharedMember>();
+  #turn = 0;
+
+  constructor(
+    registry: SessionRegistry,
+    namespace: string,
+    name: string,
+    filter: string,
+    progress: ShardProgress,
+  ) {
+    this.#registry = registry;
+    this.namespace = namespace;
+    this.name = name;
+    this.filter = filter;
+    this.progress = progress;
+    this.emptySince = registry.now;
+    // Members differ in what they were granted; the index takes what any of them may get.
+    const options = { qos: 2, isNoLocal: false, isRetainAsPublished: true, identifier: 0 } as const;
+    this.binding = { reader: this, options };
+  }
+
+  get index(): StoreQueue {
+    return this.progress.queue;
+  }
+  get sessionCount(): number {
+    return this.#sessions.size;
+  }
+
+  addSession(session: ClientSession): void {
+    this.#sessions.add(session);
+    this.emptySince = 0;
+  }
+
+  removeSession(session: ClientSession): void {
+    this.#sessions.delete(session);
+    if (this.#sessions.size > 0) return;
+    this.emptySince = this.#registry.now;
+    this.#registry.shareEmpty(this);
+  }
+
+  join(session: ClientSession, options: SubscriptionOptions): void {
+    if (this.#members.has(session)) return;
+    const member = new SharedMember(session, options);
+    this.#members.set(session, member);
+    member.open(this);
+  }
+
+  leave(session: ClientSession): void {
+    const member = this.#members.get(session);
+    if (member === undefined) return;
+    this.#members.delete(session);
+    session.closeShared(member);
+    member.consumer.close(OUTCOME.RELEASE);
+  }
+
+  changed(session: ClientSession, options: SubscriptionOptions): void {
+    this.#members.get(session)?.change(options);
+  }
+
+  /** QoS 0: one of those who are connected, in turn. */
+  deliverNow(record: RecordView, path: string): void {
+    const count = this.#members.size;
+    if (count === 0) return;
+    let at = this.#turn++ % count;
+    for (const member of this.#members.values()) {
+      if (at-- > 0) continue;
+      member.session.deliverNow(record, path, member.grant);
+      return;
+    }
+  }
+}

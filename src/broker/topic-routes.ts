@@ -1,0 +1,132 @@
+/**
+ * Which sessions a message goes to: all filters of all sessions in one trie per namespace, and for each open target the
+ * answer for its path, worked out again only after a subscription changed. Publishing costs no look-up.
+ *
+ * A message of QoS 1 or 2 gets an entry in the index of each session that granted as much (in the log's dispatch list
+ * when the session is durable, in memory when it is not). QoS 0 goes straight to whoever is connected.
+ */
+import type { RecordView } from "../model/record-view.ts";
+import { TopicTrie } from "../model/topic-trie.ts";
+import type { StoreQueue } from "../store/message-store.ts";
+import { MergedGrant } from "./grant.ts";
+import type { Grant, SubscriptionOptions } from "./session-facade.ts";
+import type { ShardProgress } from "./shard-progress.ts";
+import type { VolatileIndex } from "./volatile-index.ts";
+
+/** A session, or a shared subscription: something that gets one copy of each message that matches. */
+export interface RouteReader {
+  /** Its index; null while nothing was ever granted more than QoS 0. */
+  readonly index: StoreQueue | null;
+  /** The same, where it is kept in memory. */
+  readonly volatileIndex: VolatileIndex | null;
+  readonly progress: ShardProgress | null;
+  /** A shared subscription is merged with nothing. */
+  readonly isShared: boolean;
+  deliverNow(record: RecordView, path: string, grant: Grant): void;
+}
+
+export interface Binding {
+  readonly reader: RouteReader;
+  options: SubscriptionOptions;
+}
+
+export interface DirectReader {
+  readonly reader: RouteReader;
+  readonly grant: Grant;
+}
+
+/** Answer for one path and one publisher. */
+export class Route {
+  readonly namespace: string;
+  readonly path: string;
+  version = -1;
+  /** Whose own messages do not reach its no-local subscriptions. */
+  publisher: RouteReader | null = null;
+  /** Light queues of durable readers, for the dispatch list, and their progress. */
+  readonly durable: StoreQueue[] = [];
+  readonly durableProgress: ShardProgress[] = [];
+  readonly volatile: VolatileIndex[] = [];
+  readonly volatileProgress: ShardProgress[] = [];
+  /** Who gets QoS 0 messages. */
+  readonly direct: DirectReader[] = [];
+  /** Those among them that were granted QoS 0 only: they get everything this way. */
+  readonly directOnly: DirectReader[] = [];
+
+  constructor(namespace: string, path: string) {
+    this.namespace = namespace;
+    this.path = path;
+  }
+
+  get isEmpty(): boolean {
+    return this.direct.length === 0;
+  }
+
+  clear(): void {
+    this.durable.length = 0;
+    this.durableProgress.length = 0;
+    this.volatile.length = 0;
+    this.volatileProgress.length = 0;
+    this.direct.length = 0;
+    this.directOnly.length = 0;
+  }
+}
+
+export class TopicRoutes {
+  readonly #tries = new Map<string, TopicTrie<Binding>>();
+  readonly #found: Binding[] = [];
+  /** Changes with every subscription. */
+  version = 0;
+
+  add(namespace: string, filter: string, binding: Binding): void {
+    let trie = this.#tries.get(namespace);
+    if (trie === undefined) {
+      trie = new TopicTrie();
+      this.#tries.set(namespace, trie);
+    }
+    trie.add(filter, binding);
+    this.version++;
+  }
+
+  /** The options of a binding were replaced. */
+  changed(): void {
+    this.version++;
+  }
+
+  remove(namespace: string, filter: string, binding: Binding): void {
+    this.#tries.get(namespace)?.remove(filter, binding);
+    this.version++;
+  }
+
+  /** Brings a route up to date. */
+  refresh(route: Route): void {
+    route.version = this.version;
+    route.clear();
+    const found = this.#found;
+    found.length = 0;
+    this.#tries.get(route.namespace)?.collect(route.path, found);
+    if (found.length === 0) return;
+    const merged = new Map<RouteReader, MergedGrant>();
+    for (const { reader, options } of found) {
+      if (options.isNoLocal && reader === route.publisher) continue;
+      const grant = merged.get(reader);
+      if (grant === undefined) merged.set(reader, new MergedGrant(options));
+      else if (!reader.isShared) grant.add(options);
+    }
+    for (const [reader, grant] of merged) addTo(route, reader, grant);
+  }
+}
+
+function addTo(route: Route, reader: RouteReader, grant: Grant): void {
+  const direct: DirectReader = { reader, grant };
+  route.direct.push(direct);
+  const { progress } = reader;
+  if (grant.qos === 0 || progress === null) {
+    route.directOnly.push(direct);
+  } else if (reader.volatileIndex !== null) {
+    route.volatile.push(reader.volatileIndex);
+    route.volatileProgress.push(progress);
+  } else {
+    route.durable.push(reader.index!);
+    route.durableProgress.push(progress);
+  }
+}

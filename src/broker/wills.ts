@@ -1,0 +1,137 @@
+/**
+ * Wills: messages published for a client that ended without saying goodbye, at once or after a delay. Those of durable
+ * sessions wait as records of an internal queue, so that they are published after a crash too; publishing one and taking
+ * it out of the queue is one atomic batch.
+ */
+import { makeAddress } from "../model/address.ts";
+import { Draft } from "../model/draft.ts";
+import { RecordView } from "../model/record-view.ts";
+import type { EntryBatch } from "../store/message-store.ts";
+import type { Broker } from "./broker.ts";
+import { ENTRY } from "./catalog.ts";
+import type { ClientSession } from "./client-session.ts";
+import type { Node } from "./node.ts";
+import { RecordTemplate } from "./record-composer.ts";
+import { redraft } from "./redraft.ts";
+import type { WillMessage } from "./session-facade.ts";
+import type { ShardProgress } from "./shard-progress.ts";
+import { RUN_ENTRY_BYTES } from "./transaction.ts";
+
+const NODE_NAME = "~mqtt-wills";
+/** Session number, delay in seconds, flags (durable, retained, exactly once), ttl in ms, topic. */
+const PROPERTY = "x-will";
+const LOOPBACK = Buffer.from([127, 0, 0, 1, 0, 0, 0, 0]);
+
+export class Wills {
+  readonly #broker: Broker;
+  readonly #template = new RecordTemplate("");
+  #node: Node | undefined;
+
+  constructor(broker: Broker) {
+    this.#broker = broker;
+  }
+
+  get #progress(): ShardProgress {
+    const { registry } = this.#broker;
+    this.#node ??=
+      registry.find("queue", "/", NODE_NAME) ?? registry.create("queue", "/", NODE_NAME, false);
+    return this.#node.ownGroup.shards[0]!;
+  }
+
+  /** The session has a will from now on. */
+  store(session: ClientSession, will: WillMessage): void {
+    session.will = will;
+    if (!session.isDurable || !will.draft.isDurable) return;
+    const broker = this.#broker;
+    const { queue } = this.#progress;
+    session.willOffset = queue.maxOffset;
+    const { draft } = will;
+    const kept = Object.assign(new Draft(), draft);
+    const flags = (draft.isRetained ? 1 : 0) | (draft.isExactlyOnce ? 2 : 0);
+    const facts = `${session.id} ${will.delaySeconds} ${flags} ${draft.ttlMs} ${will.topic}`;
+    kept.properties = `${PROPERTY}\x01${facts}\x02${draft.properties}`;
+    kept.isRetained = false;
+    kept.ttlMs = 0;
+    broker.store.append(
+      queue,
+      broker.composer.compose(this.#template, kept, LOOPBACK, broker.turn.now, 0, null),
+    );
+    broker.noteAppend(false);
+  }
+
+  /** The client said goodbye, or came back in time. */
+  drop(session: ClientSession): void {
+    session.will = null;
+    const offset = session.willOffset;
+    session.willOffset = -1;
+    if (offset >= 0) this.#progress.settle(offset, 1);
+  }
+
+  /** Publishes the will and forgets it. Rights were checked when it was stored, and are again now. */
+  publish(session: ClientSession, isAllowed: boolean): void {
+    const { will } = session;
+    if (will === null) return;
+    const offset = session.willOffset;
+    session.will = null;
+    session.willOffset = -1;
+    const { store } = this.#broker;
+    store.beginAtomic();
+    try {
+      if (isAllowed) {
+        const { topic, draft } = will;
+        this.#broker.publishToTopic(session.namespace, topic, draft, session);
+      }
+      if (offset >= 0) this.#broker.appendControl(this.#settled(offset));
+    } finally {
+      store.endAtomic();
+    }
+    this.#broker.noteAppend(will.draft.isDurable);
+    if (offset >= 0) this.#progress.settle(offset, 1);
+  }
+
+  #settled(offset: number): Buffer {
+    const control = Buffer.alloc(RUN_ENTRY_BYTES);
+    control[0] = ENTRY.RUN;
+    control.writeUInt32BE(this.#progress.journalId, 1);
+    control.writeDoubleBE(offset, 5);
+    control.writeUInt32BE(1, 13);
+    return control;
+  }
+
+  /** After recovery: wills go back to their sessions. */
+  restore(sessionOf: (id: number) => ClientSession | undefined): void {
+    this.#node = this.#broker.registry.find("queue", "/", NODE_NAME);
+    if (this.#node === undefined) return;
+    const { store } = this.#broker;
+    const { state, queue } = this.#progress;
+    const entry: EntryBatch = {
+      physicalOffset: new Float64Array(1),
+      size: new Int32Array(1),
+      tagHash: new Int32Array(1),
+    };
+    const view = new RecordView();
+    const end = queue.maxOffset;
+    for (let at = state.findReady(state.low, end); at < end; at = state.findReady(at + 1, end)) {
+      const isThere =
+        store.read(queue, at, 1, entry) === 1 &&
+        store.view(entry.physicalOffset[0]!, entry.size[0]!, view);
+      const facts = isThere ? /^(\d+) (\d+) (\d+) (\d+) (.*)$/s.exec(view.property(PROPERTY) ?? "") : null;
+      const session = facts === null ? undefined : sessionOf(Number(facts[1]));
+      if (facts === null || session === undefined || session.will !== null) {
+        this.#progress.settle(at, 1);
+        continue;
+      }
+      const draft = new Draft();
+      redraft(view, draft, (name) => name !== PROPERTY);
+      draft.isRetained = (Number(facts[3]) & 1) !== 0;
+      draft.isExactlyOnce = (Number(facts[3]) & 2) !== 0;
+      draft.ttlMs = Number(facts[4]);
+      session.will = { topic: facts[5]!, draft, delaySeconds: Number(facts[2]) };
+      session.willOffset = at;
+    }
+  }
+}
+
+/** The address a will is checked against. */
+export const willAddress = (namespace: string, topic: string): ReturnType<typeof makeAddress> =>
+  makeAddress("topic", topic, { namespace });
