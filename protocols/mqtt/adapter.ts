@@ -1,6 +1,5 @@
 /** MQTT 3.1, 3.1.1 and 5.0 as a listener sees them: how to recognise the protocol and how to open a connection. */
 import type { ProtocolServices } from "../../src/broker/protocol-services.ts";
-import type { SessionHost } from "../../src/broker/session-facade.ts";
 import type { ProtocolAdapter, ProtocolConnection, Wire } from "../../src/transport/wire.ts";
 import { MqttConnection, type MqttServer } from "./connection.ts";
 import { Counters } from "./counters.ts";
@@ -15,9 +14,9 @@ export interface MqttAdapter extends ProtocolAdapter {
 
 export function createAdapter(
   services: ProtocolServices,
-  sessions: SessionHost,
   settings: Partial<MqttSettings> = {},
 ): MqttAdapter {
+  const { sessions } = services.broker;
   const merged = { ...DEFAULT_SETTINGS, ...settings };
   const counters = new Counters();
   const server: MqttServer = {

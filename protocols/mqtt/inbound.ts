@@ -155,7 +155,8 @@ export class Inbound {
     }
     if (view.qos === 0) return;
     const type = view.qos === 1 ? PACKET.PUBACK : PACKET.PUBREC;
-    const reason = position === 0 && this.#isV5 ? REASON.NO_MATCHING_SUBSCRIBERS : 0;
+    const isUnwanted = position === 0 && this.#isV5 && topic.target?.hadReaders === false;
+    const reason = isUnwanted ? REASON.NO_MATCHING_SUBSCRIBERS : 0;
     this.#push(type, view.packetId, reason, position, topic.level);
   }
 

@@ -4,12 +4,13 @@
  */
 
 import type { Grant } from "../../src/broker/session-facade.ts";
-import { addressOfTopicName } from "../../src/model/names.ts";
+import { COPIES_TOPIC, pathOfRecord } from "../../src/model/record-fields.ts";
 import { ENCODING, FLAG, type RecordView } from "../../src/model/record-view.ts";
-import { pathOf } from "../../src/model/tag.ts";
 
 const TAGS = Buffer.from("TAGS\x01", "latin1");
 const CACHE_SIZE = 512;
+/** Longer names of topics in the log are shortened ones. */
+const NAME_MAX = 106;
 
 export class TopicOut {
   readonly path: string;
@@ -105,6 +106,10 @@ export class TopicOutCache {
     tag.find(record);
     const isPath = (record.flag & FLAG.TAG_IN_PATH) !== 0;
     const { buffer, topicStart, topicEnd } = record;
+    // A shortened topic name does not tell the topic: nothing to compare.
+    if (topicEnd - topicStart > NAME_MAX || isCopy(buffer, topicStart)) {
+      return this.ofPath(pathOfRecord(record));
+    }
     if (
       this.#last !== null &&
       isPath === this.#lastIsPath &&
@@ -116,9 +121,7 @@ export class TopicOutCache {
     this.#lastTopic = Buffer.from(buffer.subarray(topicStart, topicEnd));
     this.#lastTag = Buffer.from(buffer.subarray(tag.start, tag.end));
     this.#lastIsPath = isPath;
-    const name = this.#lastTopic.toString("latin1");
-    const root = addressOfTopicName(name)?.name ?? name;
-    this.#last = this.ofPath(pathOf(root, this.#lastTag.toString("utf8"), isPath));
+    this.#last = this.ofPath(pathOfRecord(record));
     return this.#last;
   }
 
@@ -151,6 +154,14 @@ export class TopicOutCache {
     for (const [path, topic] of this.#byPath) if (topic.alias === 0) this.#byPath.delete(path);
     this.#last = null;
   }
+}
+
+/** Was the record stored again for some readers, so that its topic is not its home? */
+function isCopy(buffer: Buffer, at: number): boolean {
+  for (let i = 0; i < COPIES_TOPIC.length; i++) {
+    if (buffer[at + i] !== COPIES_TOPIC.charCodeAt(i)) return false;
+  }
+  return true;
 }
 
 function isEqual(buffer: Buffer, start: number, end: number, other: Buffer): boolean {

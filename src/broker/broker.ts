@@ -35,18 +35,22 @@ import type {
 } from "./facade.ts";
 import type { MessageFilter } from "./filter.ts";
 import type { Node } from "./node.ts";
-import { NodeRegistry, restOf, rootOf } from "./node-registry.ts";
+import { NodeRegistry, rootOf } from "./node-registry.ts";
 import type { NodeSettings, Policy } from "./policy.ts";
 import { ProgressJournal } from "./progress-journal.ts";
 import { RecordComposer, RecordTemplate } from "./record-composer.ts";
 import { restorePolicies } from "./restore-policies.ts";
+import { SessionCore, templateFor } from "./session-core.ts";
+import { SessionRegistry } from "./session-registry.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 import { ShardTimers } from "./shard-timers.ts";
 import { StoredBytes } from "./stored-bytes.ts";
 import { hasOneRoot, Subscriptions } from "./subscriptions.ts";
 import { expiryOf, Target, type TargetHost } from "./target.ts";
+import { TopicPublisher } from "./topic-publisher.ts";
 import { Transaction, type TransactionHost } from "./transaction.ts";
 import { TransactionLog } from "./transaction-log.ts";
+import { Entries } from "./visibility.ts";
 
 export interface BrokerOptions {
   readonly nodeName: string;
@@ -77,6 +81,9 @@ export class Broker
   readonly store: MessageStore;
   readonly composer = new RecordComposer();
   readonly registry: NodeRegistry;
+  readonly core: SessionCore;
+  readonly sessions: SessionRegistry;
+  readonly topics: TopicPublisher;
   readonly subscriptions: Subscriptions;
   readonly connections = new Map<number, Connection>();
   readonly #options: BrokerOptions;
@@ -117,7 +124,10 @@ export class Broker
     this.subscriptions = new Subscriptions(this.registry, (node, from) =>
       this.#position(node, from),
     );
-    this.#dispatcher = new Dispatcher(store, turn, {
+    this.core = new SessionCore(this, this.#journal);
+    this.sessions = new SessionRegistry(this.core);
+    this.topics = new TopicPublisher(this.core);
+    this.#dispatcher = new Dispatcher(store, new Entries(store), this.core.visibility, turn, {
       damaged: (shard, offset, at) => this.#damaged(shard, offset, at),
       expired: (shard, offset) => this.#bury(shard, offset, "expired"),
     });
@@ -131,6 +141,12 @@ export class Broker
     this.#expirer = new Expirer(store, (shard, offset) => this.#bury(shard, offset, "expired"));
   }
 
+  get queueDefaults(): NodeSettings {
+    return this.#options.queueDefaults;
+  }
+  nextConsumerId(): number {
+    return this.#nextConsumerId++;
+  }
   get maxMessageBytes(): number {
     return this.limits.maxMessageBytes;
   }
@@ -148,6 +164,7 @@ export class Broker
     this.#transactions.recover(image);
     this.registry.restore(image);
     this.subscriptions.restore();
+    this.sessions.restore(image.state);
     for (const node of this.registry.nodes())
       restorePolicies(node, this.store, this.#storedBytes, this.turn.now);
     this.#delays.restore();
@@ -160,6 +177,7 @@ export class Broker
   async close(): Promise<void> {
     clearInterval(this.#housekeeping);
     this.#delays.close();
+    this.sessions.close();
     this.#retries.close();
     for (const connection of [...this.connections.values()]) connection.close();
     this.runTurn();
@@ -178,6 +196,7 @@ export class Broker
     });
     this.registry.writeSnapshot(catalog);
     this.#transactions.writeSnapshot(catalog);
+    this.sessions.writeSnapshot(catalog);
     this.store.journal.snapshot(entries);
   }
 
@@ -305,7 +324,7 @@ export class Broker
     );
     connection.demand("send", resolved);
     node.producerCount++;
-    const template = new RecordTemplate(node.kind === "topic" ? restOf(address.name) : "");
+    const template = templateFor(node, resolved);
     return new Target(
       this,
       resolved,
@@ -314,6 +333,7 @@ export class Broker
       connection.id,
       connection.bornHost,
       connection.clientId,
+      connection.session,
     );
   }
 
@@ -336,7 +356,7 @@ export class Broker
 
   noteAppend(isSync: boolean): void {
     if (isSync) this.#isSyncWanted = true;
-    this.#requestPublish();
+    this.requestPublish();
   }
 
   delay(target: Target, draft: Draft, expiresAt: number): number {
@@ -498,7 +518,8 @@ export class Broker
   }
   markDirty(shard: ShardProgress): void {
     this.#journal.markDirty(shard);
-    this.#requestPublish();
+    this.core.noteSettled(shard);
+    this.requestPublish();
   }
   scheduleDrain(consumer: Consumer): void {
     this.#dispatcher.scheduleDrain(consumer);
@@ -531,7 +552,7 @@ export class Broker
       if (node.settings.maxBytes >= 0) this.#storedBytes.settled(shard, from, count);
       if (node.isHoldingBack) {
         this.#heldNodes.add(node);
-        this.#requestPublish();
+        this.requestPublish();
       }
     };
   }
@@ -627,7 +648,7 @@ export class Broker
 
   // ---- turns and watermarks ----------------------------------------------------------------------------------------
 
-  #requestPublish(): void {
+  requestPublish(): void {
     if (this.#isPublishRequested) return;
     this.#isPublishRequested = true;
     this.turn.request(PHASE.PUBLISH, this);
@@ -650,7 +671,7 @@ export class Broker
   }
 
   settledTo(): number {
-    this.#requestPublish();
+    this.requestPublish();
     return this.#journal.settledTo;
   }
 
@@ -661,6 +682,7 @@ export class Broker
   #onWatermark(): void {
     this.turn.touch();
     this.#journal.onWatermark();
+    this.core.onDurable();
     this.#deadLetters.onDurable(this.store.watermarks.durable);
     const waiters = this.#waiters;
     let kept = 0;
@@ -719,6 +741,8 @@ export class Broker
       if (node.expiry !== null) this.#expirer.sweep(node, this.turn.now);
       this.#trim(node);
     }
+    for (const node of this.core.takeTouched()) this.#trim(node);
+    this.sessions.keepHouse();
     if (this.store.journal.bytesSinceSnapshot > SNAPSHOT_BYTES) this.snapshot();
   }
 

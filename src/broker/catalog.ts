@@ -37,6 +37,8 @@ export interface NodeEntry {
   readonly name: string;
   /** RocketMQ queue ids of its shards. */
   readonly queueIds: readonly number[];
+  /** Entries only, its records live elsewhere: a session's or share's index. Not an address for anybody. */
+  readonly isLight?: boolean;
 }
 
 export interface GroupEntry {
@@ -97,10 +99,10 @@ export class CatalogWriter {
     scratch.writeUInt32BE(lost, 17);
     return this.#journal.append(scratch, 0, 21);
   }
-  state(key: string, value: Buffer): void {
+  state(key: string, value: Buffer): number {
     const name = Buffer.from(key, "utf8");
     const bytes = Buffer.concat([Buffer.from([ENTRY.STATE, name.length]), name, value]);
-    this.#journal.append(bytes, 0, bytes.length);
+    return this.#journal.append(bytes, 0, bytes.length);
   }
 
   #json(type: number, value: unknown): void {

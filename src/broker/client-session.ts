@@ -134,7 +134,7 @@ export class ClientSession implements Session, RouteReader, SessionSource {
 
   #openOwn(): void {
     const sink = this.sink!;
-    this.#consumer = this.registry.openConsumer(this.progress!.group, this.connection!, (consumer) => {
+    this.registry.openConsumer(this.progress!.group, this.connection!, (consumer) => {
       this.#consumer = consumer;
       return sink.openSource(this);
     });

@@ -19,6 +19,7 @@ import type {
 } from "./facade.ts";
 import type { Node } from "./node.ts";
 import type { Target } from "./target.ts";
+import type { RouteReader } from "./topic-routes.ts";
 
 export class Connection implements BrokerConnection {
   readonly id: number;
@@ -31,6 +32,8 @@ export class Connection implements BrokerConnection {
   readonly targets = new Set<Target>();
   readonly temporaries = new Map<Node, TemporaryLifetime>();
   isClosed = false;
+  /** The session this connection has, which may not want its own messages. */
+  session: RouteReader | null = null;
   readonly #broker: Broker;
 
   constructor(broker: Broker, id: number, request: ConnectRequest, permissions: Permissions) {

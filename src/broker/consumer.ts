@@ -43,7 +43,7 @@ export class Consumer implements ConsumerFacade {
   readonly address: Address;
   readonly info: ConsumerInfo;
   readonly group: ConsumerGroup;
-  readonly sink: DeliverySink;
+  sink: DeliverySink;
   readonly isPreSettled: boolean;
   readonly isBrowser: boolean;
   readonly isExclusive: boolean;

@@ -11,7 +11,6 @@ import { MinHeap } from "../util/min-heap.ts";
 import type { Broker } from "./broker.ts";
 import { ENTRY } from "./catalog.ts";
 import type { Node } from "./node.ts";
-import { restOf, rootOf } from "./node-registry.ts";
 import { RecordTemplate } from "./record-composer.ts";
 import { redraft } from "./redraft.ts";
 import type { Target } from "./target.ts";
@@ -159,14 +158,13 @@ export class DelayScheduler {
     });
     draft.expiresAt = expiresAt;
     const address = parseCanonical(to);
-    const isTopic = address.kind === "topic" || address.kind === "temp-topic";
-    const { registry } = this.#broker;
-    const kind = isTopic ? "topic" : "queue";
-    const name = isTopic ? rootOf(address.name) : address.name;
-    const node = registry.find(kind, address.namespace, name);
-    if (node?.isWanted !== true) return;
-    const template = new RecordTemplate(isTopic ? restOf(address.name) : "");
-    this.#broker.publishInternal(node, template, draft, this.#host);
+    if (address.kind === "topic" || address.kind === "temp-topic") {
+      this.#broker.core.publishToTopic(address.namespace, address.name, draft, null);
+      return;
+    }
+    const node = this.#broker.registry.find("queue", address.namespace, address.name);
+    if (node === undefined) return;
+    this.#broker.publishInternal(node, this.#template, draft, this.#host);
   }
 
   #read(offset: number): boolean {

@@ -11,6 +11,7 @@ import type { ConsumerGroup } from "./consumer-group.ts";
 import { RUN_MAX, RUN_MAX_BYTES, Run } from "./delivery-run.ts";
 import { type MessageFilter, VERDICT } from "./filter.ts";
 import type { ShardProgress } from "./shard-progress.ts";
+import type { Visibility } from "./visibility.ts";
 
 /** Runs a shard may send in one turn before others get theirs. */
 const RUNS_PER_TURN = 16;
@@ -18,6 +19,9 @@ const RUNS_PER_TURN = 16;
 const KEYED_PER_TURN = 4096;
 /** Records this close to the log's end are in memory and sound: no check before they are sent. */
 const HOT_BYTES = 8 * 1024 * 1024;
+
+/** Where entries of queues come from: the store, or an index in memory. */
+export type EntrySource = Pick<MessageStore, "read">;
 
 export interface DispatchHost {
   /** A record cannot be read any more: count it, say so, settle it. */
@@ -28,6 +32,8 @@ export interface DispatchHost {
 
 export class Dispatcher implements TurnTask {
   readonly #store: MessageStore;
+  readonly #entries: EntrySource;
+  readonly #visibility: Visibility;
   readonly #turn: Turn;
   readonly #host: DispatchHost;
   readonly #run: Run;
@@ -37,8 +43,16 @@ export class Dispatcher implements TurnTask {
   #browsers: Consumer[] = [];
   #isRequested = false;
 
-  constructor(store: MessageStore, turn: Turn, host: DispatchHost) {
+  constructor(
+    store: MessageStore,
+    entries: EntrySource,
+    visibility: Visibility,
+    turn: Turn,
+    host: DispatchHost,
+  ) {
     this.#store = store;
+    this.#entries = entries;
+    this.#visibility = visibility;
     this.#turn = turn;
     this.#host = host;
     this.#run = new Run(store);
@@ -105,7 +119,7 @@ export class Dispatcher implements TurnTask {
   #dispatchShard(shard: ShardProgress): void {
     const { group, queue, state } = shard;
     const run = this.#run;
-    const end = queue.maxOffset;
+    const end = this.#visibility.endOf(queue);
     for (let runs = 0; runs < RUNS_PER_TURN; ) {
       const at = state.findReady(shard.next, end);
       shard.next = at;
@@ -114,7 +128,7 @@ export class Dispatcher implements TurnTask {
       if (consumer === null) return;
       const share = group.members.length === 1 ? RUN_MAX : this.#shareOf(group, shard);
       const wanted = Math.min(consumer.credit, share, RUN_MAX, end - at);
-      let count = this.#store.read(queue, at, state.readyRun(at, wanted), run);
+      let count = this.#entries.read(queue, at, state.readyRun(at, wanted), run);
       if (count === 0) return;
       count = this.#soundPrefix(shard, at, count);
       if (count === 0) {
@@ -137,12 +151,12 @@ export class Dispatcher implements TurnTask {
   #dispatchKeyed(shard: ShardProgress): void {
     const { group, queue, state } = shard;
     const run = this.#run;
-    const end = queue.maxOffset;
+    const end = this.#visibility.endOf(queue);
     let at = state.findReady(shard.next, end);
     let firstHeld = -1;
     let work = KEYED_PER_TURN;
     while (at < end && work > 0) {
-      let count = this.#store.read(
+      let count = this.#entries.read(
         queue,
         at,
         state.readyRun(at, Math.min(RUN_MAX, work, end - at)),
@@ -245,13 +259,13 @@ export class Dispatcher implements TurnTask {
   /** Sends the next run that this consumer wants; false when there is nothing more for it. */
   #searchOnce(shard: ShardProgress, consumer: Consumer): boolean {
     const { queue, state } = shard;
-    const end = queue.maxOffset;
+    const end = this.#visibility.endOf(queue);
     let at = Math.max(consumer.scan[shard.index] ?? 0, state.low);
     for (;;) {
       at = state.findReady(at, end);
       consumer.scan[shard.index] = at;
       if (at >= end) return false;
-      let count = this.#store.read(
+      let count = this.#entries.read(
         queue,
         at,
         state.readyRun(at, Math.min(RUN_MAX, end - at)),
@@ -426,7 +440,7 @@ export class Dispatcher implements TurnTask {
         while (at < end && state.stateOf(at) === STATE.SETTLED) at++;
         const most = Math.min(RUN_MAX, consumer.credit, end - at);
         while (count < most && state.stateOf(at + count) !== STATE.SETTLED) count++;
-        if (count > 0) count = this.#store.read(queue, at, count, run);
+        if (count > 0) count = this.#entries.read(queue, at, count, run);
         if (count > 0) count = this.#soundPrefix(shard, at, count);
         if (count === 0) {
           if (at < end && state.stateOf(at) === STATE.SETTLED) continue;

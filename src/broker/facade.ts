@@ -11,12 +11,15 @@ import type { RecordView } from "../model/record-view.ts";
 import type { PeerInfo } from "../security/peer.ts";
 import type { Principal } from "../security/principal.ts";
 import type { Turn } from "../util/turn.ts";
+import type { SessionHost } from "./session-facade.ts";
 
 export interface BrokerFacade {
   readonly nodeName: string;
   readonly version: string;
   readonly turn: Turn;
   readonly limits: BrokerLimits;
+  /** MQTT: sessions, retained messages, wills. */
+  readonly sessions: SessionHost;
 
   /** Registers an authenticated peer. Throws limit-exceeded, unauthorized, or resource-locked for a client id in use. */
   connect(request: ConnectRequest): BrokerConnection;
@@ -123,6 +126,8 @@ export interface Target {
    * unauthorized, resource-deleted, store-read-only. The caller has asked `hasRoom`.
    */
   publish(draft: Draft): number;
+  /** Did the last `publish` find anybody (or a history) that wanted the message? */
+  readonly hadReaders: boolean;
   /** How many more messages a producer here should be allowed: 0 while blocked or over the destination's high mark. */
   readonly creditAllowance: number;
   /** Calls back when `creditAllowance` rises from 0. One callback per target. */

@@ -4,7 +4,8 @@
  */
 import { makeAddress } from "../model/address.ts";
 import { BrokerError } from "../model/errors.ts";
-import { addressOfTopicName, topicNameOf } from "../model/names.ts";
+import { addressOfTopicName, lightNameOf, topicNameOf } from "../model/names.ts";
+import { COPIES_TOPIC } from "../model/record-fields.ts";
 import type { MessageStore, StoreQueue } from "../store/message-store.ts";
 import type { CatalogImage, CatalogWriter, GroupEntry, NodeEntry } from "./catalog.ts";
 import { ConsumerGroup, type GroupHost, type GroupSettings } from "./consumer-group.ts";
@@ -12,7 +13,7 @@ import { ExpiryIndex } from "./expiry-index.ts";
 import { bothOf, type MessageFilter } from "./filter.ts";
 import { Node, queueIdOfPriority } from "./node.ts";
 import { noLocalFilter, pathFilter, tagFilter } from "./path-filter.ts";
-import { type NodeSettings, type Policy, settingsFor } from "./policy.ts";
+import { type NodeSettings, type Policy, sessionSettings, settingsFor } from "./policy.ts";
 import type { ProgressJournal } from "./progress-journal.ts";
 import { ShardProgress } from "./shard-progress.ts";
 
@@ -30,6 +31,8 @@ export const CONTROL_TOPIC = "SLUICE_CONTROL";
 export class NodeRegistry {
   readonly #nodes = new Map<string, Node>();
   readonly #byShard = new Map<StoreQueue, Node>();
+  /** Indexes of sessions and shares, by name: nobody can address them. */
+  readonly #light = new Map<string, Node>();
   readonly #store: MessageStore;
   readonly #journal: ProgressJournal;
   readonly #options: RegistryOptions;
@@ -61,6 +64,57 @@ export class NodeRegistry {
 
   find(kind: "queue" | "topic", namespace: string, name: string): Node | undefined {
     return this.#nodes.get(keyOf(kind, namespace, name));
+  }
+
+  /** The index of this name, made when it is not there. */
+  lightNode(name: string): Node {
+    const found = this.#light.get(name);
+    if (found !== undefined) return found;
+    const node = this.#makeLight(this.#nextNodeId++, name);
+    this.#journal.catalog.node(nodeEntry(node));
+    this.addGroup(node, ownGroupSettings(true), "first");
+    return node;
+  }
+
+  findLight(name: string): Node | undefined {
+    return this.#light.get(name);
+  }
+
+  lightNodes(): Iterable<Node> {
+    return this.#light.values();
+  }
+
+  deleteLight(node: Node): void {
+    node.isDeleted = true;
+    this.#light.delete(node.address.name);
+    for (const group of [...node.groups.values()]) this.deleteGroup(group);
+    this.#journal.catalog.nodeGone(node.id);
+    for (const queue of node.shards) {
+      this.#byShard.delete(queue);
+      this.#store.dropQueue(queue);
+    }
+  }
+
+  /** A node without a name and its one group, which ends with its reader. */
+  addVolatile(node: Node): void {
+    this.addGroup(node, ownGroupSettings(false), "first");
+    for (const queue of node.shards) this.#byShard.set(queue, node);
+  }
+
+  deleteVolatile(node: Node): void {
+    node.isDeleted = true;
+    for (const group of [...node.groups.values()]) this.deleteGroup(group);
+    for (const queue of node.shards) this.#byShard.delete(queue);
+  }
+
+  #makeLight(id: number, name: string): Node {
+    const address = makeAddress("sub", name);
+    const queue = this.#store.lightQueue(lightNameOf(address));
+    const settings = sessionSettings(this.#options.queueDefaults);
+    const node = new Node(id, address, "queue", false, settings, [queue]);
+    this.#light.set(name, node);
+    this.#byShard.set(queue, node);
+    return node;
   }
 
   /** The node of a shard, or undefined for queues that belong to nobody. */
@@ -157,7 +211,9 @@ export class NodeRegistry {
     const byId = new Map<number, Node>();
     for (const entry of image.nodes.values()) {
       const { id, kind, namespace, name, queueIds } = entry;
-      const node = this.#make(id, kind, namespace, name, queueIds, false);
+      const node = entry.isLight
+        ? this.#makeLight(id, name)
+        : this.#make(id, kind, namespace, name, queueIds, false);
       byId.set(entry.id, node);
       this.#nextNodeId = Math.max(this.#nextNodeId, entry.id + 1);
     }
@@ -167,7 +223,7 @@ export class NodeRegistry {
       if (node !== undefined) this.#restoreGroup(node, entry, image);
     }
     this.#adopt();
-    for (const node of this.#nodes.values()) {
+    for (const node of [...this.#nodes.values(), ...this.#light.values()]) {
       if (node.kind === "queue" && !node.groups.has("")) {
         this.addGroup(node, ownGroupSettings(true), "first");
       }
@@ -207,10 +263,10 @@ export class NodeRegistry {
         }
       }
       group.addShard(shard);
-      this.#noteUnknown(node, queue, shard.state.low);
+      if (!queue.isLight) this.#noteUnknown(node, queue, shard.state.low);
     });
     node.mayExpire = true;
-    node.mayHaveKeys = true;
+    node.mayHaveKeys = !node.shards[0]!.isLight;
     if (settings.noLocal) node.hasNoLocal = true;
   }
 
@@ -231,7 +287,7 @@ export class NodeRegistry {
       orphans.set(queue.topic, list);
     }
     for (const [topic, queues] of orphans) {
-      if (topic === CONTROL_TOPIC) continue;
+      if (topic === CONTROL_TOPIC || topic === COPIES_TOPIC) continue;
       const address = addressOfTopicName(topic);
       if (address === undefined) continue;
       if (address.kind === "temp-queue" || address.kind === "temp-topic") {
@@ -251,7 +307,7 @@ export class NodeRegistry {
 
   /** Everything as journal entries: what a snapshot holds. */
   writeSnapshot(catalog: CatalogWriter): void {
-    for (const node of this.#nodes.values()) {
+    for (const node of [...this.#nodes.values(), ...this.#light.values()]) {
       if (node.id < 0) continue;
       catalog.node(nodeEntry(node));
       for (const group of node.groups.values()) {
@@ -309,7 +365,8 @@ export class NodeRegistry {
 function nodeEntry(node: Node): NodeEntry {
   const { namespace, name } = node.address;
   const queueIds = node.shards.map((queue) => queue.queueId);
-  return { id: node.id, kind: node.kind, namespace, name, queueIds };
+  const entry = { id: node.id, kind: node.kind, namespace, name, queueIds };
+  return node.shards[0]!.isLight ? { ...entry, isLight: true } : entry;
 }
 
 function groupEntry(group: ConsumerGroup, from: readonly number[]): GroupEntry {

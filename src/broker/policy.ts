@@ -67,6 +67,15 @@ export const DEFAULT_SETTINGS: NodeSettings = {
   dedupWindowMs: 0,
 };
 
+/** Indexes of sessions and shares: nothing dies of being sent again, and nobody's dead letters come of it. */
+export const sessionSettings = (defaults: NodeSettings): NodeSettings => ({
+  ...DEFAULT_SETTINGS,
+  level: defaults.level,
+  maxDeliveries: -1,
+  maxLosses: -1,
+  hasDeadLetters: false,
+});
+
 export interface Policy {
   /** "queue", "topic", or both when absent. */
   readonly kind?: "queue" | "topic";

@@ -16,6 +16,7 @@ export class ProgressJournal {
   /** Epochs written but not known durable: epoch, journal position, … in order. */
   readonly #written: number[] = [];
   #isSyncWanted = false;
+  #hasState = false;
 
   constructor(store: MessageStore) {
     this.#store = store;
@@ -23,7 +24,14 @@ export class ProgressJournal {
   }
 
   get hasWork(): boolean {
-    return this.#dirty.length > 0;
+    return this.#dirty.length > 0 || this.#hasState;
+  }
+
+  /** Writes another owner's state at once; durable with the settlements of this turn. Returns their epoch. */
+  state(key: string, value: Buffer): number {
+    this.#lastPosition = this.catalog.state(key, value);
+    this.#hasState = true;
+    return this.epoch;
   }
 
   /** The caller has set `isDirty`. */
@@ -33,7 +41,7 @@ export class ProgressJournal {
 
   /** Somebody waits for settlements: the journal is synced with the next group commit. */
   get settledTo(): number {
-    if (this.#dirty.length > 0 || this.#written.length > 0) this.#wantSync();
+    if (this.hasWork || this.#written.length > 0) this.#wantSync();
     else this.#settledTo = this.epoch;
     return this.#settledTo;
   }
@@ -45,8 +53,9 @@ export class ProgressJournal {
   /** True when the turn's entries are to be synced. */
   flush(): boolean {
     const dirty = this.#dirty;
-    if (dirty.length > 0) {
+    if (this.hasWork) {
       this.#dirty = [];
+      this.#hasState = false;
       for (const shard of dirty) this.#write(shard);
       // An entry after them marks the end of the epoch: its position covers all before it.
       this.#written.push(this.epoch, this.#lastPosition);

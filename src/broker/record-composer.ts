@@ -17,9 +17,17 @@ export class RecordTemplate {
   readonly pathTag: string;
   readonly pathTagHash: number;
   readonly #prefixes: Array<Buffer | undefined> = [];
+  readonly #heads: Array<Buffer | undefined> = [];
 
-  constructor(pathTag: string) {
+  /** The path has levels below its root, if only an empty one (`a/`). */
+  readonly isInPath: boolean;
+  /** Canonical address, where the record's topic does not tell it (its name was shortened); "" otherwise. */
+  readonly to: string;
+
+  constructor(pathTag: string, isInPath = pathTag !== "", to = "") {
     this.pathTag = pathTag;
+    this.isInPath = isInPath;
+    this.to = to;
     this.pathTagHash = pathTag === "" ? 0 : javaHash(pathTag);
   }
 
@@ -30,6 +38,17 @@ export class RecordTemplate {
       this.#prefixes[encoding] = prefix;
     }
     return prefix;
+  }
+
+  /** Everything up to the first property that differs between messages without expiry: encoding and path tag. */
+  head(encoding: Encoding): Buffer {
+    let head = this.#heads[encoding];
+    if (head === undefined) {
+      const tag = this.pathTag === "" ? "" : `TAGS\x01${this.pathTag}\x02`;
+      head = Buffer.concat([this.prefix(encoding), Buffer.from(tag)]);
+      this.#heads[encoding] = head;
+    }
+    return head;
   }
 }
 
@@ -76,23 +95,27 @@ export class RecordComposer {
     if (draft.isRetained) flag |= FLAG.RETAIN;
     if (draft.isExactlyOnce) flag |= FLAG.EXACTLY_ONCE;
 
-    const prefix = template.prefix(draft.encoding);
+    const prefix =
+      expiresAt === 0 ? template.head(draft.encoding) : template.prefix(draft.encoding);
+    this.#check(0, prefix.length);
     const out = fields.properties;
     let at = prefix.length;
-    // At most 16 bytes: a loop beats the call of copy.
-    for (let i = 0; i < at; i++) out[i] = prefix[i]!;
+    // Mostly few bytes: a loop beats the call of copy.
+    if (at > 48) prefix.copy(out);
+    else for (let i = 0; i < at; i++) out[i] = prefix[i]!;
     if (expiresAt !== 0) {
       flag |= FLAG.HAS_EXPIRY;
       at += out.write(`x-exp\x01${expiresAt}\x02`, at, "latin1");
     }
     let tagHash = template.pathTagHash;
-    if (tagHash !== 0 || template.pathTag !== "") {
+    if (template.isInPath) {
       flag |= FLAG.TAG_IN_PATH;
-      at = this.#put(at, "TAGS", template.pathTag);
+      if (expiresAt !== 0 && template.pathTag !== "") at = this.#put(at, "TAGS", template.pathTag);
     } else if (draft.tag !== "") {
       tagHash = javaHash(draft.tag);
       at = this.#put(at, "TAGS", draft.tag);
     }
+    if (template.to !== "") at = this.#put(at, "x-to", template.to);
     if (draft.keys !== "") {
       at = this.#put(at, "KEYS", draft.keys);
       fields.keys = draft.keys.split(" ").filter((key) => key !== "");

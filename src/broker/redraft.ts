@@ -1,6 +1,6 @@
 /** A stored record as a Draft again: what dead letters and due delayed messages are published from. */
 import type { Draft } from "../model/draft.ts";
-import { ENCODING, type RecordView } from "../model/record-view.ts";
+import { ENCODING, FLAG, type RecordView } from "../model/record-view.ts";
 
 /** Properties that belong to one stay in one queue, or that the Draft has fields for. */
 const OWN = new Set([
@@ -29,6 +29,8 @@ export function redraft(
   draft.isDurable = view.isDurable;
   draft.priority = view.hasPriority ? view.priority : -1;
   draft.bornAt = view.bornTimestamp;
+  draft.isRetained = (view.flag & FLAG.RETAIN) !== 0;
+  draft.isExactlyOnce = (view.flag & FLAG.EXACTLY_ONCE) !== 0;
   let properties = "";
   for (const [name, value] of view.properties()) {
     if (name === "TAGS") draft.tag = value;

@@ -5,7 +5,7 @@ import { makeAddress } from "../model/address.ts";
 import { BrokerError } from "../model/errors.ts";
 import type { Permissions } from "../security/authorizer.ts";
 import { MinHeap } from "../util/min-heap.ts";
-import type { Broker } from "./broker.ts";
+import type { SessionCore } from "./session-core.ts";
 import type { CatalogWriter } from "./catalog.ts";
 import { ClientSession, type OwnSubscription } from "./client-session.ts";
 import type { Connection } from "./connection.ts";
@@ -45,7 +45,7 @@ export class SessionRegistry implements SessionHost {
   readonly retained: RetainedMessages;
   readonly received: ReceivedIds;
   readonly wills: Wills;
-  readonly #broker: Broker;
+  readonly #core: SessionCore;
   readonly #sessions = new Map<string, ClientSession>();
   readonly #byId = new Map<number, ClientSession>();
   readonly #shares = new Map<string, SharedSubscription>();
@@ -62,16 +62,16 @@ export class SessionRegistry implements SessionHost {
   #dropped = 0;
   readonly #emptyShares = new Set<SharedSubscription>();
 
-  constructor(broker: Broker) {
-    this.#broker = broker;
-    this.routes = broker.routes;
-    this.retained = new RetainedMessages(broker);
-    this.received = new ReceivedIds(broker);
-    this.wills = new Wills(broker);
+  constructor(core: SessionCore) {
+    this.#core = core;
+    this.routes = core.routes;
+    this.retained = new RetainedMessages(core);
+    this.received = new ReceivedIds(core);
+    this.wills = new Wills(core);
   }
 
   get now(): number {
-    return this.#broker.turn.now;
+    return this.#core.turn.now;
   }
 
   get stats(): SessionStats {
@@ -194,7 +194,7 @@ export class SessionRegistry implements SessionHost {
     if (!session.isDurable) return;
     if (session.openIds.size > 0) keys.push(openIdsKey(session.id));
     keys.push(sessionKey(session.id));
-    for (const key of keys) this.#broker.journalState(key, EMPTY);
+    for (const key of keys) this.#core.journalState(key, EMPTY);
   }
 
   /** An operator ends a session. */
@@ -245,7 +245,7 @@ export class SessionRegistry implements SessionHost {
 
   #fire(): void {
     this.#timerDue = Number.POSITIVE_INFINITY;
-    this.#broker.turn.touch();
+    this.#core.turn.touch();
     const { now } = this;
     while (this.#timers.topKey <= now) {
       const session = this.#byId.get(this.#timers.pop());
@@ -275,10 +275,11 @@ export class SessionRegistry implements SessionHost {
   // ── indexes and shares ──────────────────────────────────────────────────────────────────────────────────────────
 
   makeIndex(session: ClientSession): void {
-    const broker = this.#broker;
+    const core = this.#core;
     if (session.isDurable) {
-      session.node = broker.lightNode(sessionNodeName(session.id));
-      session.progress = session.node.ownGroup.shards[0]!;
+      const light = core.lightNode(sessionNodeName(session.id));
+      session.node = light;
+      session.progress = light.ownGroup.shards[0]!;
       return;
     }
     const index: VolatileIndex = new VolatileIndex(
@@ -288,8 +289,8 @@ export class SessionRegistry implements SessionHost {
     const address = makeAddress("sub", `${session.clientId}/~mqtt`, {
       namespace: session.namespace,
     });
-    const node = new Node(-1, address, "queue", true, broker.sessionSettings, [index]);
-    broker.addOwnGroup(node);
+    const node = new Node(-1, address, "queue", true, core.nodeSettings, [index]);
+    core.addVolatile(node);
     session.node = node;
     session.volatileIndex = index;
     session.progress = node.ownGroup.shards[0]!;
@@ -301,17 +302,19 @@ export class SessionRegistry implements SessionHost {
     session.node = null;
     session.progress = null;
     session.volatileIndex = null;
-    if (volatileIndex !== null) {
+    if (node === null) return;
+    if (volatileIndex === null) this.#core.dropLightNode(node);
+    else {
+      this.#core.dropVolatile(node);
       volatileIndex.clear();
-      this.#broker.visibility.forget(volatileIndex);
-    } else if (node !== null) this.#broker.dropLightNode(node);
+    }
   }
 
   shared(namespace: string, name: string, filter: string): SharedSubscription {
     const key = shareKey(namespace, name, filter);
     let share = this.#shares.get(key);
     if (share === undefined) {
-      const node = this.#broker.lightNode(`${SHARE_PREFIX}${key}`);
+      const node = this.#core.lightNode(`${SHARE_PREFIX}${key}`);
       share = this.#makeShare(node, namespace, name, filter);
     }
     return share;
@@ -334,7 +337,7 @@ export class SessionRegistry implements SessionHost {
     this.#emptyShares.delete(share);
     this.#shares.delete(shareKey(namespace, name, filter));
     this.routes.remove(namespace, filter, share.binding);
-    this.#broker.dropLightNode(share.progress.group.node);
+    this.#core.dropLightNode(share.progress.group.node);
   }
 
   /** A consumer of a session's or share's group. The sink is asked for once the consumer can be named. */
@@ -343,7 +346,7 @@ export class SessionRegistry implements SessionHost {
     connection: Connection,
     open: (consumer: Consumer) => DeliverySink,
   ): Consumer {
-    return this.#broker.openGroupConsumer(group, connection, open);
+    return this.#core.openConsumer(group, connection, open);
   }
 
   noteSubscriptions(change: number, isShared: boolean): void {
@@ -358,25 +361,25 @@ export class SessionRegistry implements SessionHost {
   // ── journal ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #journalSession(session: ClientSession): void {
-    this.#broker.journalState(sessionKey(session.id), encodeJson(entryOf(session)));
+    this.#core.journalState(sessionKey(session.id), encodeJson(entryOf(session)));
   }
 
   journalSubscription(session: ClientSession, subscription: OwnSubscription): number {
     if (!session.isDurable) return 0;
     const { filter, share, binding, number } = subscription;
     const value = encodeJson({ filter, share, ...binding.options });
-    return this.#broker.journalState(subscriptionKey(session.id, number), value);
+    return this.#core.journalState(subscriptionKey(session.id, number), value);
   }
 
   journalUnsubscription(session: ClientSession, subscription: OwnSubscription): number {
     if (!session.isDurable) return 0;
-    return this.#broker.journalState(subscriptionKey(session.id, subscription.number), EMPTY);
+    return this.#core.journalState(subscriptionKey(session.id, subscription.number), EMPTY);
   }
 
   journalOpenIds(session: ClientSession): number {
     if (!session.isDurable) return 0;
     const { openIds, id } = session;
-    return this.#broker.journalState(openIdsKey(id), encodeIds(openIds, openIds.size));
+    return this.#core.journalState(openIdsKey(id), encodeIds(openIds, openIds.size));
   }
 
   writeSnapshot(catalog: CatalogWriter): void {
@@ -411,7 +414,7 @@ export class SessionRegistry implements SessionHost {
       session.disconnectedAt = entry.disconnectedAt === 0 ? now : entry.disconnectedAt;
       this.#sessions.set(keyOf(namespace, clientId), session);
       this.#byId.set(id, session);
-      const node = this.#broker.findLightNode(sessionNodeName(id));
+      const node = this.#core.findLightNode(sessionNodeName(id));
       if (node !== undefined) {
         session.node = node;
         session.progress = node.ownGroup.shards[0]!;
@@ -431,7 +434,7 @@ export class SessionRegistry implements SessionHost {
 
   /** Shares that still collect although no session has them. */
   #restoreShares(): void {
-    for (const node of this.#broker.lightNodes()) {
+    for (const node of this.#core.lightNodes()) {
       const { name } = node.address;
       if (!name.startsWith(SHARE_PREFIX)) {
         if (name.startsWith(SESSION_PREFIX)) this.#dropOrphan(node);
@@ -447,7 +450,7 @@ export class SessionRegistry implements SessionHost {
   /** The index of a session that is gone: a crash came between the two. */
   #dropOrphan(node: Node): void {
     const id = Number(node.address.name.slice(SESSION_PREFIX.length));
-    if (!this.#byId.has(id)) this.#broker.dropLightNode(node);
+    if (!this.#byId.has(id)) this.#core.dropLightNode(node);
   }
 
   close(): void {

@@ -9,6 +9,8 @@ import type { DurabilityLevel, Target as TargetFacade } from "./facade.ts";
 import { DEFAULT_PRIORITY, type Node } from "./node.ts";
 import { ORIGIN_PROPERTY } from "./path-filter.ts";
 import type { RecordComposer, RecordTemplate } from "./record-composer.ts";
+import type { TopicPublisher } from "./topic-publisher.ts";
+import { Route, type RouteReader } from "./topic-routes.ts";
 
 export interface TargetHost extends AdmissionHost {
   readonly store: MessageStore;
@@ -21,6 +23,7 @@ export interface TargetHost extends AdmissionHost {
   /** Not before `draft.deliverAt`: kept aside until then. */
   delay(target: Target, draft: Draft, expiresAt: number): number;
   shardOfPriority(node: Node, priority: number): StoreQueue;
+  readonly topics: TopicPublisher;
   targetClosed(target: Target): void;
 }
 
@@ -38,6 +41,9 @@ export class Target implements TargetFacade {
   readonly #bornHost: Buffer;
   readonly #clientId: string;
   readonly #shard: number;
+  /** Whom messages of this path reach besides the node's groups; null for queues. */
+  readonly #route: Route | null;
+  hadReaders = true;
 
   constructor(
     host: TargetHost,
@@ -47,6 +53,7 @@ export class Target implements TargetFacade {
     connectionId: number,
     bornHost: Buffer,
     clientId: string,
+    publisher: RouteReader | null = null,
   ) {
     this.#host = host;
     this.address = address;
@@ -56,6 +63,8 @@ export class Target implements TargetFacade {
     this.#bornHost = bornHost;
     this.#clientId = clientId;
     this.#shard = node.nextShard++ % node.shards.length;
+    this.#route = node.kind === "topic" ? new Route(address.namespace, address.name) : null;
+    if (this.#route !== null) this.#route.publisher = publisher;
   }
 
   get level(): DurabilityLevel {
@@ -71,6 +80,15 @@ export class Target implements TargetFacade {
   }
 
   publish(draft: Draft): number {
+    return this.#publish(draft, null);
+  }
+
+  /** Exactly once: the message also gets an entry in `received`, and is not seen before it is durable. */
+  publishOnce(draft: Draft, received: StoreQueue): number {
+    return this.#publish(draft, received);
+  }
+
+  #publish(draft: Draft, received: StoreQueue | null): number {
     const { node } = this;
     const host = this.#host;
     const now = host.turn.now;
@@ -79,11 +97,8 @@ export class Target implements TargetFacade {
     if (ttlMs > 0 && (draft.ttlMs === 0 || draft.ttlMs > ttlMs)) draft.ttlMs = ttlMs;
     const expiresAt = expiryOf(draft, now);
     if (draft.deliverAt > now) return host.delay(this, draft, expiresAt);
-    if (!node.isWanted) {
-      node.counters.dropped++;
-      return 0;
-    }
-    if (!node.isPlain) {
+    const route = this.#route;
+    if (!node.isPlain && (route === null || node.isWanted)) {
       const position = admit(node, draft, now);
       if (position >= 0) return position;
     }
@@ -94,10 +109,27 @@ export class Target implements TargetFacade {
         ? host.shardOfPriority(node, draft.priority)
         : this.shardFor(draft.group);
     const offset = queue.maxOffset;
-    const position = host.store.append(
-      queue,
-      host.composer.compose(this.template, draft, this.#bornHost, now, expiresAt, null),
-    );
+    let position: number;
+    if (route === null) {
+      position = host.store.append(
+        queue,
+        host.composer.compose(this.template, draft, this.#bornHost, now, expiresAt, null),
+      );
+    } else {
+      const { topics } = host;
+      position = topics.publish(
+        node,
+        queue,
+        this.template,
+        draft,
+        this.#bornHost,
+        expiresAt,
+        route,
+        received,
+      );
+      this.hadReaders = topics.hadReaders;
+      if (position === 0) return 0;
+    }
     const counters = node.counters;
     counters.published++;
     counters.publishedBytes += draft.end - draft.start;

@@ -2,7 +2,23 @@
  * Messages that nobody may see before they are durable (exactly-once publishing, records too large for the ring): each
  * queue that has one ends, for its readers, before it.
  */
-import type { StoreQueue } from "../store/message-store.ts";
+import type { EntryBatch, MessageStore, StoreQueue } from "../store/message-store.ts";
+import { VolatileIndex } from "./volatile-index.ts";
+
+/** Entries of any queue, kept by the store or in memory. */
+export class Entries {
+  readonly #store: MessageStore;
+
+  constructor(store: MessageStore) {
+    this.#store = store;
+  }
+
+  read(queue: StoreQueue, from: number, max: number, into: EntryBatch): number {
+    return queue instanceof VolatileIndex
+      ? queue.read(from, max, into)
+      : this.#store.read(queue, from, max, into);
+  }
+}
 
 interface Held {
   readonly offset: number;

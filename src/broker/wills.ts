@@ -7,7 +7,7 @@ import { makeAddress } from "../model/address.ts";
 import { Draft } from "../model/draft.ts";
 import { RecordView } from "../model/record-view.ts";
 import type { EntryBatch } from "../store/message-store.ts";
-import type { Broker } from "./broker.ts";
+import type { SessionCore } from "./session-core.ts";
 import { ENTRY } from "./catalog.ts";
 import type { ClientSession } from "./client-session.ts";
 import type { Node } from "./node.ts";
@@ -23,16 +23,16 @@ const PROPERTY = "x-will";
 const LOOPBACK = Buffer.from([127, 0, 0, 1, 0, 0, 0, 0]);
 
 export class Wills {
-  readonly #broker: Broker;
+  readonly #core: SessionCore;
   readonly #template = new RecordTemplate("");
   #node: Node | undefined;
 
-  constructor(broker: Broker) {
-    this.#broker = broker;
+  constructor(core: SessionCore) {
+    this.#core = core;
   }
 
   get #progress(): ShardProgress {
-    const { registry } = this.#broker;
+    const { registry } = this.#core;
     this.#node ??=
       registry.find("queue", "/", NODE_NAME) ?? registry.create("queue", "/", NODE_NAME, false);
     return this.#node.ownGroup.shards[0]!;
@@ -42,7 +42,7 @@ export class Wills {
   store(session: ClientSession, will: WillMessage): void {
     session.will = will;
     if (!session.isDurable || !will.draft.isDurable) return;
-    const broker = this.#broker;
+    const core = this.#core;
     const { queue } = this.#progress;
     session.willOffset = queue.maxOffset;
     const { draft } = will;
@@ -52,11 +52,11 @@ export class Wills {
     kept.properties = `${PROPERTY}\x01${facts}\x02${draft.properties}`;
     kept.isRetained = false;
     kept.ttlMs = 0;
-    broker.store.append(
+    core.store.append(
       queue,
-      broker.composer.compose(this.#template, kept, LOOPBACK, broker.turn.now, 0, null),
+      core.composer.compose(this.#template, kept, LOOPBACK, core.turn.now, 0, null),
     );
-    broker.noteAppend(false);
+    core.noteAppend(false);
   }
 
   /** The client said goodbye, or came back in time. */
@@ -74,18 +74,18 @@ export class Wills {
     const offset = session.willOffset;
     session.will = null;
     session.willOffset = -1;
-    const { store } = this.#broker;
+    const { store } = this.#core;
     store.beginAtomic();
     try {
       if (isAllowed) {
         const { topic, draft } = will;
-        this.#broker.publishToTopic(session.namespace, topic, draft, session);
+        this.#core.publishToTopic(session.namespace, topic, draft, session);
       }
-      if (offset >= 0) this.#broker.appendControl(this.#settled(offset));
+      if (offset >= 0) this.#core.appendControl(this.#settled(offset));
     } finally {
       store.endAtomic();
     }
-    this.#broker.noteAppend(will.draft.isDurable);
+    this.#core.noteAppend(will.draft.isDurable);
     if (offset >= 0) this.#progress.settle(offset, 1);
   }
 
@@ -100,9 +100,9 @@ export class Wills {
 
   /** After recovery: wills go back to their sessions. */
   restore(sessionOf: (id: number) => ClientSession | undefined): void {
-    this.#node = this.#broker.registry.find("queue", "/", NODE_NAME);
+    this.#node = this.#core.registry.find("queue", "/", NODE_NAME);
     if (this.#node === undefined) return;
-    const { store } = this.#broker;
+    const { store } = this.#core;
     const { state, queue } = this.#progress;
     const entry: EntryBatch = {
       physicalOffset: new Float64Array(1),

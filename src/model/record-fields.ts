@@ -6,20 +6,30 @@ import { Buffer } from "node:buffer";
 import { type Address, makeAddress, parseCanonical } from "./address.ts";
 import { type Death, type DeathReason, deathsFromText } from "./deaths.ts";
 import { identifierFromText } from "./identifiers.ts";
-import { addressOfTopicName } from "./names.ts";
+import { addressOfTopicName, isShortened } from "./names.ts";
 import { Neutral } from "./neutral.ts";
 import { isReserved, RECORD_PROPERTY, unescapeText } from "./properties.ts";
 import { ENCODING, FLAG, type RecordView } from "./record-view.ts";
-import { pathOf } from "./tag.ts";
+import { pathOf, rootAndTag } from "./tag.ts";
 
 const P = RECORD_PROPERTY;
 /** Topics whose address is remembered; the rest are looked up again. */
 const MAX_CACHED_TOPICS = 4096;
 const homes = new Map<string, Address>();
 
+/** Home of records that were stored again for some readers only: property `x-to` says where they belong. */
+export const COPIES_TOPIC = "SLUICE_COPIES";
+
+/** Does the record's topic not tell its address? */
+const isElsewhere = (name: string): boolean => name === COPIES_TOPIC || isShortened(name);
+
 /** The home of a record: its queue, or the root of its topic. */
 export function homeOf(record: RecordView): Address {
   const name = record.topic;
+  if (isElsewhere(name)) {
+    const to = addressOrNull(standardProperty(record, P.TO) ?? "");
+    if (to !== null) return to.kind === "topic" ? { ...to, name: rootAndTag(to.name).root } : to;
+  }
   let address = homes.get(name);
   if (address === undefined) {
     address = addressOfTopicName(name) ?? makeAddress("topic", name);
@@ -37,6 +47,10 @@ export function standardProperty(record: RecordView, name: string): string | und
 
 /** The canonical path of a topic's record, or the name of its queue. */
 export function pathOfRecord(record: RecordView): string {
+  if (isElsewhere(record.topic)) {
+    const to = addressOrNull(standardProperty(record, P.TO) ?? "");
+    if (to !== null) return to.name;
+  }
   const home = homeOf(record);
   if ((record.flag & FLAG.TAG_IN_PATH) === 0 || record.encoding === ENCODING.FOREIGN) {
     return home.name;

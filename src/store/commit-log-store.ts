@@ -228,6 +228,10 @@ export class CommitLogStore implements MessageStore {
     return log.appended;
   }
 
+  get lastSize(): number {
+    return this.#log.lastSize;
+  }
+
   beginAtomic(): void {
     this.#log.beginBatch();
   }

@@ -116,6 +116,8 @@ export interface MessageStore {
    * Throws only on a bug or a failed store.
    */
   append(queue: StoreQueue, fields: RecordFields): number;
+  /** Size of the record appended last; it begins so many bytes before the position `append` returned. */
+  readonly lastSize: number;
   /** Records appended between these become visible all or none, also after a crash between any two bytes. Not nested. */
   beginAtomic(): void;
   endAtomic(): number;

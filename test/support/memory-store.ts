@@ -44,6 +44,7 @@ export class MemoryStore implements MessageStore {
   health: StoreHealth = { state: "ok" };
   /** Nothing becomes durable before `sync`. */
   isManual = false;
+  lastSize = 0;
   /** What `hasRoom` answers. */
   isFull = false;
   readonly journal: OwnerJournal;
@@ -131,6 +132,7 @@ export class MemoryStore implements MessageStore {
     const physicalOffset = this.watermarks.appended;
     this.#records.set(physicalOffset, record);
     this.watermarks.appended += record.length;
+    this.lastSize = record.length;
     const entry: Entry = {
       physicalOffset,
       size: record.length,

@@ -1,0 +1,232 @@
+/**
+ * What sessions need of the broker's inside, in one place: indexes that nobody can address, their consumers, publishing
+ * without a producer, records stored again, and state in the owner's journal.
+ */
+import { type Address, makeAddress, printAddress } from "../model/address.ts";
+import { Draft } from "../model/draft.ts";
+import { isShortened } from "../model/names.ts";
+import { COPIES_TOPIC } from "../model/record-fields.ts";
+import type { RecordView } from "../model/record-view.ts";
+import type { MessageStore, StoreQueue } from "../store/message-store.ts";
+import type { Turn } from "../util/turn.ts";
+import type { Connection } from "./connection.ts";
+import { Consumer, type ConsumerHost } from "./consumer.ts";
+import type { ConsumerGroup } from "./consumer-group.ts";
+import { type DeliverySink, OUTCOME } from "./facade.ts";
+import type { Node } from "./node.ts";
+import { type NodeRegistry, restOf, rootOf } from "./node-registry.ts";
+import { type NodeSettings, sessionSettings } from "./policy.ts";
+import type { ProgressJournal } from "./progress-journal.ts";
+import { type RecordComposer, RecordTemplate } from "./record-composer.ts";
+import { redraft } from "./redraft.ts";
+import type { RetainedMessages } from "./retained.ts";
+import type { ShardProgress } from "./shard-progress.ts";
+import { Target, type TargetHost } from "./target.ts";
+import { type RouteReader, TopicRoutes } from "./topic-routes.ts";
+import { Visibility } from "./visibility.ts";
+
+export interface SessionCoreHost extends TargetHost, ConsumerHost {
+  readonly registry: NodeRegistry;
+  readonly queueDefaults: NodeSettings;
+  readonly sessions: { readonly retained: RetainedMessages };
+  nextConsumerId(): number;
+  /** Journal entries of one atomic batch, between the store's beginAtomic and endAtomic. */
+  appendControl(control: Buffer): void;
+  /** The turn's entries go to the store. */
+  requestPublish(): void;
+}
+
+const LOOPBACK = Buffer.from([127, 0, 0, 1, 0, 0, 0, 0]);
+/** Until the consumer can be named, it has no sink. */
+const NO_SINK: DeliverySink = {
+  isReady: () => false,
+  deliver: () => {},
+  onDrained: () => {},
+  onCancel: () => {},
+};
+
+export class SessionCore {
+  readonly routes = new TopicRoutes();
+  readonly visibility = new Visibility();
+  readonly #host: SessionCoreHost;
+  readonly #journal: ProgressJournal;
+  readonly #copy = new Draft();
+  /** Indexes of which something was settled since they were last trimmed. */
+  readonly #touched = new Set<Node>();
+
+  constructor(host: SessionCoreHost, journal: ProgressJournal) {
+    this.#host = host;
+    this.#journal = journal;
+  }
+
+  get store(): MessageStore {
+    return this.#host.store;
+  }
+  get turn(): Turn {
+    return this.#host.turn;
+  }
+  get composer(): RecordComposer {
+    return this.#host.composer;
+  }
+  get registry(): NodeRegistry {
+    return this.#host.registry;
+  }
+  get retained(): RetainedMessages {
+    return this.#host.sessions.retained;
+  }
+
+  // ── indexes ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  lightNode(name: string): Node {
+    const node = this.#host.registry.lightNode(name);
+    this.#host.requestPublish();
+    return node;
+  }
+
+  findLightNode(name: string): Node | undefined {
+    return this.#host.registry.findLight(name);
+  }
+
+  lightNodes(): Node[] {
+    return [...this.#host.registry.lightNodes()];
+  }
+
+  dropLightNode(node: Node): void {
+    this.#touched.delete(node);
+    for (const queue of node.shards) this.visibility.forget(queue);
+    this.#host.registry.deleteLight(node);
+    this.#host.requestPublish();
+  }
+
+  addVolatile(node: Node): void {
+    this.#host.registry.addVolatile(node);
+  }
+
+  dropVolatile(node: Node): void {
+    for (const queue of node.shards) this.visibility.forget(queue);
+    this.#host.registry.deleteVolatile(node);
+  }
+
+  get nodeSettings(): NodeSettings {
+    return sessionSettings(this.#host.queueDefaults);
+  }
+
+  /** Something of an index was settled. */
+  noteSettled(shard: ShardProgress): void {
+    if (shard.queue.isLight) this.#touched.add(shard.group.node);
+  }
+
+  takeTouched(): Node[] {
+    const touched = [...this.#touched];
+    this.#touched.clear();
+    return touched;
+  }
+
+  /** More can be seen now of queues that held messages back. */
+  onDurable(): void {
+    this.visibility.release(this.store.watermarks.durable, (queue) =>
+      this.#host.registry.ofShard(queue)?.scheduleShard(queue),
+    );
+  }
+
+  openConsumer(
+    group: ConsumerGroup,
+    connection: Connection,
+    open: (consumer: Consumer) => DeliverySink,
+  ): Consumer {
+    const consumer = new Consumer(
+      {
+        id: this.#host.nextConsumerId(),
+        address: group.node.address,
+        info: {
+          kind: "topic",
+          isDurable: group.isDurable,
+          isShared: false,
+          tags: "",
+          selector: "",
+          noLocal: false,
+        },
+        group,
+        sink: NO_SINK,
+        isPreSettled: false,
+        isBrowser: false,
+        isExclusive: false,
+        priority: 0,
+        filter: null,
+        connectionId: connection.id,
+        onLost: OUTCOME.RELEASE,
+      },
+      this.#host,
+    );
+    consumer.sink = open(consumer);
+    group.add(consumer);
+    return consumer;
+  }
+
+  // ── publishing ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  noteAppend(isSync: boolean): void {
+    this.#host.noteAppend(isSync);
+  }
+
+  appendControl(control: Buffer): void {
+    this.#host.appendControl(control);
+  }
+
+  settlePosition(): number {
+    return this.#host.settlePosition();
+  }
+
+  /** Publishes to a topic from inside the broker: wills, due delayed messages. */
+  publishToTopic(
+    namespace: string,
+    path: string,
+    draft: Draft,
+    publisher: RouteReader | null,
+  ): number {
+    const { registry } = this.#host;
+    const root = rootOf(path);
+    const node =
+      registry.find("topic", namespace, root) ?? registry.create("topic", namespace, root, false);
+    const address = makeAddress("topic", path, { namespace });
+    const template = templateFor(node, address);
+    const target = new Target(this.#host, address, node, template, 0, LOOPBACK, "", publisher);
+    node.producerCount++;
+    const position = target.publish(draft);
+    target.close();
+    return position;
+  }
+
+  /** Stores a record once more, for these indexes only: its home is nobody's, its path goes along. */
+  appendCopy(record: RecordView, path: string, namespace: string, queues: StoreQueue[]): void {
+    const home = this.store.queue(COPIES_TOPIC, 0);
+    const draft = this.#copy;
+    redraft(record, draft, (name) => name !== "x-to");
+    draft.tag = "";
+    const to = printAddress(makeAddress("topic", path, { namespace }));
+    const template = new RecordTemplate("", false, to);
+    const { expiresAt } = record;
+    this.store.append(
+      home,
+      this.composer.compose(template, draft, LOOPBACK, this.turn.now, expiresAt, queues),
+    );
+    this.store.trim(home, home.maxOffset);
+    this.noteAppend(false);
+  }
+
+  // ── journal ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Durable with the settlements of this turn; returns the position for `settledTo`. An empty value deletes. */
+  journalState(key: string, value: Buffer): number {
+    const position = this.#journal.state(key, value);
+    this.#host.requestPublish();
+    return position;
+  }
+}
+
+/** What all records of a target have in common. */
+export function templateFor(node: Node, address: Address): RecordTemplate {
+  if (node.kind === "queue") return new RecordTemplate("");
+  const to = isShortened(node.shards[0]!.topic) ? printAddress(address) : "";
+  return new RecordTemplate(restOf(address.name), address.name.includes("/"), to);
+}

@@ -1,0 +1,143 @@
+/**
+ * Puts a message of a topic where it belongs: into its home shard when anybody needs it in the log, into the indexes of
+ * the sessions that want it, to those who are connected and want it at once, and among the retained messages.
+ */
+import type { Draft } from "../model/draft.ts";
+import { RecordView } from "../model/record-view.ts";
+import type { MessageStore, StoreQueue } from "../store/message-store.ts";
+import type { Turn } from "../util/turn.ts";
+import type { Node } from "./node.ts";
+import type { RecordComposer, RecordTemplate } from "./record-composer.ts";
+import type { RetainedMessages } from "./retained.ts";
+import { ScratchRecord } from "./scratch-record.ts";
+import type { DirectReader, Route, TopicRoutes } from "./topic-routes.ts";
+import type { Visibility } from "./visibility.ts";
+
+export interface TopicPublisherHost {
+  readonly store: MessageStore;
+  readonly turn: Turn;
+  readonly composer: RecordComposer;
+  readonly routes: TopicRoutes;
+  readonly visibility: Visibility;
+  readonly retained: RetainedMessages;
+}
+
+/** Records up to this size are always at hand right after the append. */
+const IN_RING_BYTES = 64 * 1024;
+
+export class TopicPublisher {
+  readonly #host: TopicPublisherHost;
+  readonly #scratch = new ScratchRecord();
+  readonly #view = new RecordView();
+  readonly #dispatch: StoreQueue[] = [];
+  /** Did the last message find anybody who wanted it? */
+  hadReaders = false;
+
+  constructor(host: TopicPublisherHost) {
+    this.#host = host;
+  }
+
+  /**
+   * Returns the position of the record, or 0 when none was stored. `received`: the queue of ids that exactly-once
+   * publishing adds itself to; such a message is not seen before it is durable.
+   */
+  publish(
+    node: Node,
+    queue: StoreQueue,
+    template: RecordTemplate,
+    draft: Draft,
+    bornHost: Buffer,
+    expiresAt: number,
+    route: Route,
+    received: StoreQueue | null,
+  ): number {
+    const host = this.#host;
+    if (route.version !== host.routes.version) host.routes.refresh(route);
+    const isIndexed = draft.isDurable && route.direct.length > route.directOnly.length;
+    const direct = draft.isDurable ? route.directOnly : route.direct;
+    const isKept = node.isWanted;
+    this.hadReaders = isKept || isIndexed || direct.length > 0;
+    const isRetained = draft.isRetained && draft.end > draft.start;
+    if (draft.isRetained && !isRetained) host.retained.delete(route.namespace, route.path);
+    const { now } = host.turn;
+    if (!isKept && !isIndexed && !isRetained) {
+      if (direct.length === 0) node.counters.dropped++;
+      else {
+        const fields = host.composer.compose(template, draft, bornHost, now, expiresAt, null);
+        const record = this.#scratch.make(queue.topic, fields, now);
+        deliver(direct, record, route.path);
+      }
+      return 0;
+    }
+    const dispatch = this.#lightQueues(route, isIndexed, isRetained, received);
+    const retainedOffset = isRetained ? host.retained.queue.maxOffset : 0;
+    const offset = queue.maxOffset;
+    const fields = host.composer.compose(template, draft, bornHost, now, expiresAt, dispatch);
+    const position = host.store.append(queue, fields);
+    const size = host.store.lastSize;
+    if (isIndexed) this.#index(route, position, size, fields.tagHash, expiresAt, received !== null);
+    if (isRetained) {
+      host.retained.set(route.namespace, route.path, retainedOffset, position - size, size);
+    }
+    if (received !== null) host.visibility.hold(queue, offset, position);
+    if (direct.length > 0) {
+      const isThere = host.store.view(position - size, size, this.#view);
+      const record = isThere ? this.#view : this.#scratch.make(queue.topic, fields, now);
+      deliver(direct, record, route.path);
+    }
+    return position;
+  }
+
+  /** The dispatch list of the record, or null. */
+  #lightQueues(
+    route: Route,
+    isIndexed: boolean,
+    isRetained: boolean,
+    received: StoreQueue | null,
+  ): readonly StoreQueue[] | null {
+    const durable = isIndexed ? route.durable : NONE;
+    if (!isRetained && received === null) return durable.length === 0 ? null : durable;
+    const list = this.#dispatch;
+    list.length = 0;
+    for (let i = 0; i < durable.length; i++) list.push(durable[i]!);
+    if (isRetained) list.push(this.#host.retained.queue);
+    if (received !== null) list.push(received);
+    return list;
+  }
+
+  /** Entries for the indexes in memory, and everybody's turn at the end of the turn. */
+  #index(
+    route: Route,
+    position: number,
+    size: number,
+    tagHash: number,
+    expiresAt: number,
+    isHeld: boolean,
+  ): void {
+    const { visibility, store } = this.#host;
+    const { durable, durableProgress, volatile, volatileProgress } = route;
+    const isLate = size > IN_RING_BYTES && !store.view(position - size, size, this.#view);
+    for (let i = 0; i < volatile.length; i++) {
+      const index = volatile[i]!;
+      const progress = volatileProgress[i]!;
+      index.push(position - size, size, tagHash);
+      if (isHeld || isLate) visibility.hold(index, index.maxOffset - 1, position);
+      if (expiresAt !== 0) progress.group.node.mayExpire = true;
+      progress.group.schedule(progress);
+    }
+    for (let i = 0; i < durable.length; i++) {
+      const progress = durableProgress[i]!;
+      if (isHeld) visibility.hold(durable[i]!, durable[i]!.maxOffset - 1, position);
+      if (expiresAt !== 0) progress.group.node.mayExpire = true;
+      progress.group.schedule(progress);
+    }
+  }
+}
+
+const NONE: readonly StoreQueue[] = [];
+
+function deliver(direct: readonly DirectReader[], record: RecordView, path: string): void {
+  for (let i = 0; i < direct.length; i++) {
+    direct[i]!.reader.deliverNow(record, path, direct[i]!.grant);
+  }
+}
