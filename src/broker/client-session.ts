@@ -6,6 +6,7 @@
  * acquiring, settling and redelivery are those of every queue.
  */
 import { makeAddress } from "../model/address.ts";
+import type { Draft } from "../model/draft.ts";
 import { BrokerError } from "../model/errors.ts";
 import type { RecordView } from "../model/record-view.ts";
 import { filterMatches } from "../model/topic-path.ts";
@@ -13,7 +14,6 @@ import type { StoreQueue } from "../store/message-store.ts";
 import type { Connection } from "./connection.ts";
 import type { Consumer } from "./consumer.ts";
 import { OUTCOME, type Target as TargetFacade } from "./facade.ts";
-import type { Draft } from "../model/draft.ts";
 import { MergedGrant } from "./grant.ts";
 import type { Node } from "./node.ts";
 import type {
@@ -27,8 +27,8 @@ import type {
   WillMessage,
 } from "./session-facade.ts";
 import type { SessionRegistry } from "./session-registry.ts";
-import type { SharedMember, SharedSubscription } from "./shared-subscription.ts";
 import type { ShardProgress } from "./shard-progress.ts";
+import type { SharedMember, SharedSubscription } from "./shared-subscription.ts";
 import type { Target } from "./target.ts";
 import type { Binding, RouteReader } from "./topic-routes.ts";
 import type { VolatileIndex } from "./volatile-index.ts";
@@ -178,10 +178,7 @@ export class ClientSession implements Session, RouteReader, SessionSource {
   }
 
   subscribe(filter: string, share: string, options: SubscriptionOptions): SubscribeResult {
-    this.connection!.demand(
-      "receive",
-      makeAddress("topic", filter, { namespace: this.namespace }),
-    );
+    this.connection!.demand("receive", makeAddress("topic", filter, { namespace: this.namespace }));
     const key = keyOf(filter, share);
     const existing = this.subscriptions.get(key);
     if (existing === undefined && this.subscriptions.size >= SUBSCRIPTIONS_MAX) {

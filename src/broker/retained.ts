@@ -70,13 +70,7 @@ export class RetainedMessages {
   }
 
   /** The record just appended, with its entry at `offset` of the queue, is the topic's message now. */
-  set(
-    namespace: string,
-    path: string,
-    offset: number,
-    physicalOffset: number,
-    size: number,
-  ): void {
+  set(namespace: string, path: string, offset: number, physicalOffset: number, size: number): void {
     const before = this.#trie(namespace).set(path, physicalOffset, size, offset);
     if (before >= 0) this.#open().settle(before, 1);
   }

@@ -62,7 +62,8 @@ export function readSessions(state: ReadonlyMap<string, Buffer>): RestoredSessio
       const entry = JSON.parse(value.toString("utf8")) as SubscriptionEntry;
       session.subscriptions.push([Number(found[3]), entry]);
     } else {
-      for (let at = 0; at + 2 <= value.length; at += 2) session.openIds.push(value.readUInt16BE(at));
+      for (let at = 0; at + 2 <= value.length; at += 2)
+        session.openIds.push(value.readUInt16BE(at));
     }
   }
   return [...sessions.values()];

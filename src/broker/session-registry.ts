@@ -5,7 +5,6 @@ import { makeAddress } from "../model/address.ts";
 import { BrokerError } from "../model/errors.ts";
 import type { Permissions } from "../security/authorizer.ts";
 import { MinHeap } from "../util/min-heap.ts";
-import type { SessionCore } from "./session-core.ts";
 import type { CatalogWriter } from "./catalog.ts";
 import { ClientSession, type OwnSubscription } from "./client-session.ts";
 import type { Connection } from "./connection.ts";
@@ -15,6 +14,7 @@ import type { BrokerConnection, DeliverySink } from "./facade.ts";
 import { Node } from "./node.ts";
 import { ReceivedIds } from "./received-ids.ts";
 import { RetainedMessages } from "./retained.ts";
+import type { SessionCore } from "./session-core.ts";
 import {
   NEVER_EXPIRES,
   type Session,
@@ -388,7 +388,10 @@ export class SessionRegistry implements SessionHost {
       const { id, openIds } = session;
       catalog.state(sessionKey(id), encodeJson(entryOf(session)));
       for (const { filter, share, binding, number } of session.subscriptions.values()) {
-        catalog.state(subscriptionKey(id, number), encodeJson({ filter, share, ...binding.options }));
+        catalog.state(
+          subscriptionKey(id, number),
+          encodeJson({ filter, share, ...binding.options }),
+        );
       }
       if (openIds.size > 0) catalog.state(openIdsKey(id), encodeIds(openIds, openIds.size));
     }
@@ -476,4 +479,3 @@ function entryOf(session: ClientSession): {
   const { namespace, clientId, userName, expirySeconds, disconnectedAt } = session;
   return { namespace, clientId, userName, expirySeconds, disconnectedAt };
 }
-

@@ -7,12 +7,12 @@ import { makeAddress } from "../model/address.ts";
 import { Draft } from "../model/draft.ts";
 import { RecordView } from "../model/record-view.ts";
 import type { EntryBatch } from "../store/message-store.ts";
-import type { SessionCore } from "./session-core.ts";
 import { ENTRY } from "./catalog.ts";
 import type { ClientSession } from "./client-session.ts";
 import type { Node } from "./node.ts";
 import { RecordTemplate } from "./record-composer.ts";
 import { redraft } from "./redraft.ts";
+import type { SessionCore } from "./session-core.ts";
 import type { WillMessage } from "./session-facade.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 import { RUN_ENTRY_BYTES } from "./transaction.ts";
@@ -115,7 +115,9 @@ export class Wills {
       const isThere =
         store.read(queue, at, 1, entry) === 1 &&
         store.view(entry.physicalOffset[0]!, entry.size[0]!, view);
-      const facts = isThere ? /^(\d+) (\d+) (\d+) (\d+) (.*)$/s.exec(view.property(PROPERTY) ?? "") : null;
+      const facts = isThere
+        ? /^(\d+) (\d+) (\d+) (\d+) (.*)$/s.exec(view.property(PROPERTY) ?? "")
+        : null;
       const session = facts === null ? undefined : sessionOf(Number(facts[1]));
       if (facts === null || session === undefined || session.will !== null) {
         this.#progress.settle(at, 1);
