@@ -16,10 +16,11 @@ export function createAdapter(
   settings: Partial<Amqp1Settings> = {},
 ): ProtocolAdapter {
   registerAmqp1Decoder();
+  const all = { ...DEFAULT_SETTINGS, ...settings };
   const shared: AdapterShared = {
     services,
-    settings: { ...DEFAULT_SETTINGS, ...settings },
-    partials: { usedBytes: 0, waiting: [] },
+    settings: all,
+    partials: { limitBytes: all.partialBudgetBytes, usedBytes: 0, waiting: [] },
   };
   return {
     name: "amqp1",

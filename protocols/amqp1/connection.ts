@@ -5,10 +5,9 @@
  * A chunk is read in one pass by offset. What its frames owe (settlements, credit, windows, confirms) is done once at
  * the chunk's end. An undecodable frame closes the connection; other errors cost the session or the link they belong to.
  */
-import type { BrokerConnection, ConfirmWaiter } from "../../src/broker/facade.ts";
+import type { BrokerConnection } from "../../src/broker/facade.ts";
 import type { ProtocolServices } from "../../src/broker/protocol-services.ts";
 import { BrokerError } from "../../src/model/errors.ts";
-import type { Principal } from "../../src/security/principal.ts";
 import type { ProtocolConnection, Wire } from "../../src/transport/wire.ts";
 import { CODE, FRAME_TYPE, PERFORMATIVE } from "./codec/codes.ts";
 import { Decoder, descriptorNumber } from "./codec/decode.ts";
@@ -24,6 +23,7 @@ import {
   readOpen,
 } from "./codec/performatives.ts";
 import type { Value } from "./codec/value.ts";
+import { Confirms } from "./confirms.ts";
 import {
   type BugReporter,
   CONDITION,
@@ -33,26 +33,24 @@ import {
   fromBrokerError,
   SessionError,
 } from "./errors.ts";
+import { Handshake, MAX_SASL_FRAME } from "./handshake.ts";
 import { answerOpen, clientIdPolicyOf, namespaceOf, refusalOf } from "./open.ts";
 import type { ReceiverLink } from "./receiver-link.ts";
-import { SaslServer } from "./sasl.ts";
+import { type PartialBudget, Room } from "./room.ts";
 import { Session } from "./session.ts";
 import type { Amqp1Settings } from "./settings.ts";
 import { Transactions } from "./transactions.ts";
 
-const AMQP_HEADER = Buffer.from("AMQP\x00\x01\x00\x00", "latin1");
-const SASL_HEADER = Buffer.from("AMQP\x03\x01\x00\x00", "latin1");
 const HEARTBEAT = Buffer.from([0, 0, 0, 8, 2, 0, 0, 0]);
 const MIN_FRAME_BYTES = 512;
 /** Larger frames than this are not made, whatever the peer takes: others want to be served in between. */
 const MAX_OUTGOING_FRAME = 262_144;
-const MAX_SASL_FRAME = 65_536;
 const CLOSE_GRACE_MS = 2_000;
 const MIN_PEER_IDLE_MS = 1_000;
 /** How long an unfinished message may rest when the budget for them is used up. */
 const STALLED_MS = 10_000;
 
-type Phase = "header" | "sasl" | "amqp-header" | "opening" | "open" | "closing" | "closed";
+type Phase = "handshake" | "opening" | "open" | "closing" | "closed";
 
 /** What all connections of one adapter share. */
 export interface AdapterShared {
@@ -61,22 +59,9 @@ export interface AdapterShared {
   readonly partials: PartialBudget;
 }
 
-/** Bytes of unfinished messages of all peers. */
-export interface PartialBudget {
-  usedBytes: number;
-  readonly waiting: Array<() => void>;
-}
-
-/** A link that confirms deliveries once a watermark is reached. */
-export interface Confirming {
-  isConfirming: boolean;
-  /** Sends what it can; true while something still waits. */
-  sendConfirms(): boolean;
-}
-
 const ENCODER = new Encoder();
 
-export class AmqpConnection implements ProtocolConnection, ConfirmWaiter, BugReporter {
+export class AmqpConnection implements ProtocolConnection, BugReporter {
   readonly wire: Wire;
   readonly services: ProtocolServices;
   readonly settings: Amqp1Settings;
@@ -84,16 +69,13 @@ export class AmqpConnection implements ProtocolConnection, ConfirmWaiter, BugRep
   readonly transactions: Transactions;
   /** The broker's end; only while open. */
   #broker: BrokerConnection | null = null;
-  #phase: Phase = "header";
-  #sasl: SaslServer | null = null;
-  #principal: Principal | null = null;
-  #saslHostname = "";
+  #phase: Phase = "handshake";
+  readonly #handshake: Handshake;
   #open: Open | null = null;
   readonly #sessions: Array<Session | undefined> = [];
   #channelMax = 0;
   /** Bytes the frame at the front needs; 0 when any helps. */
   #wanted = 0;
-  #isHeld = false;
   #openedAt: number;
   #readAt: number;
   #wroteAt: number;
@@ -102,13 +84,12 @@ export class AmqpConnection implements ProtocolConnection, ConfirmWaiter, BugRep
   /** Largest frame to send. */
   maxOutgoingFrame = MIN_FRAME_BYTES;
 
-  /** Links whose credit is used by half; links with deliveries to confirm. */
+  /** Links whose credit is used by half. */
   readonly creditDue: ReceiverLink[] = [];
-  readonly confirming: Confirming[] = [];
-  readonly #settling: Session[] = [];
+  readonly confirms: Confirms;
+  readonly room: Room;
   /** Links with an unfinished message. */
   readonly partialLinks = new Set<ReceiverLink>();
-  #isWaiting = false;
   /** Messages sent settled that could not be taken. */
   droppedSettled = 0;
 
@@ -118,6 +99,9 @@ export class AmqpConnection implements ProtocolConnection, ConfirmWaiter, BugRep
     this.services = shared.services;
     this.settings = shared.settings;
     this.transactions = new Transactions(this);
+    this.#handshake = new Handshake(wire, shared.services);
+    this.confirms = new Confirms(shared.services.broker);
+    this.room = new Room(wire, shared.services.broker, shared.partials);
     this.#openedAt = this.#readAt = this.#wroteAt = shared.services.broker.turn.now;
   }
 
@@ -147,8 +131,9 @@ export class AmqpConnection implements ProtocolConnection, ConfirmWaiter, BugRep
         break;
       }
       try {
-        if (this.#phase === "header" || this.#phase === "amqp-header") {
-          this.#onHeader(bytes, at);
+        if (this.#phase === "handshake" && this.#handshake.state !== "sasl") {
+          this.#handshake.onHeader(bytes, at);
+          this.#afterHandshake();
           at += 8;
           continue;
         }
@@ -166,7 +151,7 @@ export class AmqpConnection implements ProtocolConnection, ConfirmWaiter, BugRep
         this.#failConnection(error);
         return end;
       }
-      if (this.#isHeld) break;
+      if (this.room.isHeld) break;
     }
     this.#endChunk();
     return at;
@@ -177,7 +162,7 @@ export class AmqpConnection implements ProtocolConnection, ConfirmWaiter, BugRep
   }
 
   #checkFrameSize(size: number, doff: number): void {
-    const limit = this.#phase === "sasl" ? MAX_SASL_FRAME : this.settings.maxFrameBytes;
+    const limit = this.#phase === "handshake" ? MAX_SASL_FRAME : this.settings.maxFrameBytes;
     if (size > limit) {
       throw new ConnectionError(
         CONDITION.FRAMING_ERROR,
@@ -196,7 +181,7 @@ export class AmqpConnection implements ProtocolConnection, ConfirmWaiter, BugRep
   #onFrame(bytes: Buffer, start: number, end: number): boolean {
     const type = bytes[start + 5]!;
     let at = start + bytes[start + 4]! * 4;
-    if (this.#phase === "sasl") {
+    if (this.#phase === "handshake") {
       if (type !== FRAME_TYPE.SASL) throw wrongType(type);
       this.#onSaslFrame(bytes, at, end);
       return true;
@@ -320,150 +305,21 @@ export class AmqpConnection implements ProtocolConnection, ConfirmWaiter, BugRep
       creditDue.length = 0;
     }
     for (const session of this.#sessions) session?.endChunk();
-    if (this.confirming.length > 0) this.confirmSoon();
+    this.confirms.endChunk();
   }
 
-  // ── confirms ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  /** Confirms what it can now, and waits for the rest. */
-  confirmSoon(): void {
-    if (this.onConfirm() && !this.#isWaiting) {
-      this.#isWaiting = true;
-      this.services.broker.awaitConfirm(this.#waiter);
-    }
-  }
-
-  readonly #waiter: ConfirmWaiter = {
-    onConfirm: (): boolean => {
-      this.#isWaiting = this.onConfirm();
-      return this.#isWaiting;
-    },
-  };
-
-  onConfirm(): boolean {
-    if (this.#phase !== "open") return false;
-    const { confirming } = this;
-    let kept = 0;
-    for (let i = 0; i < confirming.length; i++) {
-      const link = confirming[i]!;
-      if (link.sendConfirms()) confirming[kept++] = link;
-      else link.isConfirming = false;
-    }
-    confirming.length = kept;
-    return this.#confirmSettled() || kept > 0;
-  }
-
-  #confirmSettled(): boolean {
-    const settling = this.#settling;
-    if (settling.length === 0) return false;
-    const settledTo = this.services.broker.settledTo();
-    let kept = 0;
-    for (const session of settling) {
-      if (session.confirmSettled(settledTo)) settling[kept++] = session;
-      else session.isAwaitingSettle = false;
-    }
-    settling.length = kept;
-    return kept > 0;
-  }
-
-  awaitSettle(session: Session): void {
-    if (!session.isAwaitingSettle) {
-      session.isAwaitingSettle = true;
-      this.#settling.push(session);
-    }
-    if (this.#isWaiting) return;
-    this.#isWaiting = true;
-    this.services.broker.awaitConfirm(this.#waiter);
-  }
-
-  // ── room ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  hasRoom(bytes: number): boolean {
-    if (this.services.broker.hasRoom(bytes)) return true;
-    this.#hold((resume) => this.services.broker.onRoom(resume));
-    return false;
-  }
-
-  mayBeginPartial(): boolean {
-    const { partials } = this.shared;
-    if (partials.usedBytes < this.settings.partialBudgetBytes) return true;
-    this.#hold((resume) => partials.waiting.push(resume));
-    return false;
-  }
-
-  /** Keeps the input until `resume` is called. */
-  #hold(register: (resume: () => void) => void): void {
-    this.#isHeld = true;
-    this.wire.pauseInput();
-    register(() => {
-      this.#isHeld = false;
-      this.wire.resumeInput();
-    });
-  }
-
-  growPartial(bytes: number): void {
-    const { partials } = this.shared;
-    partials.usedBytes += bytes;
-    if (bytes <= 0) {
-      if (partials.usedBytes < this.settings.partialBudgetBytes) {
-        for (const resume of partials.waiting.splice(0)) resume();
-      }
-      return;
-    }
-    if (partials.usedBytes <= this.settings.partialBudgetBytes * 2) return;
-    partials.usedBytes -= bytes;
-    throw new BrokerError("limit-exceeded", "too many large messages are on their way at once");
-  }
-
-  // ── header and SASL ─────────────────────────────────────────────────────────────────────────────────────────────
-
-  #onHeader(bytes: Buffer, at: number): void {
-    const isAmqp = AMQP_HEADER.compare(bytes, at, at + 8) === 0;
-    if (this.#phase === "amqp-header") {
-      if (!isAmqp) {
-        this.#refuseHeader(AMQP_HEADER);
-        return;
-      }
-      this.wire.write(AMQP_HEADER);
-      this.#phase = "opening";
-      return;
-    }
-    if (SASL_HEADER.compare(bytes, at, at + 8) === 0) {
-      this.wire.write(SASL_HEADER);
-      this.#sasl = new SaslServer(this.services.authenticator, this.wire.info);
-      this.#phase = "sasl";
-      this.#sendSasl(this.#sasl.mechanisms());
-      return;
-    }
-    if (isAmqp) {
-      // No SASL layer: whoever needs no password may go on.
-      const principal = this.services.authenticator.withoutCredentials(this.wire.info);
-      if (principal !== undefined) {
-        this.#principal = principal;
-        this.wire.write(AMQP_HEADER);
-        this.#phase = "opening";
-        return;
-      }
-    }
-    this.#refuseHeader(SASL_HEADER);
-  }
-
-  #refuseHeader(answer: Buffer): void {
-    this.wire.write(answer);
-    this.#phase = "closed";
-    this.wire.end(CLOSE_GRACE_MS);
-  }
+  // ── open and close ──────────────────────────────────────────────────────────────────────────────────────────────
 
   #onSaslFrame(bytes: Buffer, at: number, end: number): void {
-    const step = this.#sasl!.onFrame(bytes, at, end);
-    if (!(step instanceof Promise)) {
-      this.#afterSasl(step);
+    const pending = this.#handshake.onFrame(bytes, at, end);
+    if (pending === null) {
+      this.#afterHandshake();
       return;
     }
-    this.#hold((resume) => {
-      step.then(
-        (answer) => {
-          if (this.#phase === "sasl") this.#afterSasl(answer);
+    this.room.hold((resume) => {
+      pending.then(
+        () => {
+          this.#afterHandshake();
           resume();
         },
         (error: unknown) => {
@@ -474,30 +330,13 @@ export class AmqpConnection implements ProtocolConnection, ConfirmWaiter, BugRep
     });
   }
 
-  #afterSasl(step: Awaited<ReturnType<SaslServer["onFrame"]>>): void {
-    this.#sendSasl(step.frame);
-    if (step.kind === "continue") return;
-    if (step.kind === "failed") {
-      this.services.logger.info("amqp1.authentication-failed", {
-        remote: this.wire.info.remoteAddress,
-        listener: this.wire.info.listener,
-      });
-      this.#phase = "closed";
-      this.wire.end(CLOSE_GRACE_MS);
-      return;
-    }
-    this.#principal = step.principal;
-    this.#saslHostname = this.#sasl!.hostname;
-    this.#sasl = null;
-    this.#phase = "amqp-header";
-  }
-
-  #sendSasl(performative: Value): void {
-    this.wire.write(ENCODER.reset().frame(FRAME_TYPE.SASL, 0, performative).bytes());
+  #afterHandshake(): void {
+    if (this.#phase !== "handshake") return;
     this.wroteNow();
+    const { state } = this.#handshake;
+    if (state === "done") this.#phase = "opening";
+    else if (state === "refused") this.#finish();
   }
-
-  // ── open and close ──────────────────────────────────────────────────────────────────────────────────────────────
 
   #onOpen(open: Open): void {
     this.#open = open;
@@ -526,7 +365,7 @@ export class AmqpConnection implements ProtocolConnection, ConfirmWaiter, BugRep
       services.logger.debug("amqp1.opened", {
         remote: wire.info.remoteAddress,
         container: open.containerId,
-        user: this.#principal?.name,
+        user: this.#handshake.principal?.name,
       });
     }
   }
@@ -539,9 +378,9 @@ export class AmqpConnection implements ProtocolConnection, ConfirmWaiter, BugRep
         remoteAddress: info.remoteAddress,
         remotePort: info.remotePort,
         peer: info,
-        principal: this.#principal!,
+        principal: this.#handshake.principal!,
         clientId: open.containerId,
-        namespace: namespaceOf(this.#saslHostname, open.hostname),
+        namespace: namespaceOf(this.#handshake.hostname, open.hostname),
         clientIdPolicy: clientIdPolicyOf(open),
         close: (reason) => this.#closedByBroker(reason),
       });
@@ -638,6 +477,7 @@ export class AmqpConnection implements ProtocolConnection, ConfirmWaiter, BugRep
   #leave(): void {
     if (this.#heartbeat !== null) clearInterval(this.#heartbeat);
     this.#heartbeat = null;
+    this.confirms.stop();
     const broker = this.#broker;
     this.#broker = null;
     broker?.close();
@@ -698,7 +538,7 @@ export class AmqpConnection implements ProtocolConnection, ConfirmWaiter, BugRep
     }
     if (
       settings.idleTimeoutMs > 0 &&
-      !this.#isHeld &&
+      !this.room.isHeld &&
       nowMs - this.#readAt > settings.idleTimeoutMs
     ) {
       this.closeWith({
@@ -708,10 +548,7 @@ export class AmqpConnection implements ProtocolConnection, ConfirmWaiter, BugRep
       return;
     }
     this.transactions.onTick(nowMs);
-    if (
-      this.partialLinks.size > 0 &&
-      this.shared.partials.usedBytes >= settings.partialBudgetBytes
-    ) {
+    if (this.partialLinks.size > 0 && this.room.isShort) {
       for (const link of this.partialLinks) link.dropStalled(nowMs - STALLED_MS);
     }
     if (this.#peerIdleMs > 0 && nowMs - this.#wroteAt + 1_000 >= this.#peerIdleMs / 2) {

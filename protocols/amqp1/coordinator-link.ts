@@ -102,10 +102,7 @@ export class CoordinatorLink {
     }
     if (isSettled) return;
     this.#answers.push(deliveryId, deliveryId, position, state);
-    if (!this.isConfirming) {
-      this.isConfirming = true;
-      this.session.connection.confirming.push(this);
-    }
+    this.session.connection.confirms.add(this);
   }
 
   #declare(fields: Fields): Buffer {

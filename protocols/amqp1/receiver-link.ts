@@ -105,12 +105,12 @@ export class ReceiverLink {
       return true;
     }
     if (frame.more === 1) {
-      if (!connection.mayBeginPartial()) return false;
+      if (!connection.room.mayBeginPartial()) return false;
       this.#countDelivery();
       this.#beginPartial(frame, bytes, end);
       return true;
     }
-    if (!connection.hasRoom(size)) return false;
+    if (!connection.room.hasRoom(size)) return false;
     this.#checkSize(size);
     this.#countDelivery();
     const { messageFormat } = frame;
@@ -168,7 +168,7 @@ export class ReceiverLink {
     }
     const isLast = frame.more !== 1;
     const size = partial.length + end - frame.payloadStart;
-    if (isLast && !this.session.connection.hasRoom(size)) return false;
+    if (isLast && !this.session.connection.room.hasRoom(size)) return false;
     this.#collect(partial, frame, bytes, end);
     if (!isLast) return true;
     const { deliveryId, isSettled, messageFormat, state } = partial;
@@ -191,7 +191,7 @@ export class ReceiverLink {
         Math.max(partial.bytes.length * 2, FIRST_PARTIAL_BYTES, size),
         this.#maxMessageBytes + OPAQUE_MARK_BYTES,
       );
-      this.session.connection.growPartial(capacity - partial.bytes.length);
+      this.session.connection.room.growPartial(capacity - partial.bytes.length);
       const grown = Buffer.allocUnsafeSlow(capacity);
       partial.bytes.copy(grown, 0, 0, partial.length);
       partial.bytes = grown;
@@ -214,7 +214,7 @@ export class ReceiverLink {
     if (partial === null) return;
     this.#partial = null;
     this.session.connection.partialLinks.delete(this);
-    this.session.connection.growPartial(-partial.bytes.length);
+    this.session.connection.room.growPartial(-partial.bytes.length);
   }
 
   /** Memory for large messages is short: one that got no frame since `limitMs` gives its share back. */
@@ -345,20 +345,14 @@ export class ReceiverLink {
     this.#runFirst = this.#runLast = deliveryId;
     this.#runLength = 1;
     this.#runPosition = position;
-    if (!this.isConfirming) {
-      this.isConfirming = true;
-      this.session.connection.confirming.push(this);
-    }
+    this.session.connection.confirms.add(this);
   }
 
   /** In its place among the confirms of this link, with its own state. */
   #confirmLater(deliveryId: number, position: number, state: Buffer): void {
     this.#endRun();
     this.#confirms.push(deliveryId, deliveryId, position, state);
-    if (!this.isConfirming) {
-      this.isConfirming = true;
-      this.session.connection.confirming.push(this);
-    }
+    this.session.connection.confirms.add(this);
   }
 
   #endRun(): void {

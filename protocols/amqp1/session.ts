@@ -327,7 +327,7 @@ export class Session implements SettledRuns {
     const isAccepted = simpleOutcome(bytes, start, end) === 0;
     const state = isAccepted ? null : Buffer.from(bytes.subarray(start, end));
     this.#settleConfirms.push(first, last, this.#settlePosition, state);
-    this.connection.awaitSettle(this);
+    this.connection.confirms.addSettling(this);
     if (this.#isStalled) this.#resume();
   }
 
