@@ -1,0 +1,234 @@
+/**
+ * What a store must hold, kept as plain arrays: which message lies at which offset of which queue, which are confirmed,
+ * which belong together. `recovered` compares it with what a store came back with after a crash.
+ */
+
+export interface ModelMessage {
+  readonly id: number;
+  readonly body: Buffer;
+  /** Confirmed once the watermark is here; for a message of a batch its end. */
+  position: number;
+  /** 0: none. Messages of one batch are there all or none. */
+  readonly batch: number;
+  /** How many queues it lies in. */
+  readonly places: number;
+}
+
+export interface FoundQueue {
+  readonly key: string;
+  readonly minOffset: number;
+  readonly maxOffset: number;
+  /** From minOffset on; null where the store has an entry without a readable record. */
+  readonly bodies: ReadonlyArray<Buffer | null>;
+}
+
+export class ModelQueue {
+  readonly key: string;
+  /** By offset; null for a place whose message is lost for good. */
+  content: Array<ModelMessage | null> = [];
+  /** Asked for by trim. */
+  minOffset = 0;
+  /** What the last recovery had: a trim may be forgotten by a crash, but not undone further than this. */
+  minSafe = 0;
+
+  constructor(key: string) {
+    this.key = key;
+  }
+}
+
+export class StoreModel {
+  readonly queues = new Map<string, ModelQueue>();
+  /** Highest watermarks that were seen: what is confirmed at each level. */
+  written = 0;
+  durable = 0;
+  /** Messages of the batch that is being appended. */
+  #lastBatch = 0;
+
+  queue(key: string): ModelQueue {
+    let queue = this.queues.get(key);
+    if (queue === undefined) {
+      queue = new ModelQueue(key);
+      this.queues.set(key, queue);
+    }
+    return queue;
+  }
+
+  nextBatch(): number {
+    return ++this.#lastBatch;
+  }
+
+  append(keys: readonly string[], message: ModelMessage): void {
+    for (const key of keys) this.queue(key).content.push(message);
+  }
+
+  /**
+   * The store is open again after a crash of this kind. Throws what does not hold, then takes over what was found:
+   * whatever is there now must stay.
+   */
+  recovered(kind: "process" | "power" | "clean", found: readonly FoundQueue[], end: number): void {
+    const safe =
+      kind === "power" ? this.durable : kind === "process" ? this.written : Number.MAX_SAFE_INTEGER;
+    const counted = new Map<ModelMessage, number>();
+    const byKey = new Map(found.map((queue) => [queue.key, queue]));
+    for (const queue of found) {
+      if (queue.maxOffset > 0) this.#checkQueue(this.queue(queue.key), queue, safe, counted);
+    }
+    for (const queue of this.queues.values()) {
+      if (!byKey.has(queue.key)) {
+        const none = { key: queue.key, minOffset: 0, maxOffset: 0, bodies: [] };
+        this.#checkQueue(queue, none, safe, counted);
+      }
+    }
+    this.#checkWhole(counted);
+    for (const queue of this.queues.values()) {
+      const now = byKey.get(queue.key);
+      this.#takeOver(queue, now);
+    }
+    this.written = end;
+    this.durable = end;
+  }
+
+  #checkQueue(
+    queue: ModelQueue,
+    found: FoundQueue,
+    safe: number,
+    counted: Map<ModelMessage, number>,
+  ): void {
+    const { key, content } = queue;
+    const where = (offset: number): string => `queue ${key} offset ${offset}`;
+    if (found.maxOffset > content.length) {
+      throw new Error(`invented: ${where(found.maxOffset - 1)}, ${content.length} were appended`);
+    }
+    if (found.maxOffset > 0 && found.minOffset < queue.minSafe) {
+      throw new Error(`came back: ${key} begins at ${found.minOffset}, was at ${queue.minSafe}`);
+    }
+    for (let offset = queue.minOffset; offset < content.length; offset++) {
+      const message = content[offset]!;
+      const body =
+        offset < found.maxOffset ? (found.bodies[offset - found.minOffset] ?? null) : null;
+      if (body === null) {
+        if (message !== null && message.position <= safe) {
+          throw new Error(`lost: ${where(offset)}, message ${message.id} was confirmed`);
+        }
+        continue;
+      }
+      if (message === null) throw new Error(`came back: ${where(offset)} was lost before`);
+      if (!body.equals(message.body)) {
+        throw new Error(`wrong: ${where(offset)} is not message ${message.id}`);
+      }
+      counted.set(message, (counted.get(message) ?? 0) + 1);
+    }
+  }
+
+  /** A message is in all its queues or in none, a batch is there with all its messages or with none. */
+  #checkWhole(counted: ReadonlyMap<ModelMessage, number>): void {
+    const expected = new Map<ModelMessage, number>();
+    const batches = new Map<number, ModelMessage[]>();
+    for (const queue of this.queues.values()) {
+      for (let offset = queue.minOffset; offset < queue.content.length; offset++) {
+        const message = queue.content[offset]!;
+        if (message === null) continue;
+        if (!expected.has(message) && message.batch !== 0) {
+          const batch = batches.get(message.batch) ?? [];
+          batches.set(message.batch, batch);
+          batch.push(message);
+        }
+        expected.set(message, (expected.get(message) ?? 0) + 1);
+      }
+    }
+    for (const [message, places] of expected) {
+      const found = counted.get(message) ?? 0;
+      if (found !== 0 && found !== places) {
+        throw new Error(`torn: message ${message.id} is in ${found} of ${places} queues`);
+      }
+    }
+    for (const [batch, messages] of batches) {
+      const found = messages.filter((message) => counted.has(message)).length;
+      if (found !== 0 && found !== messages.length) {
+        throw new Error(`torn: batch ${batch} has ${found} of ${messages.length} messages`);
+      }
+    }
+  }
+
+  #takeOver(queue: ModelQueue, found: FoundQueue | undefined): void {
+    queue.content.length = Math.min(queue.content.length, found?.maxOffset ?? 0);
+    for (let offset = 0; offset < queue.content.length; offset++) {
+      const body = found?.bodies[offset - found.minOffset] ?? null;
+      if (body === null) queue.content[offset] = null;
+    }
+    queue.minSafe = found?.minOffset ?? 0;
+    queue.minOffset = Math.max(
+      found?.minOffset ?? 0,
+      Math.min(queue.minOffset, queue.content.length),
+    );
+  }
+}
+
+/** The owner's journal: entries since the last snapshot, and the journal as it was before that one. */
+export class JournalModel {
+  #entries: Array<{ id: number; position: number }> = [];
+  #previous: Array<{ id: number; position: number }> | null = null;
+  written = 0;
+  durable = 0;
+  #lastId = 0;
+
+  nextId(): number {
+    return ++this.#lastId;
+  }
+
+  append(id: number, position: number): void {
+    this.#entries.push({ id, position });
+  }
+
+  /** The ids that the owner would put into a snapshot. */
+  get ids(): number[] {
+    return this.#entries.map((entry) => entry.id);
+  }
+
+  snapshot(ids: readonly number[]): void {
+    this.#previous = this.#entries;
+    // Until something after it is known durable, the old journal may be what a crash leaves.
+    this.#entries = ids.map((id) => ({ id, position: 0 }));
+  }
+
+  recovered(kind: "process" | "power" | "clean", found: readonly number[]): void {
+    const safe =
+      kind === "power" ? this.durable : kind === "process" ? this.written : Number.MAX_SAFE_INTEGER;
+    const faults: string[] = [];
+    const generations = [this.#entries, ...(this.#previous === null ? [] : [this.#previous])];
+    for (const [age, entries] of generations.entries()) {
+      const fault = journalFault(entries, found, safe, age === 0 && this.#previous !== null);
+      // The old journal is right only while nothing that came after the snapshot was confirmed.
+      const isSuperseded =
+        age === 1 && this.#entries.some((entry) => entry.position > 0 && entry.position <= safe);
+      if (fault === null && !isSuperseded) {
+        this.#entries = found.map((id) => ({ id, position: 0 }));
+        this.#previous = null;
+        this.written = 0;
+        this.durable = 0;
+        return;
+      }
+      faults.push(fault ?? "replays what a snapshot has replaced");
+    }
+    throw new Error(`journal: ${faults.join("; or, before the snapshot, ")}`);
+  }
+}
+
+function journalFault(
+  entries: ReadonlyArray<{ id: number; position: number }>,
+  found: readonly number[],
+  safe: number,
+  needsSnapshot: boolean,
+): string | null {
+  if (found.length > entries.length) return `${found.length} entries, ${entries.length} written`;
+  for (const [i, id] of found.entries()) {
+    if (entries[i]!.id !== id) return `entry ${i} is ${id}, expected ${entries[i]!.id}`;
+  }
+  for (let i = found.length; i < entries.length; i++) {
+    const { id, position } = entries[i]!;
+    if (position <= safe && (position > 0 || !needsSnapshot || found.length > 0)) {
+      return `entry ${id} was confirmed and is lost`;
+    }
+  }
+  return null;
+}

@@ -1,0 +1,389 @@
+/**
+ * One random life story of a store, decided by its seed alone: appends, atomic batches, journal entries, trims, reads,
+ * full disks, I/O errors, crashes of the process and power cuts at any byte of any unsynced write, and restarts, which
+ * may be interrupted too. After each restart the model says what must still be there.
+ *
+ * The real CommitLogStore runs on a simulated disk, both of its threads on this one: the seed also decides whose turn it is.
+ */
+import { RecordView } from "../../src/model/record-view.ts";
+import { CommitLogStore } from "../../src/store/commit-log-store.ts";
+import type { EntryBatch, StoreQueue } from "../../src/store/message-store.ts";
+import { FaultyStorage, ProcessDied } from "../support/faulty-storage.ts";
+import { Random } from "../support/random.ts";
+import { recordFields } from "../support/record-fields.ts";
+import { type FoundQueue, JournalModel, type ModelMessage, StoreModel } from "./store-model.ts";
+
+export interface SimulationReport {
+  lives: number;
+  messages: number;
+  crashes: number;
+  ioErrors: number;
+  fullDisks: number;
+}
+
+const READ_BATCH = 16;
+const MAX_STEPS = 60;
+
+/** Runs the story of this seed. Throws, with the seed in the message, when a promise does not hold. */
+export async function simulateStore(
+  seed: number,
+  trace: ((line: string) => void) | null = null,
+): Promise<SimulationReport> {
+  try {
+    return await new StoreSimulation(seed, trace).run();
+  } catch (error) {
+    const reason = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    throw new Error(`seed ${seed}: ${reason}`, { cause: error });
+  }
+}
+
+class StoreSimulation {
+  readonly #random: Random;
+  readonly #disk: FaultyStorage;
+  readonly #model = new StoreModel();
+  readonly #journal = new JournalModel();
+  readonly #trace: ((line: string) => void) | null;
+  readonly #report: SimulationReport = {
+    lives: 0,
+    messages: 0,
+    crashes: 0,
+    ioErrors: 0,
+    fullDisks: 0,
+  };
+  readonly #shape: { segmentBytes: number; ringBytes: number; sideBytes: number };
+  readonly #topics: readonly string[];
+  readonly #view = new RecordView();
+  readonly #batch: EntryBatch = {
+    physicalOffset: new Float64Array(READ_BATCH),
+    size: new Int32Array(READ_BATCH),
+    tagHash: new Int32Array(READ_BATCH),
+  };
+  #store!: CommitLogStore;
+  #tasks: Array<{ isWriter: boolean; task: () => void }> = [];
+  #lastId = 0;
+  #lastEnd: "clean" | "process" | "power" = "clean";
+  #hasIoError = false;
+
+  constructor(seed: number, trace: ((line: string) => void) | null) {
+    this.#random = new Random(seed);
+    this.#disk = new FaultyStorage(this.#random);
+    this.#trace = trace;
+    this.#shape = {
+      segmentBytes: this.#random.pick([8192, 16_384, 65_536, 1 << 20]),
+      ringBytes: this.#random.pick([4096, 16_384, 65_536]),
+      sideBytes: 1 << 20,
+    };
+    this.#topics = ["A", "B", "C", "D"].slice(0, this.#random.between(1, 4));
+  }
+
+  async run(): Promise<SimulationReport> {
+    const lives = this.#random.between(2, 6);
+    for (let life = 0; life < lives; life++) await this.#live(life === lives - 1);
+    return this.#report;
+  }
+
+  async #live(isLast: boolean): Promise<void> {
+    const random = this.#random;
+    this.#report.lives++;
+    this.#hasIoError = false;
+    if (!isLast && random.chance(70)) {
+      // Often early, so that recovery itself is hit.
+      this.#disk.dieAfter(random.chance(30) ? random.below(12) : random.below(250));
+    }
+    try {
+      await this.#open();
+      this.#verify();
+      const steps = random.between(5, MAX_STEPS);
+      for (let i = 0; i < steps && !this.#hasIoError; i++) await this.#step();
+      if (isLast || (random.chance(50) && !this.#hasIoError)) {
+        this.#disk.heal();
+        await this.#close();
+        this.#lastEnd = "clean";
+        if (isLast) {
+          await this.#open();
+          this.#verify();
+          await this.#close();
+        }
+        return;
+      }
+    } catch (error) {
+      if (!(error instanceof ProcessDied) && !this.#disk.isDead) throw error;
+    }
+    this.#crash();
+  }
+
+  #crash(): void {
+    // After a failed sync nobody knows what the kernel still shows of the lost pages: only a reboot is defined.
+    const kind = this.#hasIoError || this.#random.chance(65) ? "power" : "process";
+    this.#note(`--- ${kind} crash; written ${this.#model.written} durable ${this.#model.durable}`);
+    this.#tasks = [];
+    this.#disk.heal();
+    this.#disk.restart(kind);
+    // A process that dies while its predecessor's state was never synced: the machine may still go down later.
+    this.#lastEnd = kind === "process" && this.#lastEnd === "power" ? "power" : kind;
+    this.#report.crashes++;
+  }
+
+  async #open(): Promise<void> {
+    this.#tasks = [];
+    this.#store = new CommitLogStore({
+      directory: "/data",
+      ...this.#shape,
+      minFreeBytes: 0,
+      inlineOn: this.#disk,
+      inlineSchedule: {
+        writer: (task) => void this.#tasks.push({ isWriter: true, task }),
+        loop: (task) => void this.#tasks.push({ isWriter: false, task }),
+      },
+    });
+    const report = await this.#store.open({
+      onWatermark: () => this.#observe(),
+      onRoom() {},
+      onHealth: (health) => {
+        this.#note(`health ${health.state} ${"reason" in health ? health.reason : ""}`);
+        if (health.state === "failed") this.#hasIoError = true;
+      },
+      onReadable() {},
+    });
+    this.#note(`open: end ${this.#store.watermarks.appended} ${JSON.stringify(report)}`);
+  }
+
+  #observe(): void {
+    const { written, durable } = this.#store.watermarks;
+    if (durable > written) throw new Error(`durable ${durable} is ahead of written ${written}`);
+    this.#model.written = Math.max(this.#model.written, written);
+    this.#model.durable = Math.max(this.#model.durable, durable);
+    const { journal } = this.#store;
+    this.#journal.written = Math.max(this.#journal.written, journal.written);
+    this.#journal.durable = Math.max(this.#journal.durable, journal.durable);
+  }
+
+  #verify(): void {
+    const found: FoundQueue[] = [];
+    for (const queue of this.#store.queues()) {
+      const { minOffset, maxOffset } = queue;
+      const bodies: Array<Buffer | null> = [];
+      for (let offset = minOffset; offset < maxOffset; offset++) {
+        bodies.push(this.#bodyAt(queue, offset));
+      }
+      found.push({ key: keyOf(queue), minOffset, maxOffset, bodies });
+    }
+    this.#model.recovered(this.#lastEnd, found, this.#store.watermarks.appended);
+    const ids: number[] = [];
+    this.#store.journal.replay((bytes) => void ids.push(bytes.readUInt32BE(0)));
+    this.#journal.recovered(this.#lastEnd, ids);
+  }
+
+  /** The body of the record at this offset; null when the store has none for it. */
+  #bodyAt(queue: StoreQueue, offset: number): Buffer | null {
+    const batch = this.#batch;
+    if (this.#store.read(queue, offset, 1, batch) !== 1) return null;
+    if (!this.#store.view(batch.physicalOffset[0]!, batch.size[0]!, this.#view)) return null;
+    const view = this.#view;
+    return Buffer.from(view.buffer.subarray(view.bodyStart, view.bodyEnd));
+  }
+
+  async #step(): Promise<void> {
+    const random = this.#random;
+    const choice = random.below(100);
+    if (choice < 40) this.#appendSome();
+    else if (choice < 60) this.#pump(random.between(1, 4));
+    else if (choice < 68) this.#journalSome();
+    else if (choice < 71) this.#snapshot();
+    else if (choice < 81) this.#readSome();
+    else if (choice < 85) this.#trim();
+    else if (choice < 88) this.#fillDisk();
+    else if (choice < 92) this.#freeDisk();
+    else if (choice < 93) this.#breakDisk();
+    else this.#pump(20);
+    // Lets the store's own later turns happen.
+    if (random.chance(10)) await new Promise(setImmediate);
+  }
+
+  #appendSome(): void {
+    const random = this.#random;
+    const store = this.#store;
+    const count = random.between(1, 12);
+    const isAtomic = count > 1 && random.chance(25);
+    const maxBody = random.chance(10)
+      ? this.#shape.segmentBytes - 900
+      : random.pick([50, 300, 1500]);
+    const sizes = Array.from({ length: count }, () => random.below(maxBody));
+    const total = sizes.reduce((sum, size) => sum + size + 800, 0);
+    if (!store.hasRoom(total)) {
+      this.#note(`no room for ${total}`);
+      this.#pump(3);
+      return;
+    }
+    const batch = isAtomic ? this.#model.nextBatch() : 0;
+    const messages: ModelMessage[] = [];
+    if (isAtomic) store.beginAtomic();
+    for (const size of sizes) messages.push(this.#append(size, batch));
+    if (isAtomic) {
+      const end = store.endAtomic();
+      for (const message of messages) message.position = end;
+    }
+    const isSync = random.chance(60);
+    store.publish(isSync);
+    this.#note(
+      `appended ${messages[0]!.id}..${this.#lastId}${isAtomic ? ` as batch ${batch}` : ""} to ${store.watermarks.appended}${isSync ? ", sync" : ""}`,
+    );
+  }
+
+  #append(size: number, batch: number): ModelMessage {
+    const random = this.#random;
+    const store = this.#store;
+    const id = ++this.#lastId;
+    const body = random.bytes(size + 4);
+    body.writeUInt32BE(id, 0);
+    const queue = store.queue(random.pick(this.#topics), random.below(2));
+    const keys = [keyOf(queue)];
+    const lights: StoreQueue[] = [];
+    if (random.chance(20)) {
+      for (const name of ["one", "two", "three"].slice(0, random.between(1, 3))) {
+        lights.push(store.lightQueue(name));
+        keys.push(keyOf(lights.at(-1)!));
+      }
+    }
+    for (const [i, each] of [queue, ...lights].entries()) {
+      const expected = this.#model.queue(keys[i]!).content.length;
+      if (each.maxOffset !== expected) {
+        throw new Error(`${keys[i]}: next offset is ${each.maxOffset}, expected ${expected}`);
+      }
+    }
+    const position = store.append(
+      queue,
+      recordFields({
+        body,
+        ...(random.chance(30) ? { tag: `t${random.below(3)}` } : {}),
+        ...(random.chance(20) ? { keys: `k${random.below(5)}` } : {}),
+        ...(lights.length > 0 ? { dispatch: lights } : {}),
+      }),
+    );
+    this.#report.messages++;
+    const message = { id, body, position, batch, places: keys.length };
+    this.#model.append(keys, message);
+    return message;
+  }
+
+  #journalSome(): void {
+    const { journal } = this.#store;
+    for (let i = this.#random.between(1, 8); i > 0; i--) {
+      const id = this.#journal.nextId();
+      const bytes = Buffer.alloc(this.#random.between(4, 60), id);
+      bytes.writeUInt32BE(id, 0);
+      this.#journal.append(id, journal.append(bytes, 0, bytes.length));
+    }
+    if (this.#random.chance(50)) journal.requestSync();
+    this.#store.publish(false);
+  }
+
+  #snapshot(): void {
+    const ids = this.#journal.ids.filter(() => this.#random.chance(50));
+    this.#note(`snapshot of ${ids.length}`);
+    this.#journal.snapshot(ids);
+    this.#store.journal.snapshot(
+      ids.map((id) => {
+        const bytes = Buffer.alloc(4);
+        bytes.writeUInt32BE(id, 0);
+        return bytes;
+      }),
+    );
+    this.#store.publish(false);
+  }
+
+  #readSome(): void {
+    const queues = [...this.#store.queues()];
+    if (queues.length === 0) return;
+    const queue = this.#random.pick(queues);
+    const { content } = this.#model.queue(keyOf(queue));
+    if (queue.maxOffset !== content.length) {
+      throw new Error(`${keyOf(queue)}: ends at ${queue.maxOffset}, expected ${content.length}`);
+    }
+    if (queue.minOffset === queue.maxOffset) return;
+    const from = this.#random.between(queue.minOffset, queue.maxOffset - 1);
+    for (let offset = from; offset < Math.min(from + 10, content.length); offset++) {
+      const message = content[offset]!;
+      const body = this.#bodyAt(queue, offset);
+      if (body === null) {
+        // Large messages can be read once they are written.
+        if (message !== null && message.position <= this.#store.watermarks.written) {
+          throw new Error(`${keyOf(queue)} offset ${offset}: message ${message.id} cannot be read`);
+        }
+      } else if (message === null || !body.equals(message.body)) {
+        throw new Error(`${keyOf(queue)} offset ${offset}: not message ${message?.id}`);
+      }
+    }
+  }
+
+  #trim(): void {
+    const queues = [...this.#store.queues()];
+    if (queues.length === 0) return;
+    const queue = this.#random.pick(queues);
+    const to = this.#random.between(queue.minOffset, queue.maxOffset);
+    this.#model.queue(keyOf(queue)).minOffset = Math.max(
+      this.#model.queue(keyOf(queue)).minOffset,
+      to,
+    );
+    this.#store.trim(queue, to);
+    this.#note(`trim ${keyOf(queue)} to ${to}`);
+  }
+
+  #fillDisk(): void {
+    this.#disk.capacityBytes = this.#disk.usedBytes + this.#random.below(20_000);
+    this.#disk.fullCode = this.#random.chance(50) ? "ENOSPC" : "EDQUOT";
+    this.#report.fullDisks++;
+    this.#note("disk is full");
+  }
+
+  #freeDisk(): void {
+    this.#disk.capacityBytes = Number.POSITIVE_INFINITY;
+    this.#pump(10);
+  }
+
+  #breakDisk(): void {
+    this.#report.ioErrors++;
+    this.#hasIoError = true;
+    this.#note("I/O error ahead");
+    this.#disk.fail({
+      operation: this.#random.pick(["write", "sync"] as const),
+      code: "EIO",
+      partialBytes: this.#random.below(5000),
+    });
+    // Nothing may be confirmed that the disk does not have.
+    this.#appendSome();
+    this.#pump(20);
+  }
+
+  /** Runs what waits, the writer and the loop in any order, each its own tasks in order. */
+  #pump(times: number): void {
+    for (let i = 0; i < times && this.#tasks.length > 0; i++) {
+      const isWriter = this.#random.chance(50);
+      let index = this.#tasks.findIndex((entry) => entry.isWriter === isWriter);
+      if (index < 0) index = 0;
+      const [entry] = this.#tasks.splice(index, 1);
+      entry!.task();
+    }
+  }
+
+  async #close(): Promise<void> {
+    let isClosed = false;
+    const closing = this.#store.close().then(() => {
+      isClosed = true;
+    });
+    for (let i = 0; !isClosed; i++) {
+      if (i > 10_000) throw new Error("close does not come to an end");
+      this.#pump(10);
+      await new Promise(setImmediate);
+    }
+    await closing;
+    this.#note("closed");
+  }
+
+  #note(line: string): void {
+    this.#trace?.(line);
+  }
+}
+
+const keyOf = (queue: StoreQueue): string =>
+  queue.isLight ? `~${queue.topic}` : `${queue.topic}/${queue.queueId}`;
