@@ -1,12 +1,18 @@
 /**
- * Filters of a source (spec protocols.md §6.5): selector, no-local, tag, and where to begin in a topic. Known by their
+ * Filters of a source (spec protocols.md §6.5): selector, properties, no-local, tag, and where to begin in a topic. Known by their
  * descriptor, number or symbol; the key under which they come means nothing. Unknown ones are left out of the answer.
  */
 import type { StartPosition } from "../../src/broker/facade.ts";
+import {
+  bothSelectors,
+  type FilteredSection,
+  selectorOfProperties,
+} from "../../src/selector/property-filters.ts";
 import { map, type Value } from "./codec/value.ts";
 import { invalid } from "./terminus.ts";
+import { toTyped } from "./typed.ts";
 
-type Known = "selector" | "no-local" | "tag" | "offset";
+type Known = "selector" | "no-local" | "tag" | "offset" | FilteredSection;
 
 const BY_SYMBOL: ReadonlyMap<string, Known> = new Map<string, Known>([
   ["apache.org:selector-filter:string", "selector"],
@@ -15,10 +21,16 @@ const BY_SYMBOL: ReadonlyMap<string, Known> = new Map<string, Known>([
   ["apache.org:jms-no-local-filter:list", "no-local"],
   ["sluice:tag-filter:string", "tag"],
   ["rabbitmq:stream-offset-spec", "offset"],
+  ["amqp:sql-filter", "selector"],
+  ["amqp:properties-filter", "properties"],
+  ["amqp:application-properties-filter", "application-properties"],
 ]);
 const BY_NUMBER: ReadonlyMap<number | bigint, Known> = new Map<number | bigint, Known>([
   [0x468c00000004, "selector"],
   [0x468c00000003, "no-local"],
+  [0x120, "selector"],
+  [0x173, "properties"],
+  [0x174, "application-properties"],
 ]);
 
 /** Capabilities that say which filters a source understands. */
@@ -63,7 +75,11 @@ export class Filters {
     switch (known) {
       case "selector":
         if (value.type !== "string") throw invalid("Invalid filter: a selector must be a string.");
-        this.selector = value.value;
+        this.selector = bothSelectors(this.selector, value.value);
+        return;
+      case "properties":
+      case "application-properties":
+        this.selector = bothSelectors(this.selector, selectorOf(known, value));
         return;
       case "tag":
         if (value.type !== "string" && value.type !== "symbol") {
@@ -86,7 +102,19 @@ export class Filters {
 }
 
 const applies = (known: Known, kind: "queue" | "topic"): boolean =>
-  kind === "topic" || known === "selector" || known === "tag";
+  kind === "topic" || (known !== "no-local" && known !== "offset");
+
+/** A filter by properties (AMQP Filter Expressions 1.0, §4.2.4 and §4.2.5) is a selector. */
+function selectorOf(section: FilteredSection, value: Value): string {
+  if (value.type === "map") {
+    const selector = selectorOfProperties(
+      section,
+      value.value.map(([key, one]) => [String(key.value), toTyped(one)] as const),
+    );
+    if (selector !== undefined) return selector;
+  }
+  throw invalid(`Invalid filter: ${section} are compared by a map of names and simple values.`);
+}
 
 function nameOf(descriptor: Value): Known | undefined {
   if (descriptor.type === "symbol") return BY_SYMBOL.get(descriptor.value);

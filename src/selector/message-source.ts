@@ -10,7 +10,12 @@ import { Buffer } from "node:buffer";
 import type { Address } from "../model/address.ts";
 import { formatAddress } from "../model/address-dialects.ts";
 import { toNeutral } from "../model/conversion.ts";
-import { jmsCorrelationId, jmsMessageId } from "../model/identifiers.ts";
+import {
+  type Identifier,
+  identifierToText,
+  jmsCorrelationId,
+  jmsMessageId,
+} from "../model/identifiers.ts";
 import type { NeutralMessage } from "../model/neutral.ts";
 import { RECORD_PROPERTY } from "../model/properties.ts";
 import { standardProperty } from "../model/record-fields.ts";
@@ -87,13 +92,17 @@ const FIXED: Readonly<Record<string, Read>> = {
 /** Names that mean something only when no property has them. */
 const FALLBACK: Readonly<Record<string, Read>> = { tag: tagOf, keys: keysOf };
 
+/** An id as AMQP's own filters name it: its plain value, binary as text. */
+const plainId = (id: Identifier | null): SelectorValue =>
+  id === null ? null : id.type === "bytes" ? identifierToText(id) : id.value;
+
 const PROPERTIES: Readonly<Record<string, Read>> = {
-  "message-id": FIXED["JMSMessageID"]!,
+  "message-id": ({ message }) => plainId(message.id),
   "user-id": userOf,
   to: ({ message }) => destination(message.to),
   subject: FIXED["JMSType"]!,
   "reply-to": FIXED["JMSReplyTo"]!,
-  "correlation-id": FIXED["JMSCorrelationID"]!,
+  "correlation-id": ({ message }) => plainId(message.correlation),
   "content-type": ({ message }) => text(message.contentType),
   "content-encoding": ({ message }) => text(message.contentEncoding),
   "absolute-expiry-time": ({ record }) => record.expiresAt || null,

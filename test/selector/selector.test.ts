@@ -6,7 +6,12 @@ import { topicNameOf } from "../../src/model/names.ts";
 import { Neutral } from "../../src/model/neutral.ts";
 import { ENCODING, type RecordView } from "../../src/model/record-view.ts";
 import { javaHash } from "../../src/model/tag.ts";
-import { bytes, i32, string, symbol } from "../../src/model/values.ts";
+import { bytes, i32, string, symbol, type Typed } from "../../src/model/values.ts";
+import {
+  bothSelectors,
+  type FilteredSection,
+  selectorOfProperties,
+} from "../../src/selector/property-filters.ts";
 import { compileSelector, MessageSelector } from "../../src/selector/selector.ts";
 import { buildRecord } from "../support/record-builder.ts";
 
@@ -67,6 +72,43 @@ for (const text of selected) {
     t.true(compileSelector(text).byRecord(sample(), 2));
   });
 }
+
+test("filters by properties are selectors", (t) => {
+  const at = (section: FilteredSection, name: string, value: Typed): string =>
+    selectorOfProperties(section, [[name, value]]) ?? "undefined";
+  const record = sample();
+  for (const [section, name, value, expected] of [
+    ["properties", "subject", string("T"), true],
+    ["properties", "subject", string("t"), false],
+    ["properties", "message-id", string("ID:1"), true],
+    ["properties", "correlation-id", bytes(Buffer.from([1, 2])), true],
+    ["properties", "content-type", symbol("&p:text/"), true],
+    ["properties", "content-type", symbol("&s:plain"), true],
+    ["properties", "content-type", symbol("&s:html"), false],
+    ["properties", "creation-time", { type: "timestamp", value: 1_600_000_000_000 }, true],
+    ["properties", "reply-to-group-id", { type: "null", value: null }, false],
+    ["properties", "group-id", { type: "null", value: null }, true],
+    ["application-properties", "a", i32(1), true],
+    ["application-properties", "a", { type: "u64", value: 1 }, true],
+    ["application-properties", "a", { type: "u64", value: 2n ** 64n - 1n }, false],
+    ["application-properties", "f", { type: "f32", value: 4 }, true],
+    ["application-properties", "f", { type: "f64", value: 1e300 }, false],
+    ["application-properties", "s", string("&&x"), false],
+    ["application-properties", "s", string("x"), true],
+    ["application-properties", 'it"s', string("it's"), false],
+  ] as const) {
+    const text = at(section, name, value);
+    t.is(compileSelector(text).byRecord(record), expected, text);
+  }
+  const both = selectorOfProperties("application-properties", [
+    ["a", i32(1)],
+    ["s", string("y")],
+  ]);
+  t.false(compileSelector(both ?? "").byRecord(record));
+  t.true(compileSelector(bothSelectors("a = 1", "s = 'x' OR s = 'y'")).byRecord(record));
+  t.is(selectorOfProperties("properties", [["to", { type: "list", value: [] }]]), undefined);
+  t.true(compileSelector(selectorOfProperties("properties", []) ?? "").byRecord(record));
+});
 
 test("an application's property named tag is its own; the message's tag is the fallback", (t) => {
   const record = sample((message) => {
