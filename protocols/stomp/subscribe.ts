@@ -57,7 +57,7 @@ export function readSubscribe(
   const address = durable === null ? resolved : withKind(resolved, "topic");
   const group = text(HEADER.GROUP) ?? address.group;
   const from = readFrom(parser, bytes, address);
-  const selector = text(HEADER.SELECTOR) ?? address.params["selector"];
+  const selector = readSelector(text(HEADER.SELECTOR) ?? address.params["selector"]);
   const tags = text(HEADER.TAG);
   const priority =
     readNumber(parser, bytes, HEADER.X_PRIORITY, -1e9) ??
@@ -83,6 +83,14 @@ export function readSubscribe(
     showsOffset: parser.has(HEADER.FROM) || parser.has(HEADER.X_STREAM_OFFSET),
     durable,
   };
+}
+
+/** All of a STOMP message's values are text: numbers and booleans in a selector compare with what the text says. */
+const CONVERT_PREFIX = "convert_string_expressions:";
+
+function readSelector(text: string | undefined): string | undefined {
+  if (text === undefined || text.trim() === "") return undefined;
+  return text.startsWith(CONVERT_PREFIX) ? text : CONVERT_PREFIX + text;
 }
 
 function readAckMode(text: string | undefined): AckMode {

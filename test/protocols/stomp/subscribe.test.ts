@@ -235,6 +235,32 @@ test("members of a group share a topic", async (t) => {
   await broker.close();
 });
 
+test("a selector chooses by headers, and numbers in it compare with what the text says", async (t) => {
+  const broker = await openTestBroker();
+  const peer = await StompPeer.connect(broker);
+  peer.send("SUBSCRIBE\nid:q\ndestination:/queue/a\nselector:color = 'red' AND size > 9\n\n\0");
+  peer.send("SUBSCRIBE\nid:t\ndestination:/topic/a\nselector:size <= 10 OR priority = 1\n\n\0");
+  await peer.settled();
+  for (const [color, size] of [
+    ["red", 10],
+    ["red", 9],
+    ["blue", 11],
+  ]) {
+    for (const destination of ["/queue/a", "/topic/a"]) {
+      await publish(broker, destination, [`${color}${size}`], `color:${color}\nsize:${size}\n`);
+    }
+  }
+  await peer.settled();
+  const seen = peer.frames.map((f) => `${f.headers["subscription"]} ${f.body.toString()}`);
+  t.deepEqual(seen.sort(), ["q red10", "t red10", "t red9"]);
+  t.deepEqual(await leftIn(broker, "/queue/a"), ["red9", "blue11"]);
+  t.regex(
+    await refusal(broker, "SUBSCRIBE\nid:0\ndestination:/queue/a\nselector:size >\n\n\0"),
+    /Invalid argument/,
+  );
+  await broker.close();
+});
+
 test("tag expressions choose among the tags of a topic", async (t) => {
   const broker = await openTestBroker();
   const peer = await StompPeer.connect(broker);
