@@ -86,10 +86,16 @@ export const DEFAULT_PARSER_LIMITS: ParserLimits = {
 
 /** No command is longer; what is longer is not STOMP. */
 const MAX_COMMAND_BYTES = 32;
+/** Header sections longer than this are not remembered. */
+const MEMO_BYTES = 1024;
 const LF = 0x0a;
 const CR = 0x0d;
 const COLON = 0x3a;
 const BACKSLASH = 0x5c;
+
+/** Bytes that mean something inside a header line: 0 1 2 LF CR : \\ and everything that is not ASCII. */
+const IS_SPECIAL = new Uint8Array(256).fill(1, 0x80);
+for (const c of [0, 1, 2, LF, CR, COLON, BACKSLASH]) IS_SPECIAL[c] = 1;
 
 /** Where in a frame the parser stands. */
 const PHASE = { COMMAND: 0, HEADERS: 1, BODY: 2 } as const;
@@ -128,6 +134,12 @@ export class FrameParser {
   /** Where to go on, relative to `base`. */
   #scan = 0;
   #contentLength = -1;
+  /**
+   * The header lines of the last SEND, at their offsets in the frame, and how many. Most producers send the same lines
+   * again and again: one that equals the line before it at the same place keeps its row of the table.
+   */
+  readonly #memo = Buffer.alloc(MEMO_BYTES);
+  #memoCount = 0;
 
   /** `from`: whose frames these are; a server refuses MESSAGE, a client refuses SEND. */
   constructor(from: "client" | "server", limits: ParserLimits = DEFAULT_PARSER_LIMITS) {
@@ -204,11 +216,11 @@ export class FrameParser {
     const command = p < most && bytes[p] === LF ? commandAt(bytes, at, stop) : 0;
     this.base = at;
     this.command = command;
+    for (let i = 0; i < this.headerCount; i++) this.#first[this.ids[i]!] = -1;
     this.headerCount = 0;
     this.hasContentLength = false;
     this.flags = 0;
     this.#contentLength = -1;
-    this.#first.fill(-1);
     if (command === 0 || command > LAST_CLIENT_COMMAND !== this.#isServer) {
       throw new StompError(
         "Unknown command",
@@ -217,6 +229,7 @@ export class FrameParser {
     }
     this.#scan = this.headersStart = p + 1 - at;
     this.#phase = PHASE.HEADERS;
+    if (command !== COMMAND.SEND) this.#memoCount = 0;
     return true;
   }
 
@@ -225,30 +238,29 @@ export class FrameParser {
     const mayEscape = this.isEscaped;
     for (;;) {
       const lineStart = base + this.#scan;
+      if (this.headerCount < this.#memoCount && this.#isAsBefore(bytes, end)) continue;
       let p = lineStart;
       let colon = -1;
       let flags = 0;
       let c = 0;
       for (; p < end; p++) {
         c = bytes[p]!;
-        if (c > COLON) {
-          if (c === BACKSLASH) {
-            flags |= LINE.BACKSLASH;
-            if (mayEscape) {
-              if (p + 1 === end) break;
-              this.#checkEscape(bytes[p + 1]!, bytes, lineStart, p);
-              p++;
-            }
-          } else if (c > 0x7f) flags |= LINE.HIGH;
-        } else if (c === COLON) {
+        if (IS_SPECIAL[c] === 0) continue;
+        if (c === LF) break;
+        if (c === COLON) {
           if (colon < 0) colon = p;
           else flags |= LINE.COLON;
-        } else if (c === LF) break;
+        } else if (c === BACKSLASH) {
+          flags |= LINE.BACKSLASH;
+          if (mayEscape) {
+            if (p + 1 === end) break;
+            this.#checkEscape(bytes[p + 1]!, bytes, lineStart, p);
+            p++;
+          }
+        } else if (c > 0x7f) flags |= LINE.HIGH;
         else if (c === CR) flags |= LINE.CR;
-        else if (c <= 2) {
-          if (c === 0) throw noBlankLine(this.command);
-          flags |= LINE.SEPARATOR;
-        }
+        else if (c === 0) throw noBlankLine(this.command);
+        else flags |= LINE.SEPARATOR;
       }
       if (p - lineStart > limits.maxHeaderBytes + 1) {
         throw new StompError(
@@ -267,7 +279,32 @@ export class FrameParser {
       }
       if ((flags & LINE.CR) !== 0) flags = this.#checkCr(bytes, lineStart, stop, flags);
       this.#addHeader(bytes, lineStart, colon, stop, flags);
+      if (this.command === COMMAND.SEND && p - base < MEMO_BYTES) {
+        this.#remember(bytes, lineStart, p);
+      }
     }
+  }
+
+  /** Is the line at `#scan` the one that the last SEND had there? Then it is taken over. */
+  #isAsBefore(bytes: Buffer, end: number): boolean {
+    const memo = this.#memo;
+    const { base, table, headerCount: index } = this;
+    const stop = table[index * 4 + 3]!;
+    if (table[index * 4] !== this.#scan || base + stop >= end || memo[stop] !== LF) return false;
+    for (let i = this.#scan; i <= stop; i++) if (bytes[base + i] !== memo[i]) return false;
+    const id = this.ids[index]!;
+    if (id !== HEADER.UNKNOWN && this.#first[id]! < 0) this.#first[id] = index;
+    this.flags |= this.lineFlags[index]!;
+    this.headerCount = index + 1;
+    this.#scan = stop + 1;
+    return true;
+  }
+
+  /** Remembers the line from `start` up to and with its LF, for the next SEND. */
+  #remember(bytes: Buffer, start: number, end: number): void {
+    const memo = this.#memo;
+    const { base } = this;
+    for (let i = start; i <= end; i++) memo[i - base] = bytes[i]!;
   }
 
   /** 1.2 "Value Encoding": undefined escape sequences MUST be treated as a fatal protocol error. */
@@ -337,6 +374,9 @@ export class FrameParser {
 
   #endHeaders(bytes: Buffer): void {
     const { base } = this;
+    if (this.command === COMMAND.SEND && this.headersEnd < MEMO_BYTES) {
+      this.#memoCount = this.headerCount;
+    } else this.#memoCount = 0;
     if ((this.flags & LINE.HIGH) !== 0) {
       if (!isUtf8(bytes.subarray(base + this.headersStart, base + this.headersEnd))) {
         throw new StompError("Invalid header", "Headers have to be UTF-8.");
@@ -436,13 +476,21 @@ function findNul(bytes: Buffer, from: number, end: number): number {
   return at < end ? at : -1;
 }
 
+/** Commands by the length of their name. */
+const BY_LENGTH: ReadonlyArray<readonly number[]> = Array.from({ length: 12 }, (_, length) =>
+  COMMAND_BYTES.flatMap((name, command) =>
+    command > 0 && name.length === length ? [command] : [],
+  ),
+);
+
 function commandAt(bytes: Buffer, start: number, end: number): number {
   const length = end - start;
-  next: for (let command = 1; command < COMMAND_BYTES.length; command++) {
-    const name = COMMAND_BYTES[command]!;
-    if (name.length !== length) continue;
+  const candidates = BY_LENGTH[length];
+  if (candidates === undefined) return 0;
+  next: for (let c = 0; c < candidates.length; c++) {
+    const name = COMMAND_BYTES[candidates[c]!]!;
     for (let i = 0; i < length; i++) if (bytes[start + i] !== name[i]) continue next;
-    return command;
+    return candidates[c]!;
   }
   return 0;
 }

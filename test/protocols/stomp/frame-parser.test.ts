@@ -67,6 +67,33 @@ test("a stream of several frames is the same split at every single byte", (t) =>
   t.deepEqual(parseAll(bytes, 12, everywhere), whole);
 });
 
+test("frames whose lines repeat those of the frame before are read as if they came alone", (t) => {
+  const line = fc.constantFrom(
+    "a:1",
+    "a:2",
+    "destination:/queue/a",
+    "b:",
+    "n:xx",
+    "a:1\r",
+    "receipt:9",
+    "é:\\c",
+    "content-length:1",
+  );
+  fc.assert(
+    fc.property(
+      fc.array(fc.array(line, { maxLength: 5 }), { minLength: 2, maxLength: 8 }),
+      fc.constantFrom(...VERSIONS),
+      fc.nat(60),
+      (lists, version, cut) => {
+        const texts = lists.map((lines) => `SEND\n${lines.map((one) => `${one}\n`).join("")}\nx\0`);
+        const alone = texts.map((text) => parseAll(Buffer.from(text), version)[0]);
+        t.deepEqual(parseAll(Buffer.from(texts.join("")), version, [cut]), alone);
+      },
+    ),
+    { numRuns: 300 },
+  );
+});
+
 test("line ends between frames are skipped, whatever their kind", (t) => {
   t.is(parse("\n\r\n\n\nBEGIN\ntransaction:1\n\n\0\n\n\r\n").length, 1);
 });
