@@ -3,6 +3,7 @@ import type { Step } from "../harness/step.ts";
 import { crash } from "./crash.ts";
 import { goAmqp, goAmqpSuite } from "./go-amqp.ts";
 import { loadAmqp } from "./load.ts";
+import { matrixSteps } from "./matrix.ts";
 import { proton } from "./proton.ts";
 import { qpidJms1, qpidJms2 } from "./qpid-jms.ts";
 import { rheaTcp, rheaWebSocket } from "./rhea.ts";
@@ -15,6 +16,7 @@ export const STEPS: readonly Step[] = [
   goAmqp,
   qpidJms1,
   qpidJms2,
+  ...matrixSteps,
   goAmqpSuite,
   rocketmqStoreStep,
   loadAmqp,

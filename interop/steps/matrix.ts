@@ -1,0 +1,105 @@
+/** Every producing client × every consuming client. */
+import type { Endpoint } from "../harness/broker-process.ts";
+import { equal } from "../harness/expect.ts";
+import { type Route, runMatrix } from "../harness/matrix.ts";
+import { type Participant, WorkerParticipant } from "../harness/participant.ts";
+import { RheaParticipant } from "../harness/rhea-participant.ts";
+import type { Step, StepContext } from "../harness/step.ts";
+import type { Setup } from "../harness/toolchain.ts";
+import { goAmqpProgram } from "./go-amqp.ts";
+import { PROTON_CLIENT, protonPython } from "./proton.ts";
+import { JVM_FLAGS, jms1Program, jms2Program } from "./qpid-jms.ts";
+
+const NEEDS: readonly Setup[] = [protonPython, goAmqpProgram, jms1Program, jms2Program];
+
+/** Starts every client; JVMs take a second, so all start at once and answer when they are up. */
+function startParticipants(endpoint: Endpoint): Participant[] {
+  const where = [endpoint.host, String(endpoint.port), endpoint.user, endpoint.password];
+  const worker = (name: string, command: string, args: readonly string[]): Participant =>
+    new WorkerParticipant({
+      name,
+      protocol: "amqp10",
+      command,
+      args: [...args, "worker", ...where],
+    });
+  const java = (classPath: string): string[] => [...JVM_FLAGS, "-cp", classPath, "Main"];
+  return [
+    new RheaParticipant("rhea", endpoint, {}),
+    new RheaParticipant("rhea (WebSocket)", endpoint, { webSocket: true }),
+    worker("Proton", protonPython.python, [PROTON_CLIENT]),
+    worker("go-amqp", goAmqpProgram.binary, []),
+    worker("Qpid JMS 1", "java", java(jms1Program.classPath)),
+    worker("Qpid JMS 2", "java", java(jms2Program.classPath)),
+  ];
+}
+
+const QUEUE: Route = {
+  title: "queue",
+  send: (_protocol, pair) => ({ address: `matrix.queue.${pair}`, kind: "queue" }),
+  receive: (_protocol, pair) => ({ address: `matrix.queue.${pair}`, kind: "queue" }),
+};
+
+const TOPIC: Route = {
+  title: "topic",
+  send: (_protocol, pair) => ({ address: `matrix-t.${pair}`, kind: "topic" }),
+  receive: (_protocol, pair) => ({ address: `matrix-t.${pair}`, kind: "topic" }),
+};
+
+const GROUP: Route = {
+  title: "group",
+  isShared: true,
+  send: (_protocol, pair) => ({ address: `matrix-g.${pair}`, kind: "topic" }),
+  receive: (_protocol, pair) => ({
+    address: `matrix-g.${pair}`,
+    kind: "topic",
+    group: `g-${pair}`,
+  }),
+};
+
+/** All producers at once on one queue, all consumers at once on it: each text arrives once, somewhere. */
+async function allOnOneQueue(
+  context: StepContext,
+  participants: readonly Participant[],
+): Promise<void> {
+  const each = 20;
+  await context.check("all at once", "all at once", async () => {
+    const where = { address: "matrix.all", kind: "queue" } as const;
+    const intakes = await Promise.all(participants.map((participant) => participant.open(where)));
+    const sent = participants.map((participant) =>
+      Array.from({ length: each }, (_, index) => `${participant.name} ${index}`),
+    );
+    await Promise.all(
+      participants.map((participant, at) => participant.send(where, sent[at] ?? [])),
+    );
+    const got: string[] = [];
+    const total = participants.length * each;
+    for (let quiet = 0; got.length < total && quiet < 10; quiet++) {
+      const some = await Promise.all(intakes.map((intake) => intake.take(each, 500)));
+      if (some.flat().length > 0) quiet = 0;
+      got.push(...some.flat());
+    }
+    equal(got.sort().join("\n"), sent.flat().sort().join("\n"), "texts over all consumers");
+    for (const intake of intakes) await intake.close();
+  });
+}
+
+function matrixStep(route: Route): Step {
+  return {
+    name: `matrix-${route.title}`,
+    about: `every producer × every consumer: ${route.title}`,
+    table: `Producer (row) × consumer (column): ${route.title}`,
+    limitSeconds: 180,
+    needs: NEEDS,
+    async run(context) {
+      const participants = startParticipants(await context.broker());
+      try {
+        await runMatrix(context, route, participants);
+        if (route === QUEUE) await allOnOneQueue(context, participants);
+      } finally {
+        for (const participant of participants) await participant.close();
+      }
+    },
+  };
+}
+
+export const matrixSteps: readonly Step[] = [QUEUE, TOPIC, GROUP].map(matrixStep);
