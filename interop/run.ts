@@ -75,7 +75,9 @@ async function runStep(step: Step, against: Endpoint | undefined): Promise<Cell[
     context.fail(step.name, "ran to its end", reason(error));
   }
   if (values.verbose || context.cells.some((cell) => cell.status === "fail")) {
-    const output = lastLines(context.brokerOutput(), 15);
+    const lines = context.brokerOutput().split("\n");
+    const telling = values.verbose ? lines : lines.filter((line) => !line.includes('"level":"info"'));
+    const output = lastLines(telling.join("\n"), 15);
     if (output !== "") say(output.replace(/^/gm, "    broker| "));
   }
   await context.dispose();

@@ -355,7 +355,7 @@ var checks = []check{
 		equal(take(ctx, queueReceiver(ctx, session, "go.refuse", 1), 1), []string{"fine"}, "texts")
 	}},
 	{"heartbeat", func(ctx context.Context, b broker) {
-		_, session, err := b.connect(ctx, func(settings *amqp.ConnOptions) { settings.IdleTimeout = time.Second })
+		_, session, err := b.connect(ctx, func(settings *amqp.ConnOptions) { settings.IdleTimeout = 2 * time.Second })
 		must(err)
 		receiver := queueReceiver(ctx, session, "go.idle", 1)
 		time.Sleep(3500 * time.Millisecond)

@@ -333,11 +333,11 @@ def refusals(broker):
 
 
 def heartbeat(broker):
-    connection = broker.connect(heartbeat=1)
+    connection = broker.connect(heartbeat=2)
     receiver = receiver_on(connection, "proton.idle")
     nothing(receiver)
     try:
-        receiver.receive(timeout=3.5)
+        receiver.receive(timeout=5)
     except Exception as error:
         equal(type(error).__name__, "Timeout")
     fill(connection, "proton.idle", ["still here"])

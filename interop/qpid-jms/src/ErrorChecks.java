@@ -22,10 +22,10 @@ final class ErrorChecks {
         });
 
         checks.put("heartbeat", broker -> {
-            Session session = broker.connect("amqp.idleTimeout=1000").createSession();
+            Session session = broker.connect("amqp.idleTimeout=2000").createSession();
             Queue queue = session.createQueue("jms.idle");
             MessageConsumer consumer = session.createConsumer(queue);
-            Thread.sleep(3500);
+            Thread.sleep(5000);
             Expect.send(session, session.createProducer(queue), "still here");
             Expect.texts(consumer, "still here");
         });
