@@ -1,0 +1,410 @@
+/**
+ * Looking into the broker: plain values for the admin API, the command line and metrics. Reads only; nothing here is on
+ * the path of a message. Values are copies, safe to keep and to turn into JSON.
+ */
+import { printAddress } from "../model/address.ts";
+import { topicNameOf } from "../model/names.ts";
+import { ENCODING_NAMES, RecordView } from "../model/record-view.ts";
+import type { EntryBatch } from "../store/message-store.ts";
+import { STATE } from "./ack-state.ts";
+import type { Broker } from "./broker.ts";
+import type { Connection } from "./connection.ts";
+import type { Consumer } from "./consumer.ts";
+import type { ConsumerGroup } from "./consumer-group.ts";
+import type { Node, NodeCounters } from "./node.ts";
+
+export interface Overview {
+  readonly node: string;
+  readonly version: string;
+  readonly uptimeMs: number;
+  readonly connections: number;
+  readonly consumers: number;
+  readonly queues: number;
+  readonly topics: number;
+  readonly groups: number;
+  readonly sessions: number;
+  readonly retained: number;
+  /** Why publishing is held back, or null. */
+  readonly blocked: string | null;
+  readonly store: "ok" | "full" | "failed";
+  readonly log: { readonly appended: number; readonly written: number; readonly durable: number };
+  /** Sums over all nodes. */
+  readonly counters: NodeCounters;
+}
+
+export interface NodeView {
+  readonly kind: "queue" | "topic";
+  readonly namespace: string;
+  readonly name: string;
+  readonly address: string;
+  readonly isTemporary: boolean;
+  readonly shards: ReadonlyArray<{
+    readonly queueId: number;
+    readonly minOffset: number;
+    readonly maxOffset: number;
+  }>;
+  /** Messages owed by the group that owes most. */
+  readonly backlog: number;
+  readonly ready: number;
+  readonly unsettled: number;
+  readonly consumers: number;
+  readonly producers: number;
+  readonly groups: readonly string[];
+  readonly counters: NodeCounters;
+}
+
+export interface GroupView {
+  readonly node: string;
+  readonly name: string;
+  readonly isDurable: boolean;
+  readonly isOrdered: boolean;
+  readonly tags: string;
+  readonly selector: string;
+  readonly path: string;
+  readonly members: number;
+  readonly backlog: number;
+  readonly ready: number;
+  readonly unsettled: number;
+  readonly shards: ReadonlyArray<{
+    readonly queueId: number;
+    readonly low: number;
+    readonly maxOffset: number;
+  }>;
+}
+
+export interface ConsumerView {
+  readonly id: number;
+  readonly connection: number;
+  readonly address: string;
+  readonly group: string;
+  readonly isBrowser: boolean;
+  readonly priority: number;
+  /** null for unlimited. */
+  readonly credit: number | null;
+  readonly unsettled: number;
+  readonly delivered: number;
+}
+
+export interface ConnectionView {
+  readonly id: number;
+  readonly protocol: string;
+  readonly remote: string;
+  readonly user: string;
+  readonly clientId: string;
+  readonly namespace: string;
+  readonly connectedAt: number;
+  readonly producers: number;
+  readonly consumers: number;
+}
+
+export type MessageState = "ready" | "acquired" | "settled" | "held";
+
+export interface MessageView {
+  readonly topic: string;
+  readonly queueId: number;
+  readonly offset: number;
+  readonly physicalOffset: number;
+  readonly size: number;
+  readonly encoding: string;
+  readonly isDurable: boolean;
+  readonly priority: number;
+  readonly expiresAt: number;
+  readonly bornAt: number;
+  readonly storedAt: number;
+  readonly properties: ReadonlyArray<readonly [name: string, value: string]>;
+  /** The first bytes of the record's body. */
+  readonly bodyBase64: string;
+  readonly bodyBytes: number;
+  /** For each group of the node. */
+  readonly states: ReadonlyArray<{
+    readonly group: string;
+    readonly state: MessageState;
+    readonly failed: number;
+  }>;
+}
+
+const BODY_SHOWN = 4096;
+const STATE_NAMES: readonly MessageState[] = ["ready", "acquired", "settled", "ready", "held"];
+
+export class Inspection {
+  readonly #broker: Broker;
+  readonly #startedAt = Date.now();
+  readonly #view = new RecordView();
+  readonly #entry: EntryBatch = {
+    physicalOffset: new Float64Array(1),
+    size: new Int32Array(1),
+    tagHash: new Int32Array(1),
+  };
+
+  constructor(broker: Broker) {
+    this.#broker = broker;
+  }
+
+  overview(): Overview {
+    const { registry, connections, store, sessions } = this.#broker;
+    const counters: NodeCounters = { ...ZERO };
+    let queues = 0;
+    let topics = 0;
+    let groups = 0;
+    for (const node of registry.nodes()) {
+      if (node.kind === "queue") queues++;
+      else topics++;
+      groups += node.groups.size;
+      for (const name of COUNTER_NAMES) counters[name] += node.counters[name];
+    }
+    let consumers = 0;
+    for (const connection of connections.values()) consumers += connection.consumers.size;
+    const { appended, written, durable } = store.watermarks;
+    return {
+      node: this.#broker.nodeName,
+      version: this.#broker.version,
+      uptimeMs: Date.now() - this.#startedAt,
+      connections: connections.size,
+      consumers,
+      queues,
+      topics,
+      groups,
+      sessions: sessions.stats.sessions,
+      retained: sessions.stats.retained,
+      blocked: this.#broker.blocked?.reason ?? null,
+      store: store.health.state,
+      log: { appended, written, durable },
+      counters,
+    };
+  }
+
+  nodes(kind?: "queue" | "topic"): NodeView[] {
+    const views: NodeView[] = [];
+    for (const node of this.#broker.registry.nodes()) {
+      if (kind === undefined || node.kind === kind) views.push(nodeView(node));
+    }
+    return views;
+  }
+
+  node(kind: "queue" | "topic", namespace: string, name: string): NodeView | undefined {
+    const node = this.#broker.registry.find(kind, namespace, name);
+    return node === undefined ? undefined : nodeView(node);
+  }
+
+  groups(): GroupView[] {
+    const views: GroupView[] = [];
+    for (const node of this.#broker.registry.nodes()) {
+      for (const group of node.groups.values()) views.push(groupView(group));
+    }
+    return views;
+  }
+
+  connections(): ConnectionView[] {
+    return [...this.#broker.connections.values()].map(connectionView);
+  }
+
+  consumers(): ConsumerView[] {
+    const views: ConsumerView[] = [];
+    for (const connection of this.#broker.connections.values()) {
+      for (const consumer of connection.consumers) views.push(consumerView(consumer));
+    }
+    return views;
+  }
+
+  /** Messages of a node from an offset on (default: the first that somebody is owed), settled ones included on request. */
+  browse(
+    node: { readonly kind: "queue" | "topic"; readonly namespace: string; readonly name: string },
+    options: {
+      readonly queueId?: number;
+      readonly from?: number;
+      readonly max?: number;
+      readonly withSettled?: boolean;
+    } = {},
+  ): MessageView[] {
+    const found = this.#broker.registry.find(node.kind, node.namespace, node.name);
+    if (found === undefined) return [];
+    const max = Math.min(options.max ?? 100, 1000);
+    const views: MessageView[] = [];
+    for (const [index, queue] of found.shards.entries()) {
+      if (options.queueId !== undefined && queue.queueId !== options.queueId) continue;
+      const groups = [...found.groups.values()];
+      const low = Math.min(
+        queue.maxOffset,
+        ...groups.map((group) => group.shards[index]!.state.low),
+      );
+      const from = Math.max(options.from ?? low, queue.minOffset);
+      for (let offset = from; offset < queue.maxOffset && views.length < max; offset++) {
+        const isOwed =
+          options.withSettled === true ||
+          groups.length === 0 ||
+          groups.some((group) => group.shards[index]!.state.stateOf(offset) !== STATE.SETTLED);
+        const view = isOwed ? this.#message(found, index, offset) : undefined;
+        if (view !== undefined) views.push(view);
+      }
+    }
+    return views;
+  }
+
+  messageAt(
+    kind: "queue" | "topic",
+    namespace: string,
+    name: string,
+    queueId: number,
+    offset: number,
+  ): MessageView | undefined {
+    const node = this.#broker.registry.find(kind, namespace, name);
+    const index = node?.shards.findIndex((queue) => queue.queueId === queueId) ?? -1;
+    return node === undefined || index < 0 ? undefined : this.#message(node, index, offset);
+  }
+
+  /** By business key (KEYS) or unique id (UNIQ_KEY): newest first. */
+  messagesByKey(
+    kind: "queue" | "topic",
+    namespace: string,
+    name: string,
+    key: string,
+    max = 64,
+  ): MessageView[] {
+    const node = this.#broker.registry.find(kind, namespace, name);
+    if (node === undefined) return [];
+    const { store } = this.#broker;
+    const topic = topicNameOf(node.address);
+    const views: MessageView[] = [];
+    for (const physicalOffset of store.searchByKey(topic, key, max, 0, Date.now())) {
+      if (!store.view(physicalOffset, 0, this.#view)) continue;
+      const { queueId, queueOffset } = this.#view;
+      const index = node.shards.findIndex((queue) => queue.queueId === queueId);
+      const view = index < 0 ? undefined : this.#message(node, index, queueOffset);
+      if (view !== undefined) views.push(view);
+    }
+    return views;
+  }
+
+  #message(node: Node, index: number, offset: number): MessageView | undefined {
+    const { store } = this.#broker;
+    const queue = node.shards[index]!;
+    if (offset < queue.minOffset || offset >= queue.maxOffset) return undefined;
+    if (store.read(queue, offset, 1, this.#entry) !== 1) return undefined;
+    const physicalOffset = this.#entry.physicalOffset[0]!;
+    const size = this.#entry.size[0]!;
+    const view = this.#view;
+    if (!store.view(physicalOffset, size, view)) return undefined;
+    const shown = Math.min(view.bodyEnd, view.bodyStart + BODY_SHOWN);
+    return {
+      topic: view.topic,
+      queueId: queue.queueId,
+      offset,
+      physicalOffset,
+      size,
+      encoding: ENCODING_NAMES[view.encoding],
+      isDurable: view.isDurable,
+      priority: view.priority,
+      expiresAt: view.expiresAt,
+      bornAt: view.bornTimestamp,
+      storedAt: view.storeTimestamp,
+      properties: view.properties(),
+      bodyBase64: view.buffer.toString("base64", view.bodyStart, shown),
+      bodyBytes: view.bodyEnd - view.bodyStart,
+      states: [...node.groups.values()].map((group) => {
+        const shard = group.shards[index]!;
+        return {
+          group: group.name,
+          state: STATE_NAMES[shard.state.stateOf(offset)]!,
+          failed: shard.attempts.get(offset)?.failed ?? 0,
+        };
+      }),
+    };
+  }
+}
+
+const ZERO: NodeCounters = {
+  published: 0,
+  publishedBytes: 0,
+  delivered: 0,
+  accepted: 0,
+  redelivered: 0,
+  deadLettered: 0,
+  dropped: 0,
+  expired: 0,
+  rejected: 0,
+  duplicates: 0,
+};
+export const COUNTER_NAMES = Object.keys(ZERO) as ReadonlyArray<keyof NodeCounters>;
+
+function nodeView(node: Node): NodeView {
+  let unsettled = 0;
+  let backlog = 0;
+  let ready = 0;
+  for (const group of node.groups.values()) {
+    for (const shard of group.shards) unsettled += shard.state.heldCount;
+    backlog = Math.max(backlog, group.backlog);
+    ready = Math.max(ready, group.readyCount);
+  }
+  return {
+    kind: node.kind,
+    namespace: node.address.namespace,
+    name: node.address.name,
+    address: printAddress(node.address),
+    isTemporary: node.isTemporary,
+    shards: node.shards.map(({ queueId, minOffset, maxOffset }) => ({
+      queueId,
+      minOffset,
+      maxOffset,
+    })),
+    backlog,
+    ready,
+    unsettled,
+    consumers: node.consumerCount,
+    producers: node.producerCount,
+    groups: [...node.groups.keys()],
+    counters: { ...node.counters },
+  };
+}
+
+function groupView(group: ConsumerGroup): GroupView {
+  const { isDurable, isOrdered, tags, selector, path } = group.settings;
+  let unsettled = 0;
+  for (const shard of group.shards) unsettled += shard.state.heldCount;
+  return {
+    node: printAddress(group.node.address),
+    name: group.name,
+    isDurable,
+    isOrdered,
+    tags,
+    selector,
+    path,
+    members: group.members.length,
+    backlog: group.backlog,
+    ready: group.readyCount,
+    unsettled,
+    shards: group.shards.map(({ queue, state }) => ({
+      queueId: queue.queueId,
+      low: state.low,
+      maxOffset: queue.maxOffset,
+    })),
+  };
+}
+
+function consumerView(consumer: Consumer): ConsumerView {
+  return {
+    id: consumer.id,
+    connection: consumer.connectionId,
+    address: printAddress(consumer.address),
+    group: consumer.group.name,
+    isBrowser: consumer.isBrowser,
+    priority: consumer.priority,
+    credit: Number.isFinite(consumer.credit) ? consumer.credit : null,
+    unsettled: consumer.unsettledCount,
+    delivered: consumer.deliveredCount,
+  };
+}
+
+function connectionView(connection: Connection): ConnectionView {
+  const { protocol, remoteAddress, remotePort } = connection.request;
+  return {
+    id: connection.id,
+    protocol,
+    remote: `${remoteAddress}:${remotePort}`,
+    user: connection.principal.name,
+    clientId: connection.clientId,
+    namespace: connection.namespace,
+    connectedAt: connection.connectedAt,
+    producers: connection.targets.size,
+    consumers: connection.consumers.size,
+  };
+}
