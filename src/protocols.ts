@@ -17,11 +17,25 @@ const LOADERS: Readonly<Record<Exclude<ProtocolName, "http">, readonly Loader[]>
   ],
   mqtt: [],
   stomp: [
-    async (services, { limits }) => {
+    async (services, { limits, stomp }) => {
       const { createAdapter } = await import("../protocols/stomp/adapter.ts");
       return createAdapter(services, {
         maxBodyBytes: limits.otherMessageBytesMax,
         handshakeTimeoutMs: limits.handshakeTimeout,
+        heartbeatSendMs: stomp.heartbeatSend,
+        heartbeatReceiveMs: stomp.heartbeatReceive,
+        idleTimeoutMs: stomp.idleTimeout,
+        defaultPrefetch: stomp.prefetch,
+        maxSubscriptions: stomp.subscriptionsMax,
+        maxTransactions: stomp.transactionsMax,
+        strictErrors: stomp.strictErrors,
+        redeliverOnAbort: stomp.redeliverOnAbort,
+        virtualHosts: stomp.virtualHosts,
+        acceptAnyHost: stomp.acceptAnyHost,
+        compat: stomp.compat,
+        persistentQueues: stomp.persistentQueues,
+        persistentTopics: stomp.persistentTopics,
+        defaultKind: stomp.defaultKind,
       });
     },
   ],

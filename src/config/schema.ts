@@ -5,6 +5,7 @@
  * written with a unit.
  */
 import * as z from "zod";
+import { stompSection } from "./stomp.ts";
 import { bytes, choice, count, duration, flag, text, texts } from "./values.ts";
 
 export const PROTOCOLS = ["amqp", "mqtt", "stomp", "http"] as const;
@@ -244,6 +245,7 @@ export const configSchema = z.strictObject({
     })
     .prefault({})
     .meta({ description: "Bounds; reaching one costs the peer that reaches it." }),
+  stomp: stompSection,
   log: z
     .strictObject({
       level: choice(
