@@ -4,7 +4,8 @@
  */
 import { FLAG, type RecordView } from "../model/record-view.ts";
 import { javaHash } from "../model/tag.ts";
-import { type MessageFilter, VERDICT, type Verdict } from "./filter.ts";
+import { levelsMatch } from "../model/topic-path.ts";
+import { type MessageFilter, VERDICT } from "./filter.ts";
 
 /** Exactly the root: records without a path tag, whatever their label. */
 const ROOT_ONLY: MessageFilter = {
@@ -24,40 +25,19 @@ export function pathFilter(rest: string): MessageFilter | null {
       byRecord: (record) => pathTagOf(record) === rest,
     };
   }
-  const matchesRoot = matchLevels(levels, 0, [], 0);
+  const matchesRoot = levelsMatch(levels, []);
   return {
-    byHash: (tagHash): Verdict =>
-      tagHash === 0 ? (matchesRoot ? VERDICT.YES : VERDICT.NO) : VERDICT.MAYBE,
+    // Never "no" by 0 alone: there are tags with that hash.
+    byHash: (tagHash) => (tagHash === 0 && matchesRoot ? VERDICT.YES : VERDICT.MAYBE),
     byRecord(record) {
       const tag = pathTagOf(record);
-      return tag === "" ? matchesRoot : matchLevels(levels, 0, tag.split("/"), 0);
+      return tag === "" ? matchesRoot : levelsMatch(levels, tag.split("/"));
     },
   };
 }
 
 function pathTagOf(record: RecordView): string {
   return (record.flag & FLAG.TAG_IN_PATH) === 0 ? "" : (record.property("TAGS") ?? "");
-}
-
-/** `+` is one level, `#` zero or more, also in the middle. */
-export function matchLevels(
-  pattern: readonly string[],
-  p: number,
-  path: readonly string[],
-  at: number,
-): boolean {
-  for (; p < pattern.length; p++, at++) {
-    const level = pattern[p]!;
-    if (level === "#") {
-      if (p === pattern.length - 1) return true;
-      for (let skip = at; skip <= path.length; skip++) {
-        if (matchLevels(pattern, p + 1, path, skip)) return true;
-      }
-      return false;
-    }
-    if (at >= path.length || (level !== "+" && level !== path[at])) return false;
-  }
-  return at === path.length;
 }
 
 /** RocketMQ tag expression `a || b`: by hash, then by text. Null for everything. */

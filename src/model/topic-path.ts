@@ -126,27 +126,31 @@ export function hasWildcard(name: string): boolean {
 export function filterMatches(filter: string, path: string): boolean {
   const levels = filter.split("/");
   if ((levels[0] === "+" || levels[0] === "#") && path.charCodeAt(0) === 0x24) return false;
-  return levelsMatch(levels, 0, path.split("/"), 0);
+  return levelsMatch(levels, path.split("/"));
 }
 
-function levelsMatch(
-  filter: readonly string[],
-  f: number,
-  path: readonly string[],
-  p: number,
-): boolean {
-  for (; f < filter.length; f++, p++) {
+/**
+ * Do the levels of a filter match those of a path? Without the rule for "$". At most levels × levels steps, whatever the
+ * filter: only the last `#` ever takes one level more, because an earlier one could gain nothing by it.
+ */
+export function levelsMatch(filter: readonly string[], path: readonly string[]): boolean {
+  let f = 0;
+  let p = 0;
+  let lastAny = -1;
+  let takenTo = 0;
+  while (p < path.length) {
     const level = filter[f];
-    if (level === "#") {
-      // "##" is "#"; trying every rest of the path is exponential only in the number of "#", so runs are folded first.
-      while (filter[f + 1] === "#") f++;
-      if (f === filter.length - 1) return true;
-      for (let rest = p; rest <= path.length; rest++) {
-        if (levelsMatch(filter, f + 1, path, rest)) return true;
-      }
-      return false;
-    }
-    if (p >= path.length || (level !== "+" && level !== path[p])) return false;
+    if (f < filter.length && level === "#") {
+      lastAny = f++;
+      takenTo = p;
+    } else if (f < filter.length && (level === "+" || level === path[p])) {
+      f++;
+      p++;
+    } else if (lastAny >= 0) {
+      f = lastAny + 1;
+      p = ++takenTo;
+    } else return false;
   }
-  return p === path.length;
+  while (filter[f] === "#") f++;
+  return f === filter.length;
 }

@@ -5,6 +5,7 @@ import {
   filterMatches,
   filterToDotted,
   hasWildcard,
+  levelsMatch,
   pathFromDotted,
   pathToDotted,
 } from "../../src/model/topic-path.ts";
@@ -84,4 +85,35 @@ test("filters match by level", (t) => {
   ] as const) {
     t.is(filterMatches(filter, path), expected, `${filter} on ${path}`);
   }
+});
+
+/** The rule as it reads, slow. */
+function matchesByTheBook(filter: readonly string[], path: readonly string[]): boolean {
+  if (filter.length === 0) return path.length === 0;
+  const [level, ...rest] = filter;
+  if (level === "#") {
+    return (
+      matchesByTheBook(rest, path) || (path.length > 0 && matchesByTheBook(filter, path.slice(1)))
+    );
+  }
+  return (
+    path.length > 0 && (level === "+" || level === path[0]) && matchesByTheBook(rest, path.slice(1))
+  );
+}
+
+test("matching takes the short way and finds the same", (t) => {
+  const levels = fc.array(fc.constantFrom("a", "b"), { maxLength: 7 });
+  const filter = fc.array(fc.constantFrom("a", "b", "+", "#"), { maxLength: 7 });
+  fc.assert(
+    fc.property(filter, levels, (f, p) => t.is(levelsMatch(f, p), matchesByTheBook(f, p))),
+    { numRuns: 3000 },
+  );
+});
+
+test("a hostile filter costs no more than levels times levels", (t) => {
+  const filter = `${"#/a/".repeat(60)}z`;
+  const path = "a/".repeat(2000);
+  const started = process.hrtime.bigint();
+  t.false(filterMatches(filter, path));
+  t.true(Number(process.hrtime.bigint() - started) < 500e6);
 });
