@@ -3,20 +3,22 @@
  * entries of this page". Single producer, single consumer. What does not fit waits in a list on the loop's side.
  *
  *   word  meaning                                word  meaning
- *    0    operation                               4    last entry + 1
- *    1    queue number                            5    page number within the queue, low word
- *    2    page id in the pool                     6    ... high word
- *    3    first entry                             7    block in the arena (light queues), else 0
+ *    0    operation                               4    first offset of the entries, low word
+ *    1    queue number                            5    ... high word
+ *    2    page in its pool                        6    block of the arena, -1 for a topic queue's file
+ *    3    slot of the first entry                 7    number of entries
  */
 import { type SharedControl, WORD } from "./shared-control.ts";
 
 export const COMMAND_WORDS = 8;
 
 export const COMMAND = {
-  /** Write entries of a page to the file of its queue. */
-  WRITE_PAGE: 1,
-  /** Write entries of a page to its block in the arena. */
-  WRITE_BLOCK: 2,
+  /** Write entries into a topic queue's file. */
+  FILE: 1,
+  /** Write entries into a block of the arena. */
+  BLOCK: 2,
+  /** The same, into a block that was just allocated: with its header. */
+  NEW_BLOCK: 3,
 } as const;
 
 const TWO_POW_32 = 2 ** 32;
@@ -45,15 +47,15 @@ export class CommandRing {
     operation: number,
     queue: number,
     page: number,
-    from: number,
-    to: number,
-    pageNumber: number,
+    slot: number,
+    offset: number,
+    count: number,
     block: number,
   ): number {
     if (this.#waiting.length > 0 || this.#sent - this.done >= this.#capacity) {
-      this.#waiting.push(operation, queue, page, from, to, pageNumber, block);
+      this.#waiting.push(operation, queue, page, slot, offset, count, block);
     } else {
-      this.#put(operation, queue, page, from, to, pageNumber, block);
+      this.#put(operation, queue, page, slot, offset, count, block);
     }
     return ++this.issued;
   }
@@ -62,9 +64,9 @@ export class CommandRing {
     operation: number,
     queue: number,
     page: number,
-    from: number,
-    to: number,
-    pageNumber: number,
+    slot: number,
+    offset: number,
+    count: number,
     block: number,
   ): void {
     const { words } = this;
@@ -72,11 +74,11 @@ export class CommandRing {
     words[at] = operation;
     words[at + 1] = queue;
     words[at + 2] = page;
-    words[at + 3] = from;
-    words[at + 4] = to;
-    words[at + 5] = pageNumber | 0;
-    words[at + 6] = Math.floor(pageNumber / TWO_POW_32);
-    words[at + 7] = block;
+    words[at + 3] = slot;
+    words[at + 4] = offset | 0;
+    words[at + 5] = Math.floor(offset / TWO_POW_32);
+    words[at + 6] = block;
+    words[at + 7] = count;
     this.#head = (this.#head + 1) % (this.#capacity * 2);
     this.#sent++;
   }
@@ -84,20 +86,20 @@ export class CommandRing {
   /** Loop: makes what was pushed visible. True when there is something for the store thread. */
   flush(): boolean {
     const waiting = this.#waiting;
-    while (this.#waitingAt < waiting.length && this.#sent - this.done < this.#capacity) {
-      const i = this.#waitingAt;
+    let at = this.#waitingAt;
+    for (; at < waiting.length && this.#sent - this.done < this.#capacity; at += 7) {
       this.#put(
-        waiting[i]!,
-        waiting[i + 1]!,
-        waiting[i + 2]!,
-        waiting[i + 3]!,
-        waiting[i + 4]!,
-        waiting[i + 5]!,
-        waiting[i + 6]!,
+        waiting[at]!,
+        waiting[at + 1]!,
+        waiting[at + 2]!,
+        waiting[at + 3]!,
+        waiting[at + 4]!,
+        waiting[at + 5]!,
+        waiting[at + 6]!,
       );
-      this.#waitingAt += 7;
     }
-    if (this.#waitingAt === waiting.length && waiting.length > 0) {
+    this.#waitingAt = at;
+    if (at === waiting.length && at > 0) {
       this.#waiting = [];
       this.#waitingAt = 0;
     }
@@ -116,20 +118,26 @@ export class CommandRing {
     return this.#sent - open;
   }
 
-  /** Store thread: index of the next command's first word, or -1. */
-  next(): number {
-    const tail = this.#control.load(WORD.COMMAND_TAIL);
-    if (tail === this.#control.load(WORD.COMMAND_HEAD)) return -1;
-    return (tail % this.#capacity) * COMMAND_WORDS;
+  /** Store thread: where the commands end now, for `peek`. */
+  get head(): number {
+    return this.#control.load(WORD.COMMAND_HEAD);
   }
 
-  pageNumber(at: number): number {
-    return this.words[at + 6]! * TWO_POW_32 + (this.words[at + 5]! >>> 0);
+  /** Store thread: index of the first word of the `ahead`-th command to come before `head`, or -1. */
+  peek(ahead: number, head: number): number {
+    const tail = this.#control.load(WORD.COMMAND_TAIL);
+    const twice = this.#capacity * 2;
+    const open = (head - tail + twice) % twice;
+    return ahead < open ? ((tail + ahead) % this.#capacity) * COMMAND_WORDS : -1;
   }
 
-  /** Store thread: the command is carried out, its memory may be used again. */
-  complete(): void {
+  offset(at: number): number {
+    return this.words[at + 5]! * TWO_POW_32 + (this.words[at + 4]! >>> 0);
+  }
+
+  /** Store thread: the first `count` commands are carried out, their pages may be used again. */
+  complete(count: number): void {
     const tail = this.#control.load(WORD.COMMAND_TAIL);
-    this.#control.store(WORD.COMMAND_TAIL, (tail + 1) % (this.#capacity * 2));
+    this.#control.store(WORD.COMMAND_TAIL, (tail + count) % (this.#capacity * 2));
   }
 }

@@ -7,18 +7,48 @@
  *    8     4  sizeBytes        whole record
  *   12     8  tagHash          Java String.hashCode of the tag, sign-extended; lets a tag filter skip the CommitLog
  *
- * The entry of queueOffset q is number q: page q / 200, slot q % 200. The newest page grows here; a full page is handed
- * to the store thread at once and stays until the pool wants it back. What is not in memory is read from the file.
+ * The entry of queueOffset q is number q. Entries are kept in pages (page-pool.ts); the newest page grows. A full page of
+ * a topic queue is handed to the store thread at once; what else is unwritten follows with the next checkpoint. Pages
+ * stay until the pool wants them back; what is not in memory is read from the file.
  * Entries are derived from the log: a missing or broken one is rebuilt by recovery.
  */
-
 import type { LogQueue } from "./commit-log.ts";
 import type { EntryBatch } from "./message-store.ts";
-import { PAGE_ENTRIES, PAGE_HEADER, type PagePool } from "./page-pool.ts";
+import { ENTRY_SIZE, LIGHT_PAGE_ENTRIES, type PagePool, TOPIC_PAGE_ENTRIES } from "./page-pool.ts";
 import { LIGHT_PREFIX } from "./record.ts";
 
-export const ENTRY_SIZE = 20;
 const TWO_POW_32 = 2 ** 32;
+
+/** A number for each of consecutive pages, from any page on; -1 where there is none. */
+class PageNumbers {
+  first = 0;
+  readonly values: number[] = [];
+
+  get(page: number): number {
+    return page < this.first ? -1 : (this.values[page - this.first] ?? -1);
+  }
+
+  set(page: number, value: number): void {
+    const { values } = this;
+    if (values.length === 0) this.first = page;
+    for (let gap = this.first + values.length; gap < page; gap++) values.push(-1);
+    values[page - this.first] = value;
+  }
+
+  /** Removes one; true when none is left. */
+  clear(page: number): boolean {
+    const { values } = this;
+    if (page >= this.first && page < this.first + values.length) values[page - this.first] = -1;
+    let gone = 0;
+    while (gone < values.length && values[gone] === -1) gone++;
+    if (gone === values.length) return true;
+    if (gone > 16 && gone > values.length / 2) {
+      values.splice(0, gone);
+      this.first += gone;
+    }
+    return false;
+  }
+}
 
 export class ConsumeQueue implements LogQueue {
   readonly topic: string;
@@ -30,17 +60,23 @@ export class ConsumeQueue implements LogQueue {
   minOffset = 0;
   maxOffset = 0;
   isDropped = false;
-  /** Has entries or a trim that no checkpoint holds yet. */
+  /** Has changes that no checkpoint holds yet. */
   isDirty = false;
-  /** Knows the writer where its files go? */
+  /** Does the catalog know it? */
+  isDefined = false;
+  /** Does the writer know where its files go? */
   isAnnounced = false;
   /** Page that takes the next entry, or -1. */
   tail = -1;
-  /** Slot of the next entry: maxOffset % 200. */
+  /** Slot of the next entry in its page. */
   tailSlot = 0;
-  /** Pages in memory from number `firstPage` on; -1 for those that were dropped. */
-  #pages: number[] | null = null;
-  #firstPage = 0;
+  readonly pageEntries: number;
+  /** Entries before this offset were handed to the writer, or are owed to nobody. */
+  flushedOffset = 0;
+  /** Physical offset that it still owes, as retention last found it; -1 when it has to look again. */
+  owed = -1;
+  #pages: PageNumbers | null = null;
+  #blocks: PageNumbers | null = null;
   #topicBytes: Buffer | null = null;
 
   constructor(topic: string, queueId: number, isLight: boolean, number: number) {
@@ -48,6 +84,7 @@ export class ConsumeQueue implements LogQueue {
     this.queueId = queueId;
     this.isLight = isLight;
     this.number = number;
+    this.pageEntries = isLight ? LIGHT_PAGE_ENTRIES : TOPIC_PAGE_ENTRIES;
   }
 
   get topicBytes(): Buffer {
@@ -60,51 +97,73 @@ export class ConsumeQueue implements LogQueue {
     this.minOffset = minOffset;
     this.maxOffset = maxOffset;
     this.tail = -1;
-    this.tailSlot = maxOffset % PAGE_ENTRIES;
+    this.tailSlot = maxOffset % this.pageEntries;
+    this.flushedOffset = maxOffset;
+    this.owed = -1;
   }
 
   addPage(pageNumber: number, page: number): void {
-    if (this.#pages === null || this.#pages.length === 0) {
-      this.#pages ??= [];
-      this.#firstPage = pageNumber;
-    }
-    for (let gap = this.#firstPage + this.#pages.length; gap < pageNumber; gap++) {
-      this.#pages.push(-1);
-    }
-    this.#pages[pageNumber - this.#firstPage] = page;
+    this.#pages ??= new PageNumbers();
+    this.#pages.set(pageNumber, page);
     this.tail = page;
   }
 
   /** The page of this number, or -1 when it is not in memory. */
   page(pageNumber: number): number {
-    if (this.#pages === null || pageNumber < this.#firstPage) return -1;
-    return this.#pages[pageNumber - this.#firstPage] ?? -1;
+    return this.#pages === null ? -1 : this.#pages.get(pageNumber);
   }
 
-  /** The pool wants a page back whose slots before `flushed` are in the file. False when it has others. */
-  dropPage(page: number, pageNumber: number, flushed: number): boolean {
-    if (page === this.tail) {
-      if (this.tailSlot > flushed) return false;
-      this.tail = -1;
-    }
-    const pages = this.#pages!;
-    pages[pageNumber - this.#firstPage] = -1;
-    let gone = 0;
-    while (gone < pages.length && pages[gone] === -1) gone++;
-    if (gone === pages.length) {
-      this.#pages = null;
-    } else if (gone > 16 && gone > pages.length / 2) {
-      pages.splice(0, gone);
-      this.#firstPage += gone;
-    }
+  /** The pool wants a page back. False when it holds entries that the file does not. */
+  dropPage(page: number, pageNumber: number): boolean {
+    const end = Math.min((pageNumber + 1) * this.pageEntries, this.maxOffset);
+    if (end > this.flushedOffset) return false;
+    if (page === this.tail) this.tail = -1;
+    if (this.#pages!.clear(pageNumber)) this.#pages = null;
     return true;
   }
 
-  /** Gives all pages back. */
-  releasePages(pool: PagePool): void {
-    for (const page of this.#pages ?? []) if (page >= 0) pool.release(page);
-    this.#pages = null;
-    this.tail = -1;
+  /** Gives pages before `pageNumber` back to the pool. */
+  releasePages(pool: PagePool, pageNumber: number): void {
+    const pages = this.#pages;
+    if (pages === null) return;
+    const end = Math.min(pages.first + pages.values.length, pageNumber);
+    for (let number = pages.first; number < end; number++) {
+      const page = pages.get(number);
+      if (page < 0) continue;
+      if (page === this.tail) this.tail = -1;
+      pool.release(page);
+      if (pages.clear(number)) {
+        this.#pages = null;
+        return;
+      }
+    }
+  }
+
+  /** The arena block of a light queue's page, or -1. */
+  block(pageNumber: number): number {
+    return this.#blocks === null ? -1 : this.#blocks.get(pageNumber);
+  }
+  setBlock(pageNumber: number, block: number): void {
+    this.#blocks ??= new PageNumbers();
+    this.#blocks.set(pageNumber, block);
+  }
+  /** The lowest page that has a block, or -1. */
+  firstBlock(): number {
+    const blocks = this.#blocks;
+    if (blocks === null) return -1;
+    return blocks.first + blocks.values.findIndex((block) => block >= 0);
+  }
+  clearBlock(pageNumber: number): void {
+    if (this.#blocks?.clear(pageNumber)) this.#blocks = null;
+  }
+  /** Page and block, of all that it has. */
+  blocks(): Array<[page: number, block: number]> {
+    const out: Array<[number, number]> = [];
+    const blocks = this.#blocks;
+    blocks?.values.forEach((block, i) => {
+      if (block >= 0) out.push([blocks.first + i, block]);
+    });
+    return out;
   }
 }
 
@@ -138,6 +197,3 @@ export function readEntries(
     tagHash[index] = view.getInt32(at + 16);
   }
 }
-
-/** Index of a slot's entry behind the page's first byte. */
-export const slotAt = (slot: number): number => PAGE_HEADER + slot * ENTRY_SIZE;

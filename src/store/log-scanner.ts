@@ -76,7 +76,8 @@ export class LogScanner {
       const end = start + segmentBytes;
       if (end <= offset) continue;
       // Overlapping windows: a magic may lie across their border.
-      for (let from = Math.max(start, offset + 1); from < end; from += WINDOW - 64) {
+      const stop = start + this.#segments.usedEnd(start);
+      for (let from = Math.max(start, offset + 1); from < stop; from += WINDOW - 64) {
         for (let at = 0; ; at++) {
           // A check of a candidate may have loaded another window.
           if (this.#from !== from || this.#to === from) this.#from = this.#to = 0;

@@ -1,85 +1,102 @@
 /**
  * Pages of queue entries in shared memory, so that the store thread writes them to files without a copy.
  *
- * A page is 4096 bytes: 96 bytes of header (used in the arena only) and 200 entries of 20 bytes. Slabs of 64 pages are
- * made as they are needed. Over its limit the pool takes back pages whose entries are all in their file, those first
- * that were not used for longest (second chance); pages with unwritten entries are never taken.
+ * There are two pools: pages of 200 entries for topic queues, of 20 for light queues, of which many may be touched by
+ * one message. Slabs are made as they are needed. Over its limit the pool takes back pages whose entries are all in
+ * their file, those first that were not used for longest (second chance). Pages with unwritten entries are never
+ * taken, and a page that a command still needs is not used again before the command is done.
  */
+import type { CommandRing } from "./command-ring.ts";
 import type { ConsumeQueue } from "./consume-queue.ts";
 
-export const PAGE_BYTES = 4096;
-export const PAGE_HEADER = 96;
-export const PAGE_ENTRIES = 200;
-const SLAB_PAGES = 64;
-const SLAB_SHIFT = 6;
+export const ENTRY_SIZE = 20;
+export const TOPIC_PAGE_ENTRIES = 200;
+export const LIGHT_PAGE_ENTRIES = 20;
+const SLAB_BYTES = 256_000;
 
 export class PagePool {
+  readonly entries: number;
+  readonly #pageBytes: number;
+  readonly #perSlab: number;
   readonly #limit: number;
+  readonly #commands: CommandRing;
   readonly #onSlab: (index: number, memory: SharedArrayBuffer) => void;
   readonly #views: DataView[] = [];
   readonly #owners: Array<ConsumeQueue | null> = [];
   readonly #pageNumbers: number[] = [];
   /** Entries below this slot are not in memory. */
   readonly #firstSlots: number[] = [];
-  /** Entries below this slot have been handed to the writer. */
-  readonly #flushed: number[] = [];
   /** Sequence number of the last command that writes this page. */
-  readonly #commands: number[] = [];
+  readonly #lastCommands: number[] = [];
   readonly #isUsed: boolean[] = [];
   readonly #free: number[] = [];
+  /** Given back, but a command still needs them: oldest first. */
+  #leaving: number[] = [];
   #hand = 0;
-  #done = 0;
 
-  constructor(limit: number, onSlab: (index: number, memory: SharedArrayBuffer) => void) {
+  constructor(
+    entries: number,
+    limit: number,
+    commands: CommandRing,
+    onSlab: (index: number, memory: SharedArrayBuffer) => void,
+  ) {
+    this.entries = entries;
+    this.#pageBytes = entries * ENTRY_SIZE;
+    this.#perSlab = SLAB_BYTES / this.#pageBytes;
     this.#limit = limit;
+    this.#commands = commands;
     this.#onSlab = onSlab;
   }
 
-  /** Pages in use. */
+  /** Pages that are not free. */
   get size(): number {
     return this.#owners.length - this.#free.length;
   }
-  /** Too many pages are in use, and none could be taken back. */
-  get isOverfull(): boolean {
-    return this.size > this.#limit * 2;
+  get isFull(): boolean {
+    return this.size >= this.#limit;
+  }
+  /** So many pages are in use beyond the limit that appending has to wait until some are written. */
+  isOverfull(): boolean {
+    if (this.size < this.#limit * 2) return false;
+    this.#settle();
+    for (let tries = 64; tries > 0; tries--) {
+      const page = this.#takeBack();
+      if (page >= 0) this.#free.push(page);
+    }
+    return this.size >= this.#limit * 2;
   }
 
-  /** `done`: commands up to this sequence number are carried out. */
-  allocate(owner: ConsumeQueue, pageNumber: number, firstSlot: number, done: number): number {
-    this.#done = done;
+  allocate(owner: ConsumeQueue, pageNumber: number, firstSlot: number): number {
+    if (this.#leaving.length > 0) this.#settle();
     let page = -1;
     if (this.size >= this.#limit) page = this.#takeBack();
     if (page < 0) page = this.#free.pop() ?? this.#grow();
     this.#owners[page] = owner;
     this.#pageNumbers[page] = pageNumber;
     this.#firstSlots[page] = firstSlot;
-    this.#flushed[page] = firstSlot;
-    this.#commands[page] = 0;
+    this.#lastCommands[page] = 0;
     this.#isUsed[page] = true;
     return page;
   }
 
   release(page: number): void {
     this.#owners[page] = null;
-    this.#free.push(page);
+    if (this.#lastCommands[page]! > this.#commands.done) this.#leaving.push(page);
+    else this.#free.push(page);
   }
 
   view(page: number): DataView {
-    return this.#views[page >> SLAB_SHIFT]!;
+    return this.#views[Math.floor(page / this.#perSlab)]!;
   }
-  /** Index of the page's first byte in its view. */
-  base(page: number): number {
-    return (page & (SLAB_PAGES - 1)) * PAGE_BYTES;
+  /** Index of a slot's entry in the page's view. */
+  at(page: number, slot: number): number {
+    return (page % this.#perSlab) * this.#pageBytes + slot * ENTRY_SIZE;
   }
   firstSlot(page: number): number {
     return this.#firstSlots[page]!;
   }
-  flushed(page: number): number {
-    return this.#flushed[page]!;
-  }
-  setFlushed(page: number, slot: number, command: number): void {
-    this.#flushed[page] = slot;
-    this.#commands[page] = command;
+  setCommand(page: number, command: number): void {
+    this.#lastCommands[page] = command;
   }
   touch(page: number): void {
     this.#isUsed[page] = true;
@@ -87,25 +104,34 @@ export class PagePool {
 
   #grow(): number {
     const first = this.#owners.length;
-    const memory = new SharedArrayBuffer(SLAB_PAGES * PAGE_BYTES);
+    const memory = new SharedArrayBuffer(SLAB_BYTES);
     this.#onSlab(this.#views.length, memory);
     this.#views.push(new DataView(memory));
-    for (let i = 0; i < SLAB_PAGES; i++) {
+    for (let i = 0; i < this.#perSlab; i++) {
       this.#owners.push(null);
       this.#pageNumbers.push(0);
       this.#firstSlots.push(0);
-      this.#flushed.push(0);
-      this.#commands.push(0);
+      this.#lastCommands.push(0);
       this.#isUsed.push(false);
-      if (i > 0) this.#free.push(first + SLAB_PAGES - i);
+      if (i > 0) this.#free.push(first + this.#perSlab - i);
     }
     return first;
   }
 
+  #settle(): void {
+    const { done } = this.#commands;
+    let gone = 0;
+    while (gone < this.#leaving.length && this.#lastCommands[this.#leaving[gone]!]! <= done) {
+      this.#free.push(this.#leaving[gone++]!);
+    }
+    if (gone > 0) this.#leaving.splice(0, gone);
+  }
+
   #takeBack(): number {
     const count = this.#owners.length;
-    // Twice around: the first time clears the mark of recent use.
-    for (let tries = Math.min(2 * count, 512); tries > 0; tries--) {
+    const { done } = this.#commands;
+    // The first time around only clears the mark of recent use. A bound, for when nothing can be taken.
+    for (let tries = 256; tries > 0; tries--) {
       const page = this.#hand;
       this.#hand = page + 1 === count ? 0 : page + 1;
       const owner = this.#owners[page];
@@ -114,25 +140,33 @@ export class PagePool {
         this.#isUsed[page] = false;
         continue;
       }
-      if (this.#commands[page]! > this.#done) continue;
-      if (!owner.dropPage(page, this.#pageNumbers[page]!, this.#flushed[page]!)) continue;
+      if (this.#lastCommands[page]! > done) continue;
+      if (!owner.dropPage(page, this.#pageNumbers[page]!)) continue;
+      this.#owners[page] = null;
       return page;
     }
     return -1;
   }
 }
 
-/** Pages in the writer, by id. */
+/** The pool's pages as the writer sees them. */
 export class PageSlabs {
   readonly #slabs: Buffer[] = [];
+  readonly #pageBytes: number;
+  readonly #perSlab: number;
+
+  constructor(entries: number) {
+    this.#pageBytes = entries * ENTRY_SIZE;
+    this.#perSlab = SLAB_BYTES / this.#pageBytes;
+  }
 
   add(index: number, memory: SharedArrayBuffer): void {
     this.#slabs[index] = Buffer.from(memory);
   }
   bytes(page: number): Buffer {
-    return this.#slabs[page >> SLAB_SHIFT]!;
+    return this.#slabs[Math.floor(page / this.#perSlab)]!;
   }
-  base(page: number): number {
-    return (page & (SLAB_PAGES - 1)) * PAGE_BYTES;
+  at(page: number, slot: number): number {
+    return (page % this.#perSlab) * this.#pageBytes + slot * ENTRY_SIZE;
   }
 }

@@ -1,17 +1,20 @@
 /**
- * Carries out the commands of the command ring: writes queue entries from shared pages into the queues' files.
- * Used by the store thread, and by recovery before that thread runs. Files are kept open up to a bound.
+ * Carries out the commands of the command ring: writes queue entries from shared pages into the queues' files and the
+ * arena, neighbours together. Used by the store thread, and by recovery before that thread runs. It knows what was
+ * written since the last checkpoint, to sync it; files are kept open up to a bound.
  */
 import { join } from "node:path";
+import { BLOCK_BYTES, BLOCK_ENTRIES, BLOCK_HEADER, writeBlockHeader } from "./arena.ts";
 import { COMMAND, type CommandRing } from "./command-ring.ts";
-import { ENTRY_SIZE, slotAt } from "./consume-queue.ts";
-import { PAGE_ENTRIES, PageSlabs } from "./page-pool.ts";
-import { QUEUE_FILE_BYTES } from "./queue-table.ts";
+import { ENTRY_SIZE, LIGHT_PAGE_ENTRIES, PageSlabs, TOPIC_PAGE_ENTRIES } from "./page-pool.ts";
 import { offsetName } from "./segment-list.ts";
 import type { Storage, StorageFile } from "./storage-file.ts";
 
+/** 300,000 entries: RocketMQ's file. */
+export const QUEUE_FILE_BYTES = 6_000_000;
+export const QUEUE_FILE_ENTRIES = QUEUE_FILE_BYTES / ENTRY_SIZE;
 const MAX_OPEN_FILES = 256;
-const PAGES_PER_FILE = QUEUE_FILE_BYTES / (PAGE_ENTRIES * ENTRY_SIZE);
+const SCRATCH_ENTRIES = 3200;
 
 interface QueueFile {
   readonly folder: string;
@@ -22,76 +25,187 @@ interface QueueFile {
 
 export class PageWriter {
   readonly #storage: Storage;
+  readonly #arenaPath: string;
   readonly #commands: CommandRing;
-  readonly #slabs = new PageSlabs();
+  readonly #topicPages = new PageSlabs(TOPIC_PAGE_ENTRIES);
+  readonly #lightPages = new PageSlabs(LIGHT_PAGE_ENTRIES);
   readonly #queues = new Map<number, QueueFile>();
   /** Queues with an open file, the one used last at the end. */
   readonly #open = new Set<QueueFile>();
+  #arena: StorageFile | null = null;
+  readonly #scratch = Buffer.alloc(BLOCK_HEADER + SCRATCH_ENTRIES * ENTRY_SIZE);
+  /** Paths of files and folders with unsynced changes. */
+  #unsyncedFiles = new Set<string>();
+  #unsyncedFolders = new Set<string>();
+  #head = 0;
+  /** Commands carried out. */
+  completed = 0;
 
-  constructor(storage: Storage, commands: CommandRing) {
+  constructor(storage: Storage, directory: string, commands: CommandRing) {
     this.#storage = storage;
+    this.#arenaPath = join(directory, "queues", "arena");
     this.#commands = commands;
   }
 
-  addSlab(index: number, memory: SharedArrayBuffer): void {
-    this.#slabs.add(index, memory);
+  addSlab(isLight: boolean, index: number, memory: SharedArrayBuffer): void {
+    (isLight ? this.#lightPages : this.#topicPages).add(index, memory);
   }
   addQueue(number: number, folder: string): void {
     this.#queues.set(number, { folder, file: null, index: -1 });
   }
 
-  /** Carries out up to `max` commands. True when there are more. */
-  run(max: number): boolean {
-    const commands = this.#commands;
-    const { words } = commands;
-    for (let i = 0; i < max; i++) {
-      const at = commands.next();
-      if (at < 0) return false;
-      switch (words[at]) {
-        case COMMAND.WRITE_PAGE:
-          this.#writePage(
-            words[at + 1]!,
-            words[at + 2]!,
-            words[at + 3]!,
-            words[at + 4]!,
-            commands.pageNumber(at),
-          );
-          break;
-      }
-      commands.complete();
+  /** Removes a queue's files; commands for it that are still to come are skipped. */
+  drop(number: number, folder: string): void {
+    const queue = this.#queues.get(number);
+    if (queue !== undefined) {
+      queue.file?.close();
+      this.#open.delete(queue);
+      this.#queues.delete(number);
     }
-    return commands.next() >= 0;
+    this.#storage.removeTree(folder);
+    for (const path of this.#unsyncedFiles) {
+      if (path.startsWith(`${folder}/`)) this.#unsyncedFiles.delete(path);
+    }
+    this.#unsyncedFolders.delete(folder);
+  }
+
+  /** Forgets a queue without touching its files: its commands are skipped from now on. */
+  forget(number: number): void {
+    const queue = this.#queues.get(number);
+    if (queue === undefined) return;
+    queue.file?.close();
+    this.#open.delete(queue);
+    this.#queues.delete(number);
+  }
+
+  /** Carries out commands before `head`, `max` writes at most. True when there are more. */
+  run(max: number, head: number): boolean {
+    this.#head = head;
+    for (let i = 0; i < max; i++) {
+      const at = this.#commands.peek(0, head);
+      if (at < 0) return false;
+      const isLight = this.#commands.words[at] !== COMMAND.FILE;
+      const count = isLight ? this.#writeBlock(at) : this.#writeFile(at);
+      this.#commands.complete(count);
+      this.completed += count;
+    }
+    return this.#commands.peek(0, head) >= 0;
+  }
+
+  addUnsynced(unsynced: { files: string[]; folders: string[] }): void {
+    for (const path of unsynced.files) this.#unsyncedFiles.add(path);
+    for (const path of unsynced.folders) this.#unsyncedFolders.add(path);
+  }
+
+  /** What was written since the last call and has to be synced: files, then folders. */
+  takeUnsynced(): { files: string[]; folders: string[] } {
+    const files = [...this.#unsyncedFiles];
+    const folders = [...this.#unsyncedFolders];
+    this.#unsyncedFiles = new Set();
+    this.#unsyncedFolders = new Set();
+    return { files, folders };
   }
 
   close(): void {
-    for (const queue of this.#open) queue.file?.close();
+    for (const queue of this.#open) {
+      queue.file?.close();
+      queue.file = null;
+    }
     this.#open.clear();
+    this.#arena?.close();
+    this.#arena = null;
   }
 
-  #writePage(number: number, page: number, from: number, to: number, pageNumber: number): void {
-    const queue = this.#queues.get(number)!;
-    const index = Math.floor(pageNumber / PAGES_PER_FILE);
+  /** Collects commands whose entries follow each other up to `limit`; returns how many. */
+  #gather(
+    at: number,
+    pages: PageSlabs,
+    into: number,
+    limit: number,
+  ): { count: number; entries: number } {
+    const commands = this.#commands;
+    const { words } = commands;
+    const queue = words[at + 1]!;
+    let next = commands.offset(at);
+    let count = 0;
+    let entries = 0;
+    for (let to = into; at >= 0; at = commands.peek(count, this.#head)) {
+      const length = words[at + 7]!;
+      if (words[at + 1] !== queue || commands.offset(at) !== next || next + length > limit) break;
+      if (count > 0 && words[at] === COMMAND.NEW_BLOCK) break;
+      const page = words[at + 2]!;
+      const from = pages.at(page, words[at + 3]!);
+      pages.bytes(page).copy(this.#scratch, to, from, from + length * ENTRY_SIZE);
+      to += length * ENTRY_SIZE;
+      next += length;
+      entries += length;
+      count++;
+    }
+    return { count, entries };
+  }
+
+  #writeFile(at: number): number {
+    const { words } = this.#commands;
+    const queue = this.#queues.get(words[at + 1]!);
+    if (queue === undefined) return 1; // Dropped meanwhile.
+    const offset = this.#commands.offset(at);
+    const index = Math.floor(offset / QUEUE_FILE_ENTRIES);
+    const limit = Math.min((index + 1) * QUEUE_FILE_ENTRIES, offset + SCRATCH_ENTRIES);
+    const { count, entries } = this.#gather(at, this.#topicPages, 0, limit);
+    const position = (offset - index * QUEUE_FILE_ENTRIES) * ENTRY_SIZE;
     const file = this.#file(queue, index);
-    file.write(
-      this.#slabs.bytes(page),
-      this.#slabs.base(page) + slotAt(from),
-      (to - from) * ENTRY_SIZE,
-      ((pageNumber - index * PAGES_PER_FILE) * PAGE_ENTRIES + from) * ENTRY_SIZE,
+    file.write(this.#scratch, 0, entries * ENTRY_SIZE, position);
+    this.#unsyncedFiles.add(file.path);
+    return count;
+  }
+
+  #writeBlock(at: number): number {
+    const { words } = this.#commands;
+    const offset = this.#commands.offset(at);
+    const page = Math.floor(offset / BLOCK_ENTRIES);
+    const slot = offset - page * BLOCK_ENTRIES;
+    const isNew = words[at] === COMMAND.NEW_BLOCK;
+    const block = words[at + 6]! * BLOCK_BYTES;
+    const { count, entries } = this.#gather(
+      at,
+      this.#lightPages,
+      BLOCK_HEADER,
+      (page + 1) * BLOCK_ENTRIES,
     );
+    if (this.#arena === null) this.#openArena();
+    const length = entries * ENTRY_SIZE;
+    if (isNew) writeBlockHeader(this.#scratch, words[at + 1]!, page);
+    if (isNew && slot === 0) {
+      this.#arena!.write(this.#scratch, 0, BLOCK_HEADER + length, block);
+    } else {
+      if (isNew) this.#arena!.write(this.#scratch, 0, BLOCK_HEADER, block);
+      const position = block + BLOCK_HEADER + slot * ENTRY_SIZE;
+      this.#arena!.write(this.#scratch, BLOCK_HEADER, length, position);
+    }
+    this.#unsyncedFiles.add(this.#arenaPath);
+    return count;
+  }
+
+  #openArena(): void {
+    const isNew = this.#storage.stat(this.#arenaPath) === undefined;
+    this.#arena = this.#storage.open(this.#arenaPath, "create");
+    if (isNew) this.#unsyncedFolders.add(join(this.#arenaPath, ".."));
   }
 
   #file(queue: QueueFile, index: number): StorageFile {
     if (queue.file !== null && queue.index === index) return queue.file;
     queue.file?.close();
     queue.file = null;
+    this.#open.delete(queue);
     const path = join(queue.folder, offsetName(index * QUEUE_FILE_BYTES));
     if (this.#storage.stat(queue.folder) === undefined) this.#storage.makeDirectory(queue.folder);
+    const isNew = this.#storage.stat(path) === undefined;
     const file = this.#storage.open(path, "create");
+    if (isNew) this.#unsyncedFolders.add(queue.folder);
     // RocketMQ expects the full length; the unused rest takes no space.
     if (file.size() < QUEUE_FILE_BYTES) file.truncate(QUEUE_FILE_BYTES);
     queue.file = file;
     queue.index = index;
-    this.#open.delete(queue);
     this.#open.add(queue);
     if (this.#open.size > MAX_OPEN_FILES) {
       const oldest = this.#open.values().next().value!;

@@ -1,42 +1,38 @@
 /**
- * All ConsumeQueues of the store, on the event loop: by name, their entries in pages, what is still to be written.
+ * All ConsumeQueues of the store, on the event loop: by name, their entries in pages, what is still to be written, and
+ * what the next checkpoint tells the catalog.
  */
 import { join } from "node:path";
+import { Arena, BLOCK_ENTRIES } from "./arena.ts";
+import { CatalogBatch, type CatalogHandler } from "./catalog.ts";
 import { COMMAND, type CommandRing } from "./command-ring.ts";
-import { ConsumeQueue, ENTRY_SIZE, readEntries, slotAt, writeEntry } from "./consume-queue.ts";
+import { ConsumeQueue, readEntries, writeEntry } from "./consume-queue.ts";
+import { EntryReader } from "./entry-reader.ts";
 import type { EntryBatch } from "./message-store.ts";
-import { PAGE_ENTRIES, PagePool } from "./page-pool.ts";
-import { offsetName } from "./segment-list.ts";
-import type { Storage, StorageFile } from "./storage-file.ts";
+import { LIGHT_PAGE_ENTRIES, PagePool, TOPIC_PAGE_ENTRIES } from "./page-pool.ts";
+import type { Storage } from "./storage-file.ts";
 import type { ToWriter } from "./writer-messages.ts";
 
-/** 300,000 entries: RocketMQ's file. */
-export const QUEUE_FILE_BYTES = 6_000_000;
-const READ_BLOCK_ENTRIES = 3200;
-const MAX_READ_BLOCKS = 64;
+/** Queues whose pages are handed over at once when the pool is full. */
+const RELIEF_QUEUES = 256;
 
-/** A run of entries read from a file. */
-interface ReadBlock {
-  queue: ConsumeQueue | null;
-  firstOffset: number;
-  count: number;
-  readonly bytes: Buffer;
-  readonly view: DataView;
-  lastUse: number;
-}
-
-export class QueueTable {
-  readonly #storage: Storage;
+export class QueueTable implements CatalogHandler {
   readonly #directory: string;
   readonly #commands: CommandRing;
   readonly #post: (message: ToWriter) => void;
-  readonly pool: PagePool;
+  readonly #topicPages: PagePool;
+  readonly #lightPages: PagePool;
+  readonly #reader: EntryReader;
+  readonly arena = new Arena();
   readonly #topics = new Map<string, Map<number, ConsumeQueue>>();
   readonly #light = new Map<string, ConsumeQueue>();
   #nextNumber = 1;
   #dirty: ConsumeQueue[] = [];
-  readonly #blocks: ReadBlock[] = [];
-  #uses = 0;
+  /** Where in the dirty list relief goes on. */
+  #reliefAt = 0;
+  readonly catalog = new CatalogBatch();
+  /** While the catalog is read. */
+  #byNumber: Map<number, ConsumeQueue> | null = null;
 
   constructor(
     storage: Storage,
@@ -45,11 +41,16 @@ export class QueueTable {
     pageLimit: number,
     post: (message: ToWriter) => void,
   ) {
-    this.#storage = storage;
     this.#directory = directory;
     this.#commands = commands;
     this.#post = post;
-    this.pool = new PagePool(pageLimit, (index, memory) => post({ kind: "slab", index, memory }));
+    this.#topicPages = new PagePool(TOPIC_PAGE_ENTRIES, pageLimit, commands, (index, memory) =>
+      post({ kind: "slab", isLight: false, index, memory }),
+    );
+    this.#lightPages = new PagePool(LIGHT_PAGE_ENTRIES, pageLimit * 10, commands, (index, memory) =>
+      post({ kind: "slab", isLight: true, index, memory }),
+    );
+    this.#reader = new EntryReader(storage, directory);
   }
 
   queue(topic: string, queueId: number): ConsumeQueue {
@@ -80,36 +81,89 @@ export class QueueTable {
     yield* this.#light.values();
   }
 
-  drop(queue: ConsumeQueue): void {
+  topics(): Iterable<string> {
+    return this.#topics.keys();
+  }
+
+  /** Pages wait to be written beyond all measure: nothing more may be appended until some are. */
+  isOverfull(): boolean {
+    if (!this.#topicPages.isOverfull() && !this.#lightPages.isOverfull()) return false;
+    this.#relieve();
+    return true;
+  }
+
+  /** Forgets a queue. `logEnd`: its files go once the log is durable up to there. */
+  drop(queue: ConsumeQueue, logEnd: number): void {
+    if (queue.isDropped) return;
     queue.isDropped = true;
-    queue.releasePages(this.pool);
+    queue.releasePages(this.#pool(queue), Number.POSITIVE_INFINITY);
+    for (const [, block] of queue.blocks()) this.arena.release(block);
+    this.#reader.drop(queue);
+    if (queue.isDefined) this.catalog.drop(queue.number);
     if (queue.isLight) {
       this.#light.delete(queue.topic);
       return;
+    }
+    if (queue.isAnnounced || queue.isDefined) {
+      this.#post({ kind: "drop", number: queue.number, folder: this.folder(queue), logEnd });
     }
     const shards = this.#topics.get(queue.topic);
     shards?.delete(queue.queueId);
     if (shards?.size === 0) this.#topics.delete(queue.topic);
   }
 
-  /** Entries before `offset` are owed to nobody. */
+  /** Entries before `offset` are owed to nobody. Beyond the end: the queue goes on from there. */
   trim(queue: ConsumeQueue, offset: number): void {
     if (offset <= queue.minOffset) return;
-    queue.minOffset = Math.min(offset, queue.maxOffset);
-    this.markDirty(queue);
+    if (offset > queue.maxOffset) {
+      queue.releasePages(this.#pool(queue), Number.POSITIVE_INFINITY);
+      this.#releaseBlocks(queue, Number.POSITIVE_INFINITY);
+      queue.restore(offset, offset);
+    }
+    queue.minOffset = offset;
+    queue.owed = -1;
+    if (queue.isLight) {
+      const isEmpty = offset === queue.maxOffset;
+      queue.flushedOffset = Math.max(queue.flushedOffset, offset);
+      const end = isEmpty ? Number.POSITIVE_INFINITY : Math.floor(offset / LIGHT_PAGE_ENTRIES);
+      queue.releasePages(this.#lightPages, end);
+      this.#releaseBlocks(
+        queue,
+        isEmpty ? Number.POSITIVE_INFINITY : Math.floor(offset / BLOCK_ENTRIES),
+      );
+    }
+    if (!queue.isDirty) this.markDirty(queue);
+  }
+
+  #releaseBlocks(queue: ConsumeQueue, endPage: number): void {
+    for (let page = queue.firstBlock(); page >= 0 && page < endPage; page = queue.firstBlock()) {
+      this.arena.release(queue.block(page));
+      this.catalog.free(queue.number, page);
+      queue.clearBlock(page);
+    }
   }
 
   /** Adds the next entry of a queue. */
   append(queue: ConsumeQueue, physicalOffset: number, size: number, tagHash: number): void {
+    const pool = queue.isLight ? this.#lightPages : this.#topicPages;
     let page = queue.tail;
-    if (page < 0) page = this.#newTail(queue);
     const slot = queue.tailSlot;
-    const { pool } = this;
-    writeEntry(pool.view(page), pool.base(page) + slotAt(slot), physicalOffset, size, tagHash);
+    if (page < 0) {
+      if (pool.isFull) this.#relieve();
+      const pageNumber = Math.floor(queue.maxOffset / pool.entries);
+      page = pool.allocate(queue, pageNumber, slot);
+      queue.addPage(pageNumber, page);
+    }
+    writeEntry(pool.view(page), pool.at(page, slot), physicalOffset, size, tagHash);
     queue.maxOffset++;
     if (!queue.isDirty) this.markDirty(queue);
-    if (slot + 1 === PAGE_ENTRIES) this.#sealTail(queue, page);
-    else queue.tailSlot = slot + 1;
+    if (slot + 1 < pool.entries) {
+      queue.tailSlot = slot + 1;
+      return;
+    }
+    queue.tail = -1;
+    queue.tailSlot = 0;
+    if (!queue.isLight) this.#flush(queue);
   }
 
   markDirty(queue: ConsumeQueue): void {
@@ -118,151 +172,185 @@ export class QueueTable {
     this.#dirty.push(queue);
   }
 
-  #newTail(queue: ConsumeQueue): number {
-    const pageNumber = Math.floor(queue.maxOffset / PAGE_ENTRIES);
-    const page = this.pool.allocate(queue, pageNumber, queue.tailSlot, this.#commands.done);
-    queue.addPage(pageNumber, page);
-    return page;
-  }
-
-  #sealTail(queue: ConsumeQueue, page: number): void {
-    queue.tailSlot = PAGE_ENTRIES;
-    this.#flush(queue, page);
-    queue.tail = -1;
-    queue.tailSlot = 0;
-  }
-
-  /** Hands the entries of the newest page that are not written yet to the writer. */
-  #flush(queue: ConsumeQueue, page: number): void {
-    const from = this.pool.flushed(page);
-    const to = queue.tailSlot;
-    if (from === to) return;
-    const pageNumber = Math.floor((queue.maxOffset - 1) / PAGE_ENTRIES);
-    if (!queue.isAnnounced) {
+  /** Hands the entries that are not written yet to the writer. */
+  #flush(queue: ConsumeQueue): void {
+    const pool = this.#pool(queue);
+    const { maxOffset } = queue;
+    let from = queue.flushedOffset;
+    if (from < maxOffset && !queue.isLight && !queue.isAnnounced) {
       queue.isAnnounced = true;
-      this.#post({ kind: "queue", number: queue.number, folder: this.#folder(queue) });
+      this.#post({ kind: "queue", number: queue.number, folder: this.folder(queue) });
     }
-    const command = this.#commands.push(
-      COMMAND.WRITE_PAGE,
-      queue.number,
-      page,
-      from,
-      to,
-      pageNumber,
-      0,
-    );
-    this.pool.setFlushed(page, to, command);
+    while (from < maxOffset) {
+      const pageNumber = Math.floor(from / pool.entries);
+      const slot = from - pageNumber * pool.entries;
+      const count = Math.min(maxOffset - from, pool.entries - slot);
+      const page = queue.page(pageNumber);
+      pool.setCommand(page, this.#command(queue, page, slot, from, count));
+      from += count;
+    }
+    queue.flushedOffset = maxOffset;
   }
 
-  /** Hands everything unwritten to the writer. */
-  flushAll(): void {
-    for (const queue of this.#dirty) {
-      queue.isDirty = false;
-      if (!queue.isDropped && queue.tail >= 0) this.#flush(queue, queue.tail);
+  #command(queue: ConsumeQueue, page: number, slot: number, offset: number, count: number): number {
+    const commands = this.#commands;
+    if (!queue.isLight) {
+      return commands.push(COMMAND.FILE, queue.number, page, slot, offset, count, -1);
     }
+    const blockPage = Math.floor(offset / BLOCK_ENTRIES);
+    let block = queue.block(blockPage);
+    let operation: number = COMMAND.BLOCK;
+    if (block < 0) {
+      block = this.arena.allocate();
+      queue.setBlock(blockPage, block);
+      this.#define(queue);
+      this.catalog.block(queue.number, blockPage, block);
+      operation = COMMAND.NEW_BLOCK;
+    }
+    return commands.push(operation, queue.number, page, slot, offset, count, block);
+  }
+
+  /** The pool is full of unwritten pages: some queues are written before their time. */
+  #relieve(): void {
+    const end = Math.min(this.#dirty.length, this.#reliefAt + RELIEF_QUEUES);
+    for (; this.#reliefAt < end; this.#reliefAt++) {
+      const queue = this.#dirty[this.#reliefAt]!;
+      if (!queue.isDropped) this.#flush(queue);
+    }
+    if (this.#reliefAt === this.#dirty.length) this.#reliefAt = 0;
+  }
+
+  /** Hands everything unwritten to the writer, and notes the state of each changed queue in the catalog batch. */
+  flushAll(): void {
+    const dirty = this.#dirty;
     this.#dirty = [];
+    this.#reliefAt = 0;
+    for (const queue of dirty) {
+      queue.isDirty = false;
+      if (queue.isDropped) continue;
+      this.#flush(queue);
+      this.#define(queue);
+      this.catalog.state(queue.number, queue.minOffset, queue.maxOffset);
+    }
+  }
+
+  get isDirty(): boolean {
+    return this.#dirty.length > 0 || !this.catalog.isEmpty;
+  }
+
+  #define(queue: ConsumeQueue): void {
+    if (queue.isDefined) return;
+    queue.isDefined = true;
+    this.catalog.define(queue.number, queue.topic, queue.queueId, queue.isLight);
+  }
+
+  /** All that the catalog has to say of a queue, for a new file. */
+  describe(queue: ConsumeQueue, batch: CatalogBatch): void {
+    if (queue.isDropped || !queue.isDefined) return;
+    this.#flush(queue);
+    batch.define(queue.number, queue.topic, queue.queueId, queue.isLight);
+    for (const [page, block] of queue.blocks()) batch.block(queue.number, page, block);
+    batch.state(queue.number, queue.minOffset, queue.maxOffset);
   }
 
   /** Copies up to `max` entries from `from` on; how many. */
   read(queue: ConsumeQueue, from: number, max: number, into: EntryBatch): number {
+    const pool = this.#pool(queue);
     const end = Math.min(queue.maxOffset, from + max);
     let offset = from;
     while (offset < end) {
-      const pageNumber = Math.floor(offset / PAGE_ENTRIES);
-      const slot = offset - pageNumber * PAGE_ENTRIES;
+      const pageNumber = Math.floor(offset / pool.entries);
+      const slot = offset - pageNumber * pool.entries;
       const page = queue.page(pageNumber);
       let count: number;
-      if (page >= 0 && slot >= this.pool.firstSlot(page)) {
-        count = Math.min(end - offset, PAGE_ENTRIES - slot);
-        readEntries(
-          this.pool.view(page),
-          this.pool.base(page) + slotAt(slot),
-          count,
-          into,
-          offset - from,
-        );
-        this.pool.touch(page);
+      if (page >= 0 && slot >= pool.firstSlot(page)) {
+        count = Math.min(end - offset, pool.entries - slot);
+        readEntries(pool.view(page), pool.at(page, slot), count, into, offset - from);
+        pool.touch(page);
       } else {
-        const block = this.#block(queue, offset);
+        const block = this.#reader.find(queue, this.folder(queue), offset);
         const skip = offset - block.firstOffset;
-        // Up to where entries in memory begin at the latest: what the file holds there may be older.
         count = Math.min(end - offset, block.count - skip);
-        if (count <= 0) break;
-        readEntries(block.view, skip * ENTRY_SIZE, count, into, offset - from);
+        if (page >= 0) count = Math.min(count, pool.firstSlot(page) - slot);
+        readEntries(block.view, skip * 20, count, into, offset - from);
       }
       offset += count;
     }
     return offset - from;
   }
 
-  /** The block of entries around `offset`, from the file. */
-  #block(queue: ConsumeQueue, offset: number): ReadBlock {
-    let oldest: ReadBlock | null = null;
-    for (const block of this.#blocks) {
-      if (
-        block.queue === queue &&
-        offset >= block.firstOffset &&
-        offset < block.firstOffset + block.count
-      ) {
-        block.lastUse = ++this.#uses;
-        return block;
-      }
-      if (oldest === null || block.lastUse < oldest.lastUse) oldest = block;
-    }
-    let block = oldest;
-    if (block === null || this.#blocks.length < MAX_READ_BLOCKS) {
-      const memory = new ArrayBuffer(READ_BLOCK_ENTRIES * ENTRY_SIZE);
-      block = {
-        queue: null,
-        firstOffset: 0,
-        count: 0,
-        bytes: Buffer.from(memory),
-        view: new DataView(memory),
-        lastUse: 0,
-      };
-      this.#blocks.push(block);
-    }
-    block.queue = null;
-    block.lastUse = ++this.#uses;
-    this.#load(queue, offset, block);
-    return block;
-  }
-
-  #load(queue: ConsumeQueue, offset: number, block: ReadBlock): void {
-    const pageNumber = Math.floor(offset / PAGE_ENTRIES);
-    const perFile = QUEUE_FILE_BYTES / ENTRY_SIZE;
-    const file = Math.floor(offset / perFile);
-    // Whole pages that are not in memory, within one file.
-    let last = pageNumber + 1;
-    const lastOfFile = ((file + 1) * perFile) / PAGE_ENTRIES;
-    const limit = Math.min(pageNumber + READ_BLOCK_ENTRIES / PAGE_ENTRIES, lastOfFile);
-    let end = last * PAGE_ENTRIES;
-    const own = queue.page(pageNumber);
-    if (own >= 0) {
-      end = pageNumber * PAGE_ENTRIES + this.pool.firstSlot(own);
-    } else {
-      while (last < limit && queue.page(last) < 0) last++;
-      end = last * PAGE_ENTRIES;
-    }
-    const first = pageNumber * PAGE_ENTRIES;
-    const count = Math.min(end, queue.maxOffset) - first;
-    const start = file * QUEUE_FILE_BYTES;
-    const handle = this.#open(queue, start);
-    const got =
-      handle?.readInto(block.bytes, 0, count * ENTRY_SIZE, first * ENTRY_SIZE - start) ?? 0;
-    handle?.close();
-    block.bytes.fill(0, got, count * ENTRY_SIZE);
-    block.queue = queue;
-    block.firstOffset = first;
-    block.count = count;
-  }
-
-  #open(queue: ConsumeQueue, start: number): StorageFile | undefined {
-    const path = join(this.#folder(queue), offsetName(start));
-    return this.#storage.stat(path) === undefined ? undefined : this.#storage.open(path, "read");
-  }
-
-  #folder(queue: ConsumeQueue): string {
+  folder(queue: ConsumeQueue): string {
     return join(this.#directory, "consumequeue", queue.topic, String(queue.queueId));
+  }
+
+  close(): void {
+    this.#reader.close();
+  }
+
+  #pool(queue: ConsumeQueue): PagePool {
+    return queue.isLight ? this.#lightPages : this.#topicPages;
+  }
+
+  // --- reading the catalog
+
+  /** Forgets every queue: the catalog was not to be trusted. */
+  clear(): void {
+    this.#topics.clear();
+    this.#light.clear();
+    this.#dirty = [];
+    this.#nextNumber = 1;
+    this.arena.restore(new Set());
+  }
+
+  beginCatalog(): void {
+    this.#byNumber = new Map();
+  }
+
+  define(number: number, topic: string, queueId: number, isLight: boolean): void {
+    const queue = new ConsumeQueue(topic, queueId, isLight, number);
+    queue.isDefined = true;
+    this.#nextNumber = Math.max(this.#nextNumber, number + 1);
+    this.#byNumber!.set(number, queue);
+    if (isLight) {
+      this.#light.set(topic, queue);
+      return;
+    }
+    let shards = this.#topics.get(topic);
+    if (shards === undefined) {
+      shards = new Map();
+      this.#topics.set(topic, shards);
+    }
+    shards.set(queueId, queue);
+  }
+  state(number: number, minOffset: number, maxOffset: number): void {
+    this.#byNumber!.get(number)?.restore(minOffset, maxOffset);
+  }
+  dropped(number: number): void {
+    const queue = this.#byNumber!.get(number);
+    if (queue === undefined) return;
+    this.#byNumber!.delete(number);
+    // The name may belong to a younger queue already.
+    if (queue.isLight) {
+      if (this.#light.get(queue.topic) === queue) this.#light.delete(queue.topic);
+      return;
+    }
+    const shards = this.#topics.get(queue.topic);
+    if (shards?.get(queue.queueId) === queue) shards.delete(queue.queueId);
+    if (shards?.size === 0) this.#topics.delete(queue.topic);
+  }
+  block(number: number, page: number, block: number): void {
+    this.#byNumber!.get(number)?.setBlock(page, block);
+  }
+  free(number: number, page: number): void {
+    this.#byNumber!.get(number)?.clearBlock(page);
+  }
+
+  endCatalog(): void {
+    const used = new Set<number>();
+    for (const queue of this.#light.values()) {
+      for (const [, block] of queue.blocks()) used.add(block);
+    }
+    this.arena.restore(used);
+    this.#byNumber = null;
   }
 }

@@ -13,6 +13,8 @@ export function offsetOfName(name: string): number {
   return /^\d{20}$/.test(name) && Number.isSafeInteger(Number(name)) ? Number(name) : -1;
 }
 
+const HOLE_MARGIN = 64 << 20;
+
 export class SegmentList {
   readonly directory: string;
   readonly segmentBytes: number;
@@ -44,6 +46,17 @@ export class SegmentList {
       if (start >= 0 && !entry.isDirectory) found.push(start);
     }
     return found.sort((a, b) => a - b);
+  }
+
+  /**
+   * No byte of the segment at or behind this position is anything but zero. Space is taken in the order of the log, so
+   * what a file uses says how far it can reach; the margin is for holes that a power cut may have left.
+   */
+  usedEnd(start: number): number {
+    const stat = this.#storage.stat(this.path(start));
+    if (stat === undefined) return 0;
+    if (stat.usedBytes === undefined) return stat.size;
+    return stat.usedBytes === 0 ? 0 : Math.min(stat.size, stat.usedBytes + HOLE_MARGIN);
   }
 
   /** The segment's file, open for reading, or undefined when it is not there. */

@@ -63,6 +63,8 @@ export interface StorageStat {
   readonly size: number;
   readonly modifiedMs: number;
   readonly isDirectory: boolean;
+  /** Space that the file takes; less than its size when parts were never written. Absent when unknown. */
+  readonly usedBytes?: number;
 }
 
 export interface Storage {
@@ -168,7 +170,12 @@ export const fileSystem: Storage = {
   stat(path) {
     const found = ifThere(() => statSync(path));
     if (found === undefined) return undefined;
-    return { size: found.size, modifiedMs: found.mtimeMs, isDirectory: found.isDirectory() };
+    return {
+      size: found.size,
+      modifiedMs: found.mtimeMs,
+      isDirectory: found.isDirectory(),
+      ...(process.platform === "win32" ? {} : { usedBytes: found.blocks * 512 }),
+    };
   },
 
   makeDirectory(path) {

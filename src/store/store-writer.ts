@@ -1,29 +1,26 @@
 /**
- * The writing half of the store: takes published records out of the tail ring, seals them with their checksums, writes
- * and syncs them, and moves the watermarks. Runs in the store thread (store-thread.ts); tests run it in line.
+ * The writing half of the store: log, journal, queue entries, checkpoints, in this order of urgency, and the wake-ups
+ * of the event loop. Runs in the store thread (store-thread.ts); tests run it in line.
  *
- * Invariants: written <= head, durable <= written. `written` moves only after the write returned, `durable` only after
- * a sync that began after that write. Once an error says that bytes may be lost, neither moves again.
+ * Once an error says that bytes may be lost, no watermark moves again. A full disk only makes it wait and try again.
+ * The journal is synced after the log: no entry outlives the records it speaks of.
  */
-import assert from "node:assert/strict";
-import { join } from "node:path";
+import { Checkpointer } from "./checkpointer.ts";
 import { CommandRing } from "./command-ring.ts";
 import { GroupCommit } from "./group-commit.ts";
+import { JournalWriter } from "./journal-writer.ts";
+import { LogWriter } from "./log-writer.ts";
 import { PageWriter } from "./page-writer.ts";
-import { BLANK_SIZE, MAGIC_BLANK, MIN_RECORD_SIZE, sealRecord } from "./record.ts";
-import { offsetName } from "./segment-list.ts";
 import { HEALTH, POSITION, SharedControl, WORD } from "./shared-control.ts";
-import { isDiskFull, type Storage, type StorageFile } from "./storage-file.ts";
+import { isDiskFull, type Storage } from "./storage-file.ts";
 import { TailRing } from "./tail-ring.ts";
 import type { FromWriter, ToWriter, WriterStart } from "./writer-messages.ts";
 
-/** Bytes sealed before they are written: they are still in the processor's cache then. */
-const WRITE_CHUNK = 512 << 10;
-/** Space is reserved this far ahead: what an idle store holds beyond its contents. */
-const RESERVE_STEP = 32 << 20;
 const FULL_RETRY_MS = 250;
+/** An acknowledgement that nobody waits for is durable after this time at the latest. */
+const JOURNAL_SYNC_MS = 50;
 /** Then the log has its turn again. */
-const COMMANDS_PER_STEP = 64;
+const PAGE_WRITES_PER_STEP = 32;
 
 /** The store thread's side of the message port. */
 export interface WriterPort {
@@ -34,58 +31,52 @@ export interface WriterPort {
 export class StoreWriter {
   readonly #storage: Storage;
   readonly #port: WriterPort;
-  readonly #start: WriterStart;
   readonly control: SharedControl;
-  readonly #ring: TailRing;
+  readonly #log: LogWriter;
+  readonly #journal: JournalWriter;
+  readonly #commands: CommandRing;
   readonly #pages: PageWriter;
+  readonly #checkpointer: Checkpointer;
   readonly #commit: GroupCommit;
-  readonly #logFolder: string;
-  #written: number;
-  /** Records before this offset have their checksums. */
-  #sealed: number;
-  #durable: number;
   #postedSeen = 0;
-  #sides: Array<{ offset: number; bytes: Buffer; view: DataView; used: number }> = [];
-  #segment: StorageFile | null = null;
-  #segmentStart = -1;
-  /** Up to here, from the start of the segment, space was asked for. */
-  #reservedTo = 0;
-  /** Older segments with unsynced bytes. */
-  #unsynced: StorageFile[] = [];
-  #isDirectoryUnsynced = false;
+  #drops: Array<{ number: number; folder: string; logEnd: number }> = [];
   #health: "ok" | "full" | "failed" = "ok";
   #isClosing = false;
   isClosed = false;
+  /** Wants to be left alone for the time that `step` returned, to collect more for the next sync. */
   isResting = false;
 
   constructor(storage: Storage, start: WriterStart, port: WriterPort) {
     this.#storage = storage;
     this.#port = port;
-    this.#start = start;
     this.control = new SharedControl(start.control);
-    this.#ring = new TailRing(start.ringBytes, start.ring.byteLength - start.ringBytes, start.ring);
-    const commands = new CommandRing(this.control, start.commandCapacity, start.commands);
-    this.#pages = new PageWriter(storage, commands);
+    const { directory, segmentBytes } = start;
+    const ring = new TailRing(start.ringBytes, start.ring.byteLength - start.ringBytes, start.ring);
+    this.#log = new LogWriter(storage, directory, segmentBytes, ring, start.logEnd);
+    const journalRing = new TailRing(
+      start.journalRingBytes,
+      start.journalRing.byteLength - start.journalRingBytes,
+      start.journalRing,
+    );
+    const { journalFile, journalEnd } = start;
+    this.#journal = new JournalWriter(storage, directory, journalRing, journalFile, journalEnd);
+    this.#commands = new CommandRing(this.control, start.commandCapacity, start.commands);
+    this.#pages = new PageWriter(storage, directory, this.#commands);
+    this.#pages.completed = start.commandsDone;
+    this.#pages.addUnsynced(start.unsynced);
+    this.#checkpointer = new Checkpointer(storage, directory, this.#pages, start.boot);
     this.#commit = new GroupCommit(start.syncSpacingMs);
-    this.#logFolder = join(start.directory, "commitlog");
-    this.#written = start.logEnd;
-    this.#sealed = start.logEnd;
-    this.#durable = start.logEnd;
   }
 
-  /**
-   * One pass over what there is to do. Returns the ms after which it wants to run again; Infinity: when woken.
-   * `isResting` then says that it wants to be left alone until then, to collect more for the next sync.
-   */
+  /** One pass over what there is to do. Returns the ms after which it wants to run again; Infinity: when woken. */
   step(now: number): number {
     this.isResting = false;
-    // The head first: messages that belong to records before it are posted before it moves.
+    // The heads first: messages that belong to what lies before them were posted before they moved.
     const head = this.control.position(POSITION.HEAD);
-    // Likewise commands: those seen here speak of slabs and queues whose messages are in the port by now, later ones may not.
-    const commandHead = this.control.load(WORD.COMMAND_HEAD);
+    const journalHead = this.control.position(POSITION.JOURNAL_HEAD);
+    const commandHead = this.#commands.head;
     if (!this.#takeMessages()) return 0;
-    const isSyncWanted =
-      this.#health !== "failed" && this.control.position(POSITION.SYNC_TO) > this.#durable;
+    const isSyncWanted = this.#isSyncWanted(now);
     if (isSyncWanted && !this.#isClosing && this.control.load(WORD.WANTS_ROOM) === 0) {
       const rest = this.#commit.delay(now);
       if (rest > 0) {
@@ -93,33 +84,110 @@ export class StoreWriter {
         return rest;
       }
     }
-    const before = this.#written;
-    if (this.#health !== "failed") this.#writeUpTo(head);
-    let isMoved = this.#written !== before;
-    if (isSyncWanted && this.#written > this.#durable) {
-      this.#sync();
-      isMoved = true;
+    let isBusy = false;
+    if (this.#health !== "failed") {
+      try {
+        let isMoved = this.#write(head, journalHead, now);
+        if (isSyncWanted) isMoved = this.#sync(now) || isMoved;
+        if (isMoved) this.#wake();
+        // After the wake-up: nobody waits for the rest.
+        isBusy = this.#background(commandHead);
+        if (this.#health === "full") this.#report("ok", "");
+      } catch (error) {
+        this.#onError(error);
+      }
     }
-    if (isMoved) {
-      this.control.store(WORD.WANTS_ROOM, 0);
-      this.control.wakeLoop();
-    }
-    // After the wake-up: nobody waits for these.
-    const hasMore = this.#runCommands(commandHead);
-    if (this.control.load(WORD.WANTS_ROOM) !== 0) {
-      this.control.store(WORD.WANTS_ROOM, 0);
-      this.control.wakeLoop();
-    }
-    if (hasMore) return 0;
-    if (this.#isClosing && (this.#health !== "ok" || this.#written === head)) this.#finish();
-    return this.#health === "full" ? FULL_RETRY_MS : Number.POSITIVE_INFINITY;
+    if (this.control.load(WORD.WANTS_ROOM) !== 0) this.#wake();
+    if (this.#isClosing) return this.#finish(head, journalHead, isBusy);
+    if (isBusy && this.#health === "ok") return 0;
+    return this.#idle(now);
   }
 
-  /** Carries out commands up to `head`, a bounded number. True when there are more. */
-  #runCommands(head: number): boolean {
-    const twice = this.#start.commandCapacity * 2;
-    const open = (head - this.control.load(WORD.COMMAND_TAIL) + twice) % twice;
-    return open > 0 && this.#pages.run(Math.min(open, COMMANDS_PER_STEP));
+  #idle(now: number): number {
+    if (this.#health === "failed") return Number.POSITIVE_INFINITY;
+    if (this.#health === "full") return FULL_RETRY_MS;
+    if (this.#journal.written === this.#journal.durable) return Number.POSITIVE_INFINITY;
+    return Math.max(1, this.#journal.unsyncedSince + JOURNAL_SYNC_MS - now);
+  }
+
+  #isSyncWanted(now: number): boolean {
+    if (this.#health === "failed") return false;
+    const log = this.#log;
+    const journal = this.#journal;
+    return (
+      this.control.position(POSITION.SYNC_TO) > log.durable ||
+      this.control.position(POSITION.JOURNAL_SYNC_TO) > journal.durable ||
+      (journal.written > journal.durable && now - journal.unsyncedSince >= JOURNAL_SYNC_MS) ||
+      this.#checkpointer.wantsDurable > log.durable ||
+      journal.wantsLogDurable > log.durable ||
+      (this.#drops.length > 0 && this.#drops[0]!.logEnd > log.durable)
+    );
+  }
+
+  #write(head: number, journalHead: number, now: number): boolean {
+    const log = this.#log;
+    const journal = this.#journal;
+    const isMoved = log.written < head;
+    while (log.written < head) {
+      log.writeSome(head);
+      this.control.setPosition(POSITION.WRITTEN, log.written);
+    }
+    if (journal.written < journalHead) {
+      journal.writeTo(journalHead, now);
+      this.control.setPosition(POSITION.JOURNAL_WRITTEN, journal.written);
+    }
+    return isMoved;
+  }
+
+  #sync(now: number): boolean {
+    const log = this.#log;
+    const journal = this.#journal;
+    if (log.written === log.durable && journal.written === journal.durable) return false;
+    this.#commit.begin(now);
+    try {
+      log.sync();
+      this.control.setPosition(POSITION.DURABLE, log.durable);
+      const isJournalDue =
+        this.control.position(POSITION.JOURNAL_SYNC_TO) > journal.durable ||
+        now - journal.unsyncedSince >= JOURNAL_SYNC_MS ||
+        this.#isClosing;
+      if (isJournalDue) {
+        journal.sync();
+        this.control.setPosition(POSITION.JOURNAL_DURABLE, journal.durable);
+      }
+    } catch (error) {
+      if (!isSystemError(error)) throw error;
+      // The kernel may have dropped what it could not write: what the file holds is unknown from here on.
+      this.#fail(`sync failed: ${messageOf(error)}`);
+      return true;
+    }
+    this.#commit.end(this.control.position(POSITION.HEAD) === log.durable);
+    return true;
+  }
+
+  /** A piece of what nobody waits for. True when there is more to do at once. */
+  #background(commandHead: number): boolean {
+    if (this.#health === "failed") return false;
+    let isBusy = this.#pages.run(PAGE_WRITES_PER_STEP, commandHead);
+    try {
+      const done = this.#checkpointer.run(this.#log.written, this.#log.durable);
+      if (typeof done === "object") {
+        const { isSynced, checkpoint } = done;
+        this.#reply({ kind: "checkpoint", isSynced, offset: checkpoint.offset });
+        this.control.wakeLoop();
+      }
+      if (done !== false) isBusy = true;
+      if (this.#journal.runSnapshot(this.#log.durable)) isBusy = true;
+      while (this.#drops.length > 0 && this.#drops[0]!.logEnd <= this.#log.durable) {
+        const { number, folder } = this.#drops.shift()!;
+        this.#pages.drop(number, folder);
+      }
+      if (this.#log.prepare()) isBusy = true;
+    } catch (error) {
+      if (!isSystemError(error) || isDiskFull(error)) throw error;
+      this.#fail(`sync failed: ${messageOf(error)}`);
+    }
+    return isBusy;
   }
 
   /** False when a message was announced that is not here yet. */
@@ -129,171 +197,72 @@ export class StoreWriter {
       const message = this.#port.take();
       if (message === undefined) return false;
       this.#postedSeen = (this.#postedSeen + 1) | 0;
-      switch (message.kind) {
-        case "side": {
-          const bytes = Buffer.from(message.bytes);
-          const view = new DataView(message.bytes);
-          this.#sides.push({ offset: message.offset, bytes, view, used: message.used });
-          break;
-        }
-        case "slab":
-          this.#pages.addSlab(message.index, message.memory);
-          break;
-        case "queue":
-          this.#pages.addQueue(message.number, message.folder);
-          break;
-        case "close":
-          this.#isClosing = true;
-          break;
-      }
+      this.#onMessage(message);
     }
     return true;
   }
 
-  #writeUpTo(head: number): void {
-    try {
-      while (this.#written < head) {
-        const side = this.#sides[0];
-        if (side !== undefined && side.offset === this.#written) this.#writeSide(side);
-        else this.#writeRun(Math.min(head, side?.offset ?? head));
-      }
-      if (this.#health === "full" && this.#written === head) this.#report("ok", "");
-    } catch (error) {
-      this.#onError(error);
-    }
-  }
-
-  /** Seals and writes records that lie one after the other in the ring, about WRITE_CHUNK bytes. */
-  #writeRun(head: number): void {
-    const { bytes, view, size: ringSize } = this.#ring;
-    const from = this.#written;
-    const first = this.#ring.indexOf(from);
-    let at = first;
-    let offset = from;
-    while (offset < head && at < ringSize && at - first < WRITE_CHUNK) {
-      if (view.getInt32(at + 4) === MAGIC_BLANK) {
-        this.#write(bytes, first, at + BLANK_SIZE - first, from);
-        this.#advance(this.#segmentEnd(from));
-        return;
-      }
-      const size = view.getInt32(at);
-      this.#seal(bytes, view, at, size, offset);
-      at += size;
-      offset += size;
-    }
-    this.#write(bytes, first, at - first, from);
-    this.#advance(offset);
-  }
-
-  #writeSide(side: { offset: number; bytes: Buffer; view: DataView; used: number }): void {
-    let at = 0;
-    let end = side.offset + side.used;
-    while (at < side.used) {
-      if (side.view.getInt32(at + 4) === MAGIC_BLANK) {
-        end = this.#segmentEnd(side.offset);
+  #onMessage(message: ToWriter): void {
+    switch (message.kind) {
+      case "side":
+        this.#log.addSide(message.offset, message.bytes, message.used);
         break;
-      }
-      const size = side.view.getInt32(at);
-      this.#seal(side.bytes, side.view, at, size, side.offset + at);
-      at += size;
+      case "slab":
+        this.#pages.addSlab(message.isLight, message.index, message.memory);
+        break;
+      case "queue":
+        this.#dropNow(message.folder);
+        this.#pages.addQueue(message.number, message.folder);
+        break;
+      case "drop":
+        this.#pages.forget(message.number);
+        this.#drops.push(message);
+        break;
+      case "checkpoint":
+        this.#checkpointer.add(message);
+        break;
+      case "snapshot":
+        this.#journal.addSnapshot(message.file, message.at, message.logEnd, message.chunks);
+        break;
+      case "remove":
+        for (const path of message.paths) this.#storage.remove(path);
+        break;
+      case "close":
+        this.#isClosing = true;
+        break;
+      default:
+        message satisfies never;
     }
-    this.#write(side.bytes, 0, side.used, side.offset);
-    this.#sides.shift();
-    this.#advance(end);
   }
 
-  #seal(bytes: Buffer, view: DataView, at: number, size: number, offset: number): void {
-    // Pair of what the loop wrote: if this does not hold, writing on would destroy the log.
-    assert(
-      size >= MIN_RECORD_SIZE && view.getUint32(at + 32) === offset >>> 0,
-      "ring: not at a record",
-    );
-    // Once only, also when a full disk makes the write happen twice: the hints are gone after the first time.
-    if (offset < this.#sealed) return;
-    sealRecord(bytes, view, at, size);
-    this.#sealed = offset + size;
+  /** A queue of the same name begins anew: what is left of the old one must not wait. */
+  #dropNow(folder: string): void {
+    const drop = this.#drops.find((candidate) => candidate.folder === folder);
+    if (drop === undefined) return;
+    this.#drops.splice(this.#drops.indexOf(drop), 1);
+    this.#pages.drop(drop.number, folder);
   }
 
-  #segmentEnd(offset: number): number {
-    const { segmentBytes } = this.#start;
-    return offset - (offset % segmentBytes) + segmentBytes;
-  }
-
-  #write(bytes: Buffer, start: number, length: number, offset: number): void {
-    const file = this.#segmentFor(offset);
-    const end = offset - this.#segmentStart + length;
-    if (end > this.#reservedTo) this.#reserve(file, end);
-    file.write(bytes, start, length, offset - this.#segmentStart);
-  }
-
-  /** A step ahead of what is written, and no further than the segment. */
-  #reserve(file: StorageFile, end: number): void {
-    const from = Math.max(this.#reservedTo, end - RESERVE_STEP);
-    this.#reservedTo = Math.min(end + RESERVE_STEP, this.#start.segmentBytes);
-    if (this.#reservedTo > from) file.reserve?.(from, this.#reservedTo - from);
-  }
-
-  #segmentFor(offset: number): StorageFile {
-    const { segmentBytes } = this.#start;
-    const start = offset - (offset % segmentBytes);
-    if (this.#segment !== null && this.#segmentStart === start) return this.#segment;
-    const path = join(this.#logFolder, offsetName(start));
-    const isNew = this.#storage.stat(path) === undefined;
-    const file = this.#storage.open(path, "create");
-    if (file.size() < segmentBytes) file.truncate(segmentBytes);
-    if (isNew) this.#isDirectoryUnsynced = true;
-    if (this.#segment !== null) this.#unsynced.push(this.#segment);
-    this.#segment = file;
-    this.#segmentStart = start;
-    this.#reservedTo = offset - start;
-    return file;
-  }
-
-  #advance(to: number): void {
-    this.#written = to;
-    this.control.setPosition(POSITION.WRITTEN, to);
-  }
-
-  #sync(): void {
-    const to = this.#written;
-    try {
-      this.#commit.begin(performance.now());
-      for (const file of this.#unsynced) {
-        file.sync();
-        file.close();
-      }
-      this.#unsynced = [];
-      this.#segment?.sync();
-      // A segment whose name is not on the disk is no segment: before anything in it counts as durable.
-      if (this.#isDirectoryUnsynced) this.#storage.syncDirectory(this.#logFolder);
-      this.#isDirectoryUnsynced = false;
-    } catch (error) {
-      if (!isSystemError(error)) throw error;
-      // The kernel may have dropped what it could not write: the state of the file is unknown from here on.
-      this.#report("failed", `commitlog: sync failed: ${messageOf(error)}`);
-      return;
-    }
-    this.#durable = to;
-    this.control.setPosition(POSITION.DURABLE, to);
-    this.#commit.end(this.control.position(POSITION.HEAD) === to);
+  #wake(): void {
+    this.control.store(WORD.WANTS_ROOM, 0);
+    this.control.wakeLoop();
   }
 
   #onError(error: unknown): void {
     if (!isSystemError(error)) throw error; // A bug: nothing it has done may be trusted.
-    if (isDiskFull(error)) {
-      if (this.#health !== "full") this.#report("full", `no space left: ${messageOf(error)}`);
-    } else {
-      this.#report("failed", `commitlog: write failed: ${messageOf(error)}`);
-    }
+    if (!isDiskFull(error)) this.#fail(`write failed: ${messageOf(error)}`);
+    else if (this.#health === "ok") this.#report("full", `disk full: ${messageOf(error)}`);
+  }
+
+  #fail(reason: string): void {
+    this.#report("failed", reason);
   }
 
   #report(state: "ok" | "full" | "failed", reason: string): void {
     if (this.#health === "failed") return;
     this.#health = state;
-    this.control.store(
-      WORD.HEALTH,
-      state === "ok" ? HEALTH.OK : state === "full" ? HEALTH.FULL : HEALTH.FAILED,
-    );
+    const word = state === "ok" ? HEALTH.OK : state === "full" ? HEALTH.FULL : HEALTH.FAILED;
+    this.control.store(WORD.HEALTH, word);
     this.#reply({ kind: "health", state, reason });
     this.control.wakeLoop();
   }
@@ -303,14 +272,26 @@ export class StoreWriter {
     this.control.add(WORD.REPLIED, 1);
   }
 
-  #finish(): void {
-    if (this.isClosed) return;
-    if (this.#health !== "failed" && this.#durable !== this.#written) this.#sync();
-    this.#segment?.close();
+  /** Ends once everything is done, or cannot be. */
+  #finish(head: number, journalHead: number, isBusy: boolean): number {
+    const isDone =
+      this.#log.durable === head &&
+      this.#journal.durable === journalHead &&
+      !isBusy &&
+      !this.#checkpointer.isBusy;
+    if (!isDone && this.#health === "ok") {
+      this.control.setPosition(POSITION.SYNC_TO, head);
+      this.control.setPosition(POSITION.JOURNAL_SYNC_TO, journalHead);
+      return 0;
+    }
+    this.#log.close();
+    this.#journal.close();
     this.#pages.close();
+    this.#checkpointer.close();
     this.isClosed = true;
     this.#reply({ kind: "closed" });
     this.control.wakeLoop();
+    return Number.POSITIVE_INFINITY;
   }
 }
 

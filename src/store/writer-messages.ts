@@ -2,8 +2,9 @@
  * What goes between the event loop and the store thread besides the rings: rare things, by message. The posting side
  * counts them in shared memory, so that the other side looks into its port only when something is there.
  */
+import type { Checkpoint } from "./checkpoint.ts";
 
-/** Where the log stands when the writer starts. */
+/** Where everything stands when the writer starts. */
 export interface WriterStart {
   readonly directory: string;
   readonly segmentBytes: number;
@@ -14,12 +15,17 @@ export interface WriterStart {
   readonly journalRingBytes: number;
   readonly commands: SharedArrayBuffer;
   readonly commandCapacity: number;
+  /** Commands that recovery has carried out itself. */
+  readonly commandsDone: number;
   /** Both watermarks begin here: everything before it was synced by recovery. */
   readonly logEnd: number;
-  /** Number of the journal file to append to, and the bytes it holds. */
+  /** Number of the journal file to begin, and the position at which. */
   readonly journalFile: number;
-  readonly journalBytes: number;
+  readonly journalEnd: number;
+  /** Queue files and folders that recovery has written and not synced. */
+  readonly unsynced: { readonly files: string[]; readonly folders: string[] };
   readonly syncSpacingMs: number;
+  readonly boot: string;
 }
 
 export type ToWriter =
@@ -31,12 +37,46 @@ export type ToWriter =
       readonly used: number;
     }
   /** A slab of queue pages. */
-  | { readonly kind: "slab"; readonly index: number; readonly memory: SharedArrayBuffer }
+  | {
+      readonly kind: "slab";
+      readonly isLight: boolean;
+      readonly index: number;
+      readonly memory: SharedArrayBuffer;
+    }
   /** The folder of a queue's files, before the first command that names the queue. */
   | { readonly kind: "queue"; readonly number: number; readonly folder: string }
+  /** Remove a queue's files, once the log is durable up to `logEnd`. */
+  | {
+      readonly kind: "drop";
+      readonly number: number;
+      readonly folder: string;
+      readonly logEnd: number;
+    }
+  | CheckpointRequest
+  /** Replace the journal up to position `at`; `file` is the number of the file that goes on from there. */
+  | {
+      readonly kind: "snapshot";
+      readonly file: number;
+      readonly at: number;
+      readonly logEnd: number;
+      readonly chunks: ArrayBuffer[];
+    }
+  /** Remove these files, then sync their folders. */
+  | { readonly kind: "remove"; readonly paths: string[] }
   /** Finish everything, sync, and end. */
   | { readonly kind: "close" };
 
+export interface CheckpointRequest {
+  readonly kind: "checkpoint";
+  readonly checkpoint: Checkpoint;
+  /** Commands up to this count belong to it. */
+  readonly commands: number;
+  /** Catalog batches, and the file and position of each. */
+  readonly batches: ReadonlyArray<{ file: number; at: number; bytes: ArrayBuffer }>;
+  readonly isSynced: boolean;
+}
+
 export type FromWriter =
   | { readonly kind: "health"; readonly state: "ok" | "full" | "failed"; readonly reason: string }
+  | { readonly kind: "checkpoint"; readonly isSynced: boolean; readonly offset: number }
   | { readonly kind: "closed" };

@@ -1,0 +1,128 @@
+/**
+ * The store thread's side of a checkpoint: once the log and the queue files are as far as it says, appends the catalog
+ * batches and writes the slot. A synced one first syncs each file written since the last, one per step, so that group
+ * commits go on in between.
+ */
+import { join } from "node:path";
+import { CheckpointFile } from "./checkpoint.ts";
+import type { PageWriter } from "./page-writer.ts";
+import type { Storage, StorageFile } from "./storage-file.ts";
+import type { CheckpointRequest } from "./writer-messages.ts";
+
+export const catalogPath = (directory: string, file: number): string =>
+  join(directory, "queues", `catalog-${file}`);
+
+interface Progress {
+  readonly request: CheckpointRequest;
+  isCatalogWritten: boolean;
+  /** What is left to sync; null before the list is taken. */
+  files: string[] | null;
+  folders: string[];
+}
+
+export class Checkpointer {
+  readonly #storage: Storage;
+  readonly #directory: string;
+  readonly #pages: PageWriter;
+  readonly #file: CheckpointFile;
+  readonly #queue: Progress[] = [];
+  readonly #catalogs = new Map<number, StorageFile>();
+  #syncedCatalog = -1;
+
+  constructor(storage: Storage, directory: string, pages: PageWriter, boot: string) {
+    this.#storage = storage;
+    this.#directory = directory;
+    this.#pages = pages;
+    this.#file = new CheckpointFile(storage, join(directory, "queues", "checkpoint"), boot);
+  }
+
+  add(request: CheckpointRequest): void {
+    this.#queue.push({ request, isCatalogWritten: false, files: null, folders: [] });
+  }
+
+  get isBusy(): boolean {
+    return this.#queue.length > 0;
+  }
+
+  /** The log has to be durable up to here for the oldest synced one; 0: it need not. */
+  get wantsDurable(): number {
+    const request = this.#queue[0]?.request;
+    return request?.isSynced ? request.checkpoint.offset : 0;
+  }
+
+  /** Does the next piece. Returns the request when that completed it, true when there is more to do now, else false. */
+  run(written: number, durable: number): CheckpointRequest | boolean {
+    const progress = this.#queue[0];
+    if (progress === undefined) return false;
+    const { request } = progress;
+    const { checkpoint } = request;
+    if (written < checkpoint.offset || this.#pages.completed < request.commands) return false;
+    if (!progress.isCatalogWritten) {
+      for (const { file, at, bytes } of request.batches) {
+        this.#catalog(file).write(new Uint8Array(bytes), 0, bytes.byteLength, at);
+      }
+      progress.isCatalogWritten = true;
+    }
+    if (request.isSynced) {
+      if (durable < checkpoint.offset) return false;
+      if (!this.#syncSome(progress)) return true;
+      this.#catalog(checkpoint.catalogFile).sync();
+      this.#storage.syncDirectory(join(this.#directory, "queues"));
+    }
+    this.#file.write(checkpoint, request.isSynced);
+    if (request.isSynced) this.#removeOldCatalogs(checkpoint.catalogFile);
+    this.#queue.shift();
+    return request;
+  }
+
+  close(): void {
+    for (const file of this.#catalogs.values()) file.close();
+    this.#catalogs.clear();
+    this.#file.close();
+  }
+
+  /** Syncs one file or folder. True when all are. */
+  #syncSome(progress: Progress): boolean {
+    if (progress.files === null) {
+      const { files, folders } = this.#pages.takeUnsynced();
+      progress.files = files;
+      progress.folders = folders;
+    }
+    const path = progress.files.pop();
+    if (path !== undefined) {
+      // Gone when its queue was dropped meanwhile.
+      if (this.#storage.stat(path) !== undefined) {
+        const file = this.#storage.open(path, "write");
+        file.sync();
+        file.close();
+      }
+      return false;
+    }
+    const folder = progress.folders.pop();
+    if (folder === undefined) return true;
+    if (this.#storage.stat(folder) !== undefined) this.#storage.syncDirectory(folder);
+    return false;
+  }
+
+  #catalog(number: number): StorageFile {
+    let file = this.#catalogs.get(number);
+    if (file === undefined) {
+      file = this.#storage.open(catalogPath(this.#directory, number), "create");
+      this.#catalogs.set(number, file);
+    }
+    return file;
+  }
+
+  /** No checkpoint that counts names them any more. */
+  #removeOldCatalogs(current: number): void {
+    if (this.#syncedCatalog === current) return;
+    this.#syncedCatalog = current;
+    for (const { name } of this.#storage.list(join(this.#directory, "queues"))) {
+      const number = /^catalog-(\d+)$/.exec(name)?.[1];
+      if (number === undefined || Number(number) >= current) continue;
+      this.#catalogs.get(Number(number))?.close();
+      this.#catalogs.delete(Number(number));
+      this.#storage.remove(catalogPath(this.#directory, Number(number)));
+    }
+  }
+}

@@ -1,0 +1,102 @@
+/**
+ * The owner's journal on disk: files `journal/<20-digit number>`, and a snapshot `journal/<number>.snapshot` that stands
+ * for everything before the file of the same number.
+ *
+ *   at  size  field, big-endian            one file
+ *    0     8  "SLUICEJ1"                   magic and version
+ *    8     8  position of its first frame  on the journal's own scale, two 32-bit halves
+ *   16     -  frames
+ *
+ *   at  size  field, big-endian            one frame
+ *    0     4  CRC-32 of the rest of the frame
+ *    4     4  length of the entry, 1..65,536
+ *    8     4  bytes before this frame that were not yet durable when it was written (4,294,967,295: that many or more)
+ *   12     -  the entry
+ *
+ * A frame is valid when its length and CRC are. A snapshot ends with a frame whose entry is the 8 bytes "SLUICEJ1"; it
+ * gets its name only when all of it is on the disk. Frames that are missing inside the journal were torn off by a power
+ * cut when nothing behind the gap says that they had been durable: then the journal ends at the gap. Otherwise they
+ * were damaged: what follows is kept, and the opener says so.
+ */
+import { crc32 } from "../util/crc32.ts";
+import { readOffset } from "./record.ts";
+
+export const JOURNAL_MAGIC = Buffer.from("SLUICEJ1", "latin1");
+export const JOURNAL_HEADER = 16;
+export const FRAME_HEADER = 12;
+export const MAX_ENTRY_BYTES = 65_536;
+const UNKNOWN = 0xffffffff;
+
+export function journalHeader(position: number): Buffer {
+  const bytes = Buffer.alloc(JOURNAL_HEADER);
+  JOURNAL_MAGIC.copy(bytes);
+  bytes.writeUInt32BE(Math.floor(position / 2 ** 32), 8);
+  bytes.writeUInt32BE(position >>> 0, 12);
+  return bytes;
+}
+
+/** Completes the frame whose length and entry are there. Returns its size. */
+export function sealFrame(
+  bytes: Buffer,
+  view: DataView,
+  at: number,
+  position: number,
+  durable: number,
+): number {
+  const size = FRAME_HEADER + view.getUint32(at + 4);
+  view.setUint32(at + 8, Math.min(position - durable, UNKNOWN));
+  view.setUint32(at, crc32(bytes, at + 4, at + size));
+  return size;
+}
+
+export interface JournalFile {
+  readonly start: number;
+  readonly frames: JournalFrame[];
+  /** Bytes that are no frames, in the middle or at the end. */
+  readonly lostBytes: number;
+}
+
+export interface JournalFrame {
+  readonly position: number;
+  readonly end: number;
+  /** Everything before this position was durable when the frame was written. */
+  readonly durable: number;
+  readonly entry: Buffer;
+}
+
+/** Reads a file; undefined when it has no header (it was created and never written). */
+export function parseJournal(bytes: Buffer): JournalFile | undefined {
+  if (bytes.length < JOURNAL_HEADER || bytes.compare(JOURNAL_MAGIC, 0, 8, 0, 8) !== 0) {
+    return undefined;
+  }
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const start = readOffset(view, 8);
+  const frames: JournalFrame[] = [];
+  let lostBytes = 0;
+  for (let at = JOURNAL_HEADER; at < bytes.length; ) {
+    const size = frameAt(bytes, view, at);
+    if (size === 0) {
+      lostBytes++;
+      at++;
+      continue;
+    }
+    const position = start + at - JOURNAL_HEADER;
+    frames.push({
+      position,
+      end: position + size,
+      durable: position - view.getUint32(at + 8),
+      entry: bytes.subarray(at + FRAME_HEADER, at + size),
+    });
+    at += size;
+  }
+  return { start, frames, lostBytes };
+}
+
+/** Size of the valid frame at `at`, or 0. */
+function frameAt(bytes: Buffer, view: DataView, at: number): number {
+  if (at + FRAME_HEADER >= bytes.length) return 0;
+  const length = view.getUint32(at + 4);
+  const end = at + FRAME_HEADER + length;
+  if (length === 0 || length > MAX_ENTRY_BYTES || end > bytes.length) return 0;
+  return crc32(bytes, at + 4, end) === view.getUint32(at) ? end - at : 0;
+}

@@ -1,0 +1,157 @@
+/**
+ * The store thread's side of the owner's journal: frames from the journal ring into the current file, files one after
+ * the other, snapshots a piece at a time.
+ */
+import { join } from "node:path";
+import { JOURNAL_HEADER, journalHeader, sealFrame } from "./journal-format.ts";
+import { offsetName, offsetOfName } from "./segment-list.ts";
+import type { Storage, StorageFile } from "./storage-file.ts";
+import type { TailRing } from "./tail-ring.ts";
+
+interface Snapshot {
+  readonly file: number;
+  /** Position from which the file of this number goes on. */
+  readonly at: number;
+  /** The log has to be durable up to here first: the entries speak of its records. */
+  readonly logEnd: number;
+  readonly chunks: ArrayBuffer[];
+  target: StorageFile | null;
+  bytes: number;
+}
+
+export class JournalWriter {
+  readonly #storage: Storage;
+  readonly #folder: string;
+  readonly #ring: TailRing;
+  written: number;
+  durable: number;
+  /** When the oldest unsynced frame was written, on the clock of `step`. */
+  unsyncedSince = 0;
+  #number: number;
+  #file: StorageFile | null = null;
+  /** Position of the file's first frame. */
+  #fileStart: number;
+  #unsynced: StorageFile[] = [];
+  #isFolderUnsynced = false;
+  readonly #snapshots: Snapshot[] = [];
+
+  constructor(storage: Storage, directory: string, ring: TailRing, number: number, end: number) {
+    this.#storage = storage;
+    this.#folder = join(directory, "journal");
+    this.#ring = ring;
+    this.#number = number;
+    this.#fileStart = end;
+    this.written = end;
+    this.durable = end;
+  }
+
+  addSnapshot(file: number, at: number, logEnd: number, chunks: ArrayBuffer[]): void {
+    this.#snapshots.push({ file, at, logEnd, chunks, target: null, bytes: 0 });
+  }
+
+  writeTo(head: number, now: number): void {
+    while (this.written < head) {
+      const next = this.#snapshots.find(
+        (snapshot) => snapshot.at >= this.written && snapshot.file > this.#number,
+      );
+      if (next !== undefined && next.at === this.written) this.#rotate(next.file);
+      this.#writeRun(
+        Math.min(head, next === undefined || next.at === this.written ? head : next.at),
+        now,
+      );
+    }
+  }
+
+  sync(): void {
+    const to = this.written;
+    if (to === this.durable) return;
+    while (this.#unsynced.length > 0) {
+      this.#unsynced[0]!.sync();
+      this.#unsynced.shift()!.close();
+    }
+    this.#file?.sync();
+    if (this.#isFolderUnsynced) this.#storage.syncDirectory(this.#folder);
+    this.#isFolderUnsynced = false;
+    this.durable = to;
+  }
+
+  /** Does a piece of the oldest snapshot. False when there is nothing to do, or the log is not durable far enough. */
+  runSnapshot(logDurable: number): boolean {
+    const snapshot = this.#snapshots[0];
+    if (snapshot === undefined || logDurable < snapshot.logEnd || this.written < snapshot.at) {
+      return false;
+    }
+    const final = join(this.#folder, `${offsetName(snapshot.file)}.snapshot`);
+    const draft = `${final}.new`;
+    if (snapshot.target === null) {
+      this.#storage.remove(draft);
+      snapshot.target = this.#storage.open(draft, "create");
+      snapshot.target.write(journalHeader(snapshot.at), 0, JOURNAL_HEADER, 0);
+      snapshot.bytes = JOURNAL_HEADER;
+    }
+    const chunk = snapshot.chunks.shift();
+    if (chunk !== undefined) {
+      snapshot.target.write(new Uint8Array(chunk), 0, chunk.byteLength, snapshot.bytes);
+      snapshot.bytes += chunk.byteLength;
+    }
+    // With each piece: one large sync at the end would hold up every commit.
+    snapshot.target.sync();
+    if (snapshot.chunks.length > 0) return true;
+    snapshot.target.close();
+    // The file that goes on from here must be there before the name of the snapshot makes the older ones void.
+    if (this.#number < snapshot.file) this.#rotate(snapshot.file);
+    this.sync();
+    this.#file?.sync();
+    this.#storage.rename(draft, final);
+    this.#storage.syncDirectory(this.#folder);
+    this.#snapshots.shift();
+    this.#removeBefore(snapshot.file);
+    return true;
+  }
+
+  get wantsLogDurable(): number {
+    return this.#snapshots[0]?.logEnd ?? 0;
+  }
+
+  close(): void {
+    this.#file?.close();
+    for (const file of this.#unsynced) file.close();
+  }
+
+  #writeRun(head: number, now: number): void {
+    const { bytes, view, size: ringSize } = this.#ring;
+    const first = this.#ring.indexOf(this.written);
+    let at = first;
+    let position = this.written;
+    while (position < head && at < ringSize) {
+      const size = sealFrame(bytes, view, at, position, this.durable);
+      at += size;
+      position += size;
+    }
+    if (this.#file === null) this.#open(this.#number);
+    this.#file!.write(bytes, first, at - first, JOURNAL_HEADER + this.written - this.#fileStart);
+    if (this.written === this.durable) this.unsyncedSince = now;
+    this.written = position;
+  }
+
+  #rotate(number: number): void {
+    if (this.#file !== null) this.#unsynced.push(this.#file);
+    this.#file = null;
+    this.#number = number;
+    this.#fileStart = this.written;
+    this.#open(number);
+  }
+
+  #open(number: number): void {
+    this.#file = this.#storage.open(join(this.#folder, offsetName(number)), "create");
+    this.#file.write(journalHeader(this.#fileStart), 0, JOURNAL_HEADER, 0);
+    this.#isFolderUnsynced = true;
+  }
+
+  #removeBefore(number: number): void {
+    for (const { name } of this.#storage.list(this.#folder)) {
+      const found = offsetOfName(name.slice(0, 20));
+      if (found >= 0 && found < number) this.#storage.remove(join(this.#folder, name));
+    }
+  }
+}

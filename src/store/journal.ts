@@ -1,0 +1,292 @@
+/**
+ * The owner's journal on the event loop: entries into a small shared ring, replay at the start, snapshots.
+ * Formats and what recovery makes of them: journal-format.ts. Writing and syncing: journal-writer.ts.
+ */
+import { join } from "node:path";
+import {
+  FRAME_HEADER,
+  JOURNAL_MAGIC,
+  type JournalFrame,
+  MAX_ENTRY_BYTES,
+  parseJournal,
+  sealFrame,
+} from "./journal-format.ts";
+import type { OwnerJournal } from "./message-store.ts";
+import { offsetName, offsetOfName } from "./segment-list.ts";
+import { POSITION, type SharedControl } from "./shared-control.ts";
+import type { Storage } from "./storage-file.ts";
+import { TailRing } from "./tail-ring.ts";
+import type { ToWriter } from "./writer-messages.ts";
+
+const RING_BYTES = 1 << 20;
+const OVERHANG = MAX_ENTRY_BYTES + FRAME_HEADER;
+const SNAPSHOT_CHUNK = 1 << 20;
+
+export class Journal implements OwnerJournal {
+  readonly ring = new TailRing(RING_BYTES, OVERHANG);
+  readonly #control: SharedControl;
+  readonly #post: (message: ToWriter) => void;
+  readonly #logEnd: () => number;
+  /** End of the journal; `#inRing`: of what the ring holds; the rest waits. */
+  #end = 0;
+  #inRing = 0;
+  #published = 0;
+  #waiting: Buffer[] = [];
+  #syncTo = 0;
+  #snapshotAt = 0;
+  #file = 0;
+  #replay: Buffer[] = [];
+  #isReplayed = false;
+  written = 0;
+  durable = 0;
+
+  constructor(
+    control: SharedControl,
+    post: (message: ToWriter) => void,
+    /** Where the log ends now: a snapshot speaks of records up to there. */
+    logEnd: () => number,
+  ) {
+    this.#control = control;
+    this.#post = post;
+    this.#logEnd = logEnd;
+  }
+
+  /** Number of the file that the writer begins, and the position at which. */
+  get nextFile(): number {
+    return this.#file;
+  }
+  get end(): number {
+    return this.#end;
+  }
+
+  /** Reads what is there. Returns sentences about what is missing. */
+  open(storage: Storage, directory: string): string[] {
+    const folder = join(directory, "journal");
+    storage.makeDirectory(folder);
+    const warnings: string[] = [];
+    const names = storage.list(folder).map(({ name }) => name);
+    for (const name of names) if (name.endsWith(".new")) storage.remove(join(folder, name));
+    const numbers = (suffix: string): number[] =>
+      names
+        .filter((name) => name.length === 20 + suffix.length && name.endsWith(suffix))
+        .map((name) => offsetOfName(name.slice(0, 20)))
+        .filter((number) => number >= 0)
+        .sort((a, b) => a - b);
+    const read = (name: string) => parseJournal(readAll(storage, join(folder, name)));
+    const snapshot = numbers(".snapshot").at(-1) ?? -1;
+    const files = numbers("").filter((number) => number >= snapshot);
+    this.#file = Math.max(snapshot, files.at(-1) ?? 0) + 1;
+    let position = 0;
+    if (snapshot >= 0) {
+      const name = `${offsetName(snapshot)}.snapshot`;
+      const found = read(name);
+      const frames = found?.frames ?? [];
+      const isComplete = frames.at(-1)?.entry.equals(JOURNAL_MAGIC) === true;
+      if (!isComplete || found!.lostBytes > 0) {
+        warnings.push(`journal/${name} is damaged: some of what the owner noted in it is lost`);
+      }
+      for (const { entry } of isComplete ? frames.slice(0, -1) : frames) this.#replay.push(entry);
+      position = found?.start ?? 0;
+    }
+    this.#snapshotAt = position;
+    position = this.#readFiles(files, position, read, warnings, (number) => {
+      const kept = join(directory, "quarantine");
+      storage.makeDirectory(kept);
+      storage.rename(join(folder, offsetName(number)), join(kept, `journal-${offsetName(number)}`));
+      storage.syncDirectory(folder);
+    });
+    this.#end = this.#inRing = this.#published = this.written = this.durable = position;
+    for (const at of [
+      POSITION.JOURNAL_HEAD,
+      POSITION.JOURNAL_WRITTEN,
+      POSITION.JOURNAL_DURABLE,
+      POSITION.JOURNAL_SYNC_TO,
+    ]) {
+      this.#control.setPosition(at, position);
+    }
+    return warnings;
+  }
+
+  /** Takes over the frames of the files in order, up to a gap that a power cut has torn. Returns where they end. */
+  #readFiles(
+    files: number[],
+    from: number,
+    read: (name: string) => ReturnType<typeof parseJournal>,
+    warnings: string[],
+    setAside: (number: number) => void,
+  ): number {
+    const found = files.map((number) => ({ number, file: read(offsetName(number)) }));
+    const frames: JournalFrame[] = [];
+    let limit = Number.POSITIVE_INFINITY;
+    for (const { file } of found.toReversed()) {
+      if (file === undefined) continue;
+      // A later opener took the journal to end where its own file starts: what lies behind that was torn off then.
+      frames.unshift(...file.frames.filter(({ position }) => position < limit));
+      limit = Math.min(limit, file.start);
+    }
+    // What some later frame knew to be durable before each frame.
+    const durable = new Float64Array(frames.length);
+    let known = 0;
+    for (let i = frames.length - 1; i >= 0; i--) {
+      known = Math.max(known, frames[i]!.durable);
+      durable[i] = known;
+    }
+    let position = from;
+    for (let i = 0; i < frames.length; i++) {
+      const frame = frames[i]!;
+      if (frame.position < position) continue;
+      if (frame.position > position) {
+        if (durable[i]! < frame.position) {
+          const missing = frame.position - position;
+          warnings.push(`journal: ends before a gap of ${missing} bytes that were never synced`);
+          for (const { number, file } of found) {
+            if (file !== undefined && file.start >= position && number > (files[0] ?? 0)) {
+              setAside(number);
+            }
+          }
+          break;
+        }
+        warnings.push(
+          `journal: ${frame.position - position} bytes at ${position} are damaged and left out`,
+        );
+      }
+      this.#replay.push(frame.entry);
+      position = frame.end;
+    }
+    return position;
+  }
+
+  replay(entry: (bytes: Buffer) => void): void {
+    if (this.#isReplayed) throw new Error("journal: replayed twice, or after an append");
+    this.#isReplayed = true;
+    const entries = this.#replay;
+    this.#replay = [];
+    for (const bytes of entries) entry(bytes);
+  }
+
+  append(bytes: Uint8Array, start: number, end: number): number {
+    const length = end - start;
+    if (length < 1 || length > MAX_ENTRY_BYTES) {
+      throw new RangeError(`journal: entry of ${length} bytes, expected 1 to ${MAX_ENTRY_BYTES}`);
+    }
+    if (!this.#isReplayed) {
+      this.#isReplayed = true;
+      this.#replay = [];
+    }
+    if (this.#waiting.length > 0 || !this.#fits(length)) {
+      this.#waiting.push(Buffer.from(bytes.subarray(start, end)));
+    } else {
+      this.#put(bytes, start, end);
+    }
+    this.#end += FRAME_HEADER + length;
+    return this.#end;
+  }
+
+  requestSync(): void {
+    this.#syncTo = this.#end;
+  }
+
+  get bytesSinceSnapshot(): number {
+    return this.#end - this.#snapshotAt;
+  }
+
+  snapshot(entries: Iterable<Uint8Array>): void {
+    this.#isReplayed = true;
+    this.#replay = [];
+    const chunks: ArrayBuffer[] = [];
+    let chunk = Buffer.allocUnsafeSlow(SNAPSHOT_CHUNK);
+    let used = 0;
+    const flush = (): void => {
+      chunks.push(chunk.buffer.slice(0, used) as ArrayBuffer);
+      used = 0;
+    };
+    const add = (entry: Uint8Array): void => {
+      if (entry.length < 1 || entry.length > MAX_ENTRY_BYTES) {
+        throw new RangeError(
+          `journal: entry of ${entry.length} bytes, expected 1 to ${MAX_ENTRY_BYTES}`,
+        );
+      }
+      if (used + FRAME_HEADER + entry.length > chunk.length) flush();
+      const view = new DataView(chunk.buffer);
+      view.setUint32(used + 4, entry.length);
+      chunk.set(entry, used + FRAME_HEADER);
+      used += sealFrame(chunk, view, used, 0, 0);
+    };
+    for (const entry of entries) add(entry);
+    add(JOURNAL_MAGIC);
+    flush();
+    chunk = Buffer.alloc(0);
+    this.#file++;
+    this.#snapshotAt = this.#end;
+    this.#post({
+      kind: "snapshot",
+      file: this.#file,
+      at: this.#end,
+      logEnd: this.#logEnd(),
+      chunks,
+    });
+  }
+
+  /** Hands what was appended to the writer. True when there is something. */
+  publish(): boolean {
+    this.#fill();
+    let isWanted = false;
+    if (this.#inRing !== this.#published) {
+      this.#published = this.#inRing;
+      this.#control.setPosition(POSITION.JOURNAL_HEAD, this.#inRing);
+      isWanted = true;
+    }
+    if (this.#syncTo > this.#control.position(POSITION.JOURNAL_SYNC_TO)) {
+      this.#control.setPosition(POSITION.JOURNAL_SYNC_TO, this.#syncTo);
+      isWanted = true;
+    }
+    return isWanted;
+  }
+
+  /** Takes over how far the writer is. True when something moved. */
+  refresh(): boolean {
+    const written = this.#control.position(POSITION.JOURNAL_WRITTEN);
+    const durable = this.#control.position(POSITION.JOURNAL_DURABLE);
+    if (written <= this.written && durable <= this.durable) return false;
+    this.written = Math.max(this.written, written);
+    this.durable = Math.max(this.durable, durable);
+    return true;
+  }
+
+  get hasWaiting(): boolean {
+    return this.#waiting.length > 0;
+  }
+
+  #fits(length: number): boolean {
+    return this.#inRing + FRAME_HEADER + length - this.written <= RING_BYTES;
+  }
+
+  #put(bytes: Uint8Array, start: number, end: number): void {
+    const at = this.ring.indexOf(this.#inRing);
+    const length = end - start;
+    this.ring.view.setUint32(at + 4, length);
+    const target = this.ring.bytes;
+    const to = at + FRAME_HEADER;
+    if (length > 32) target.set(bytes.subarray(start, end), to);
+    else for (let i = 0; i < length; i++) target[to + i] = bytes[start + i]!;
+    this.#inRing += FRAME_HEADER + length;
+  }
+
+  #fill(): void {
+    let moved = 0;
+    for (const entry of this.#waiting) {
+      if (!this.#fits(entry.length)) break;
+      this.#put(entry, 0, entry.length);
+      moved++;
+    }
+    if (moved > 0) this.#waiting.splice(0, moved);
+  }
+}
+
+function readAll(storage: Storage, path: string): Buffer {
+  const file = storage.open(path, "read");
+  const bytes = Buffer.alloc(file.size());
+  const got = file.readInto(bytes, 0, bytes.length, 0);
+  file.close();
+  return bytes.subarray(0, got);
+}

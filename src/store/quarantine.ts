@@ -1,0 +1,93 @@
+/**
+ * Damaged ranges of the log: copied aside with a report each, and remembered, so that readers get "damaged" and not
+ * "not yet". `quarantine/<first offset>-<end offset>.json` is the report, `.bytes` beside it what lay there.
+ */
+import { join } from "node:path";
+import { offsetName, type SegmentList } from "./segment-list.ts";
+import type { Storage } from "./storage-file.ts";
+
+const MAX_COPY = 64 << 20;
+const CHUNK = 1 << 20;
+
+export class Quarantine {
+  readonly #storage: Storage;
+  readonly #folder: string;
+  /** Ascending, apart from each other. */
+  #ranges: Array<{ from: number; to: number }> = [];
+
+  constructor(storage: Storage, directory: string) {
+    this.#storage = storage;
+    this.#folder = join(directory, "quarantine");
+    for (const { name } of storage.list(this.#folder)) {
+      const match = /^(\d{20})-(\d{20})\.json$/.exec(name);
+      if (match !== null) this.#ranges.push({ from: Number(match[1]), to: Number(match[2]) });
+    }
+    this.#ranges.sort((a, b) => a.from - b.from);
+  }
+
+  has(offset: number): boolean {
+    const ranges = this.#ranges;
+    if (ranges.length === 0) return false;
+    let low = 0;
+    let high = ranges.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (ranges[middle]!.to <= offset) low = middle + 1;
+      else high = middle;
+    }
+    return low < ranges.length && offset >= ranges[low]!.from;
+  }
+
+  get count(): number {
+    return this.#ranges.length;
+  }
+
+  /** Copies `[from, to)` aside and remembers it. Nothing happens when it is known. */
+  add(segments: SegmentList, from: number, to: number, reason: string): void {
+    if (this.#ranges.some((range) => range.from === from && range.to === to)) return;
+    const name = `${offsetName(from)}-${offsetName(to)}`;
+    this.#storage.makeDirectory(this.#folder);
+    this.#copy(segments, from, to, join(this.#folder, `${name}.bytes`));
+    const report = {
+      from,
+      to,
+      bytes: to - from,
+      reason,
+      foundAt: new Date().toISOString(),
+      note: "These bytes of the CommitLog are no valid records. Records before and after them are intact.",
+    };
+    const text = Buffer.from(`${JSON.stringify(report, null, 2)}\n`);
+    const file = this.#storage.open(join(this.#folder, `${name}.json`), "create");
+    file.truncate(0);
+    file.write(text, 0, text.length, 0);
+    file.sync();
+    file.close();
+    this.#storage.syncDirectory(this.#folder);
+    this.#ranges.push({ from, to });
+    this.#ranges.sort((a, b) => a.from - b.from);
+  }
+
+  /** Moves a whole file aside. */
+  moveFile(path: string, name: string): void {
+    this.#storage.makeDirectory(this.#folder);
+    this.#storage.rename(path, join(this.#folder, name));
+    this.#storage.syncDirectory(this.#folder);
+    this.#storage.syncDirectory(join(path, ".."));
+  }
+
+  #copy(segments: SegmentList, from: number, to: number, path: string): void {
+    const target = this.#storage.open(path, "create");
+    target.truncate(0);
+    const chunk = Buffer.alloc(CHUNK);
+    const end = Math.min(to, from + MAX_COPY);
+    for (let at = from; at < end; ) {
+      const start = segments.startOf(at);
+      const length = Math.min(CHUNK, end - at, start + segments.segmentBytes - at);
+      const got = segments.file(start)?.readInto(chunk, 0, length, at - start) ?? 0;
+      if (got > 0) target.write(chunk, 0, got, at - from);
+      at += length;
+    }
+    target.sync();
+    target.close();
+  }
+}

@@ -1,0 +1,255 @@
+/**
+ * Opening a store: finds the last checkpoint that holds, reads the log from there to its end, builds what the queues
+ * miss, and leaves files in which every byte before the end is durable and every byte behind it is zero.
+ *
+ *   checkpoint and catalog good   read the log from the checkpoint
+ *   otherwise                     remove all derived files and read the whole log
+ *   invalid, valid records after  damage: quarantine that range, keep what follows
+ *   invalid, nothing valid after  the end: cut there (a torn record, or a batch without its end)
+ */
+import { join } from "node:path";
+import { isCatalog, readCatalog } from "./catalog.ts";
+import { type Checkpoint, CheckpointFile } from "./checkpoint.ts";
+import { catalogPath } from "./checkpointer.ts";
+import type { CommandRing } from "./command-ring.ts";
+import { LogScanner } from "./log-scanner.ts";
+import { PageWriter } from "./page-writer.ts";
+import type { Quarantine } from "./quarantine.ts";
+import type { QueueTable } from "./queue-table.ts";
+import { Redo } from "./redo.ts";
+import type { SegmentList } from "./segment-list.ts";
+import type { Storage } from "./storage-file.ts";
+import type { ToWriter } from "./writer-messages.ts";
+
+const COMMANDS_AT_ONCE = 256;
+
+export interface RecoveryContext {
+  readonly storage: Storage;
+  readonly directory: string;
+  readonly boot: string;
+  readonly segments: SegmentList;
+  readonly table: QueueTable;
+  readonly commands: CommandRing;
+  readonly quarantine: Quarantine;
+  /** Slabs and folders that the table announces while recovery writes its pages. */
+  readonly announced: ToWriter[];
+}
+
+export interface Recovered {
+  readonly end: number;
+  /** The checkpoint that was used, null after a full rebuild. */
+  readonly checkpoint: Checkpoint | null;
+  readonly lastStoreTimestamp: number;
+  readonly scannedBytes: number;
+  readonly truncatedBytes: number;
+  readonly quarantined: number;
+  readonly wasClean: boolean;
+  readonly unsynced: { files: string[]; folders: string[] };
+  readonly warnings: string[];
+}
+
+export async function recover(context: RecoveryContext): Promise<Recovered> {
+  const { storage, directory, segments, table, quarantine } = context;
+  const warnings: string[] = [];
+  removeEmptySegments(storage, segments);
+  const file = new CheckpointFile(storage, join(directory, "queues", "checkpoint"), context.boot);
+  const checkpoint = loadQueues(context, file.read(), warnings);
+  const from = Math.max(checkpoint?.offset ?? 0, segments.minOffset);
+
+  const pages = new PageWriter(storage, directory, context.commands);
+  const redo = new Redo(table);
+  redo.lastStoreTimestamp = checkpoint?.storeTimestamp ?? 0;
+  const scanner = new LogScanner(segments);
+  let quarantined = 0;
+  let known = 0;
+  const writePages = (): void => {
+    for (; known < context.announced.length; known++) announce(pages, context.announced[known]!);
+    context.commands.flush();
+    while (pages.run(COMMANDS_AT_ONCE, context.commands.head)) context.commands.flush();
+  };
+  let end = from;
+  if (checkpoint === null || checkpoint.closedAt !== from || !isEndOfLog(segments, from)) {
+    end = await scanner.scan(from, {
+      onRecord: (buffer, at, offset, size) => {
+        redo.onRecord(buffer, at, offset, size);
+        if (context.commands.issued - context.commands.done >= COMMANDS_AT_ONCE) writePages();
+      },
+      onDamage: (start, stop, reason) => {
+        quarantined++;
+        quarantine.add(segments, start, stop, reason);
+        warnings.push(
+          `commitlog: ${stop - start} bytes at ${start} are damaged (${reason}), kept in quarantine/`,
+        );
+        redo.onDamage(start);
+      },
+    });
+  }
+  const scannedEnd = end;
+  end = redo.finish(scannedEnd);
+  writePages();
+  pages.close();
+  for (const range of redo.incomplete) {
+    quarantined++;
+    quarantine.add(segments, range.from, range.to, "atomic batch without its end");
+    warnings.push(`commitlog: an atomic batch at ${range.from} is incomplete and left out`);
+  }
+  const isClean = checkpoint !== null && checkpoint.closedAt === end && scanner.scannedBytes === 0;
+  let truncatedBytes = 0;
+  if (!isClean) {
+    truncatedBytes = cut(context, end);
+    // What the page cache holds of the log may be all there is of it: durable from here on.
+    for (const start of segments.starts()) {
+      if (start + segments.segmentBytes <= file.syncedOffset) continue;
+      const segment = storage.open(segments.path(start), "write");
+      segment.sync();
+      segment.close();
+    }
+    storage.syncDirectory(segments.directory);
+  }
+  return {
+    end,
+    checkpoint,
+    lastStoreTimestamp: redo.lastStoreTimestamp,
+    scannedBytes: scanner.scannedBytes,
+    truncatedBytes,
+    quarantined,
+    wasClean: isClean,
+    unsynced: pages.takeUnsynced(),
+    warnings,
+  };
+}
+
+/** Reads the catalog of the checkpoint. Null when there is none to trust: then nothing derived is left on the disk. */
+function loadQueues(
+  context: RecoveryContext,
+  checkpoint: Checkpoint | null,
+  warnings: string[],
+): Checkpoint | null {
+  const { storage, directory, segments, table } = context;
+  if (checkpoint !== null) {
+    const bytes = readCatalogFile(storage, directory, checkpoint);
+    if (bytes !== null && isCatalog(bytes)) {
+      table.beginCatalog();
+      readCatalog(bytes, table);
+      table.endCatalog();
+      const missing = missingFiles(context);
+      if (missing === null && isLogThere(segments, checkpoint.offset)) return checkpoint;
+      warnings.push(
+        `queues: ${missing ?? "the log ends before the checkpoint"}: rebuilding from the log`,
+      );
+      table.clear();
+    } else {
+      warnings.push("queues: the catalog is missing or damaged: rebuilding from the log");
+    }
+  }
+  storage.removeTree(join(directory, "consumequeue"));
+  storage.removeTree(join(directory, "queues"));
+  storage.makeDirectory(join(directory, "queues"));
+  return null;
+}
+
+function readCatalogFile(
+  storage: Storage,
+  directory: string,
+  checkpoint: Checkpoint,
+): Buffer | null {
+  const path = catalogPath(directory, checkpoint.catalogFile);
+  if (checkpoint.catalogBytes === 0) return Buffer.alloc(0);
+  if (storage.stat(path) === undefined) return null;
+  const file = storage.open(path, "read");
+  const bytes = Buffer.alloc(checkpoint.catalogBytes);
+  const got = file.readInto(bytes, 0, bytes.length, 0);
+  file.close();
+  return got === bytes.length ? bytes : null;
+}
+
+/** Somebody has removed derived files: says which. */
+function missingFiles({ storage, directory, table }: RecoveryContext): string | null {
+  const topics = new Set(storage.list(join(directory, "consumequeue")).map(({ name }) => name));
+  for (const queue of table.queues()) {
+    if (!queue.isLight && queue.maxOffset > queue.minOffset && !topics.has(queue.topic)) {
+      return `consumequeue/${queue.topic} is missing`;
+    }
+  }
+  const size = storage.stat(join(directory, "queues", "arena"))?.size ?? 0;
+  return size < table.arena.minFileBytes ? "queues/arena is missing or too short" : null;
+}
+
+/** The checkpoint was written after the log; a log that is shorter was exchanged or cut by hand. */
+function isLogThere(segments: SegmentList, offset: number): boolean {
+  if (offset === 0 || offset === segments.minOffset) return true;
+  // The record before lies in the segment of its last byte.
+  return segments.file(segments.startOf(offset - 1)) !== undefined;
+}
+
+function isEndOfLog(segments: SegmentList, offset: number): boolean {
+  const start = segments.startOf(offset);
+  const head = Buffer.alloc(8);
+  segments.file(start)?.readInto(head, 0, 8, offset - start);
+  return head.every((byte) => byte === 0);
+}
+
+/** Makes everything behind the end of the log zero. Returns how many bytes of it were not. */
+function cut({ storage, segments, quarantine }: RecoveryContext, end: number): number {
+  let dropped = 0;
+  for (const start of segments.starts()) {
+    if (start + segments.segmentBytes <= end) continue;
+    const path = segments.path(start);
+    const keep = Math.max(0, end - start);
+    const last = lastNonZero(storage, path, keep, segments.usedEnd(start));
+    if (last >= keep) {
+      dropped += last + 1 - keep;
+      segments.forget(start);
+      if (keep === 0) {
+        // A segment of which nothing is valid is not ours to destroy.
+        quarantine.moveFile(path, `segment-${start}`);
+        continue;
+      }
+    }
+    const file = storage.open(path, "write");
+    if (last >= keep) {
+      // Stale bytes behind the end could look like records after a later crash.
+      file.truncate(keep);
+    }
+    if (file.size() < segments.segmentBytes) file.truncate(segments.segmentBytes);
+    file.sync();
+    file.close();
+  }
+  return dropped;
+}
+
+/** Index of the last byte of `[from, to)` that is not zero, or -1. */
+function lastNonZero(storage: Storage, path: string, from: number, to: number): number {
+  const file = storage.open(path, "read");
+  const chunk = Buffer.alloc(1 << 20);
+  const zeros = Buffer.alloc(1 << 20);
+  let last = -1;
+  for (let at = from; at < to; at += chunk.length) {
+    const got = file.readInto(chunk, 0, Math.min(chunk.length, to - at), at);
+    if (chunk.compare(zeros, 0, got, 0, got) === 0) continue;
+    for (let i = got - 1; i >= 0; i--) {
+      if (chunk[i] === 0) continue;
+      last = at + i;
+      break;
+    }
+  }
+  file.close();
+  return last;
+}
+
+/** A crash while a segment was created leaves it without length. */
+function removeEmptySegments(storage: Storage, segments: SegmentList): void {
+  const starts = segments.starts();
+  while (starts.length > 0) {
+    const path = segments.path(starts.at(-1)!);
+    if (storage.stat(path)!.size > 0) break;
+    storage.remove(path);
+    starts.pop();
+  }
+  segments.minOffset = starts[0] ?? 0;
+}
+
+function announce(pages: PageWriter, message: ToWriter): void {
+  if (message.kind === "slab") pages.addSlab(message.isLight, message.index, message.memory);
+  if (message.kind === "queue") pages.addQueue(message.number, message.folder);
+}
