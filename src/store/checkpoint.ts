@@ -12,6 +12,7 @@
  *   48     8  length of a segment
  *   56     8  store timestamp of the newest record, ms
  *   64    36  boot id of the machine, or zeros
+ *  104     8  physical offset of the last record in the Index, -1 for none
  *
  * Numbers of 8 bytes are doubles. Slots 0 and 1, in turn: what was written, good as long as the machine runs (its page
  * cache survives the process). Slots 2 and 3: what was synced, good after a power cut too. One of each kind is always
@@ -33,6 +34,7 @@ export interface Checkpoint {
   readonly closedAt: number;
   readonly segmentBytes: number;
   readonly storeTimestamp: number;
+  readonly indexEnd: number;
 }
 
 /** Changes with each start of the machine; empty where the system does not tell: then only synced slots count. */
@@ -96,6 +98,7 @@ export class CheckpointFile {
         closedAt: bytes.readDoubleBE(at + 40),
         segmentBytes: bytes.readDoubleBE(at + 48),
         storeTimestamp: bytes.readDoubleBE(at + 56),
+        indexEnd: bytes.readDoubleBE(at + 104),
       };
     }
     return best;
@@ -119,6 +122,7 @@ export class CheckpointFile {
     slot.writeDoubleBE(checkpoint.segmentBytes, 48);
     slot.writeDoubleBE(checkpoint.storeTimestamp, 56);
     slot.write(this.#boot, 64, "latin1");
+    slot.writeDoubleBE(checkpoint.indexEnd, 104);
     slot.writeUInt32BE(crc32(slot, 4, FIELDS_END), 0);
     // Never over the newest of its kind: that one stays whole if this write is torn.
     const kind = isSynced ? 2 : 0;

@@ -1,64 +1,79 @@
 /**
- * The MessageStore on local files: CommitLog, ConsumeQueues, journal, in RocketMQ's formats and folders.
+ * The MessageStore on local files: CommitLog, ConsumeQueues, Index and journal, in RocketMQ's formats and folders where
+ * RocketMQ has them.
  *
- *   commitlog/    segments (record.ts)                 journal/     the owner's journal (journal.ts)
- *   consumequeue/ entries per topic and queue          quarantine/  damaged ranges of the log, with a report each
- *   abort         there while the store is open        lock         who has it open
+ *   commitlog/    segments (record.ts)                    journal/     the owner's journal (journal-format.ts)
+ *   consumequeue/ entries per topic and queue             quarantine/  damaged ranges of the log, with a report each
+ *   index/        keys (index-format.ts)                  checkpoint   RocketMQ's (checkpointer.ts)
+ *   queues/       checkpoint, catalog, arena: ours        abort, lock  while the store is open
  *
  * The event loop appends to shared memory and reads; the store thread writes and syncs (store-writer.ts).
+ * consumequeue/, index/, queues/ and the checkpoint are derived: removed, they are built again from the log.
  */
-import assert from "node:assert/strict";
 import { join, resolve } from "node:path";
 import type { RecordView } from "../model/record-view.ts";
-import { BlockReader } from "./block-reader.ts";
+import { bootId } from "./checkpoint.ts";
+import { CheckpointPlanner } from "./checkpoint-planner.ts";
 import { CommandRing } from "./command-ring.ts";
 import { CommitLog } from "./commit-log.ts";
 import type { ConsumeQueue } from "./consume-queue.ts";
-import { LogScanner } from "./log-scanner.ts";
+import { dropFields } from "./drop-record.ts";
+import { loadFileMapper } from "./file-mapping.ts";
+import { IndexReader } from "./index-store.ts";
+import { Journal } from "./journal.ts";
+import { LogReader } from "./log-reader.ts";
 import type {
   EntryBatch,
   MessageStore,
   OpenReport,
-  OwnerJournal,
   RecordFields,
   StoreEvents,
   StoreHealth,
   StoreQueue,
   StoreWatermarks,
 } from "./message-store.ts";
-import { PageWriter } from "./page-writer.ts";
+import { Quarantine } from "./quarantine.ts";
 import { QueueTable } from "./queue-table.ts";
-import { MAGIC_V1, MAGIC_V2, SYS_FLAG } from "./record.ts";
-import { Redo } from "./redo.ts";
+import { SYS_FLAG } from "./record.ts";
+import { type Recovered, recover } from "./recovery.ts";
+import { SegmentRetention } from "./retention.ts";
 import { SegmentList } from "./segment-list.ts";
 import { POSITION, SharedControl, WORD } from "./shared-control.ts";
+import { SpaceWatch } from "./space-watch.ts";
 import { fileSystem, type Storage } from "./storage-file.ts";
+import { StoreLock } from "./store-lock.ts";
 import { TailRing } from "./tail-ring.ts";
-import { type InlineSchedule, startInline, startThread, type WriterLink } from "./writer-link.ts";
-import type { ToWriter, WriterStart } from "./writer-messages.ts";
+import { searchByTime } from "./time-search.ts";
+import { startInline, startThread, type WriterLink } from "./writer-link.ts";
+import type { FromWriter, ToWriter, WriterStart } from "./writer-messages.ts";
+
+export { StoreOpenError } from "./store-lock.ts";
 
 export interface StoreOptions {
   /** The store's folder, made when it is not there. */
   readonly directory: string;
-  /** Length of a CommitLog segment; RocketMQ's default is 1 GiB. */
+  /** Length of a CommitLog segment; RocketMQ's default is 1 GiB. A log that is there keeps its own. */
   readonly segmentBytes?: number;
   /** Size of the tail ring, a power of two. */
   readonly ringBytes?: number;
   /** Bytes of records too large for the ring that may wait for the store thread. */
   readonly sideBytes?: number;
-  /** Queue pages of 4 KiB kept in memory. */
+  /** Queue pages of 4,000 bytes kept in memory. */
   readonly queuePages?: number;
   /** While records keep arriving, syncs begin at least this far apart. */
   readonly syncSpacingMs?: number;
   /** Goes into the records: address (4 or 16 bytes) and port (int 4). */
   readonly storeHost?: Buffer;
-  /** Below this much free space the store takes no more records. */
+  /** Below this much free space the store takes no more records. Default: 512 MiB, or 5 % of a small file system. */
   readonly minFreeBytes?: number;
+  /** How sealed segments are read here and there: through mappings where koffi is there, or by position. */
   readonly readMode?: "auto" | "mapped" | "positioned";
+  /** How often checkpoints are made and the free space is looked at; 0 leaves both to `tick`. */
+  readonly tickMs?: number;
   /** For tests: run the writer on the calling thread, on this storage. */
   readonly inlineOn?: Storage;
-  /** For simulations: decides when the inline writer runs, and when the loop hears from it. */
-  readonly inlineSchedule?: InlineSchedule;
+  /** For tests: which boot of the machine this is. */
+  readonly boot?: string;
 }
 
 const DEFAULT_SEGMENT = 2 ** 30;
@@ -66,10 +81,9 @@ const DEFAULT_RING = 32 << 20;
 const DEFAULT_SIDE = 256 << 20;
 const DEFAULT_PAGES = 4096;
 const MAX_RING_RECORD = (4 << 20) + (128 << 10);
-const JOURNAL_RING = 1 << 20;
 const COMMANDS = 8192;
+const TICK_MS = 1000;
 const LOCALHOST = Buffer.from([127, 0, 0, 1, 0, 0, 0, 0]);
-const RECOVERY_COMMANDS = 256;
 
 class Watermarks implements StoreWatermarks {
   appended = 0;
@@ -79,106 +93,115 @@ class Watermarks implements StoreWatermarks {
 
 export class CommitLogStore implements MessageStore {
   readonly #directory: string;
-  readonly #segmentBytes: number;
   readonly #options: StoreOptions;
   readonly #storage: Storage;
-  readonly #segments: SegmentList;
-  readonly #blocks: BlockReader;
+  readonly #lock: StoreLock;
   readonly #control = new SharedControl();
   readonly #ring: TailRing;
   readonly #commands: CommandRing;
   readonly #table: QueueTable;
+  readonly journal: Journal;
   readonly watermarks = new Watermarks();
   health: StoreHealth = { state: "ok" };
-  #log!: CommitLog;
   #events!: StoreEvents;
+  #segments!: SegmentList;
+  #quarantine!: Quarantine;
+  #log!: CommitLog;
+  #reader!: LogReader;
+  #planner!: CheckpointPlanner;
+  #retention!: SegmentRetention;
+  #space!: SpaceWatch;
+  #index!: IndexReader;
   #link: WriterLink | null = null;
-  /** Posted before the writer runs: slabs and folders from recovery. */
-  #early: ToWriter[] = [];
+  /** Messages from before the writer runs: slabs and folders from recovery. */
+  #announced: ToWriter[] = [];
   /** Queues with entries whose records lie in side buffers, and where those end. */
   #waiting: Array<{ queue: ConsumeQueue; end: number }> = [];
+  #writerHealth: StoreHealth = { state: "ok" };
   #wantsRoom = false;
   /** Watermarks moved, and nobody was told yet. */
   #isMoved = false;
-  #isClosed = false;
+  #timer: NodeJS.Timeout | null = null;
+  #isOpen = false;
 
   constructor(options: StoreOptions) {
     this.#options = options;
     this.#directory = resolve(options.directory);
-    this.#segmentBytes = options.segmentBytes ?? DEFAULT_SEGMENT;
     this.#storage = options.inlineOn ?? fileSystem;
-    this.#segments = new SegmentList(
-      this.#storage,
-      join(this.#directory, "commitlog"),
-      this.#segmentBytes,
-    );
-    this.#blocks = new BlockReader(this.#segments);
+    this.#lock = new StoreLock(this.#directory);
     const ringBytes = options.ringBytes ?? DEFAULT_RING;
     this.#ring = new TailRing(ringBytes, Math.min(MAX_RING_RECORD, ringBytes >> 2));
     this.#commands = new CommandRing(this.#control, COMMANDS);
+    const post = (message: ToWriter): void => this.#post(message);
     this.#table = new QueueTable(
       this.#storage,
       this.#directory,
       this.#commands,
       options.queuePages ?? DEFAULT_PAGES,
-      (message) => this.#post(message),
+      post,
     );
+    this.journal = new Journal(this.#control, post, () => this.#log.appended);
   }
 
   async open(events: StoreEvents): Promise<OpenReport> {
     const begun = performance.now();
     this.#events = events;
-    this.#storage.makeDirectory(this.#segments.directory);
-    const starts = this.#segments.starts();
-    this.#segments.minOffset = starts[0] ?? 0;
-    const pages = new PageWriter(this.#storage, this.#commands);
-    this.#early = [];
-    const redo = new Redo(this.#table);
-    const scanner = new LogScanner(this.#segments);
-    let quarantined = 0;
-    let early = 0;
-    const scanned = await scanner.scan(this.#segments.minOffset, {
-      onRecord: (buffer, at, offset, size) => {
-        redo.onRecord(buffer, at, offset, size);
-        if (this.#commands.issued - this.#commands.done < RECOVERY_COMMANDS) return;
-        for (; early < this.#early.length; early++) announce(pages, this.#early[early]!);
-        this.#commands.flush();
-        pages.run(Number.POSITIVE_INFINITY);
-      },
-      onDamage: (from) => {
-        quarantined++;
-        redo.onDamage(from);
-      },
-    });
-    pages.close();
-    const end = redo.finish(scanned);
-    this.#log = new CommitLog(this.#ring, this.#control, end, {
-      segmentBytes: this.#segmentBytes,
-      storeHost: this.#options.storeHost ?? LOCALHOST,
-      sideBytes: this.#options.sideBytes ?? DEFAULT_SIDE,
-      post: (offset, bytes, used) => this.#post({ kind: "side", offset, bytes, used }),
-    });
-    this.#log.lastStoreTimestamp = redo.lastStoreTimestamp;
-    this.#startWriter(end);
-    this.#takeWatermarks();
-    return {
-      scannedBytes: scanner.scannedBytes,
-      truncatedBytes: scanned - end,
-      quarantinedRecords: quarantined,
-      wasClean: true,
-      durationMs: performance.now() - begun,
-    };
+    const storage = this.#storage;
+    const commitlog = join(this.#directory, "commitlog");
+    storage.makeDirectory(commitlog);
+    if (storage === fileSystem) await this.#lock.acquire();
+    try {
+      const abort = join(this.#directory, "abort");
+      const wasAborted = storage.stat(abort) !== undefined;
+      this.#segments = new SegmentList(storage, commitlog, this.#segmentBytes(commitlog));
+      this.#quarantine = new Quarantine(storage, this.#directory);
+      const boot = this.#options.boot ?? bootId();
+      const recovered = await recover({
+        storage,
+        directory: this.#directory,
+        boot,
+        segments: this.#segments,
+        table: this.#table,
+        commands: this.#commands,
+        quarantine: this.#quarantine,
+        announced: this.#announced,
+      });
+      const warnings = [...recovered.warnings, ...this.journal.open(storage, this.#directory)];
+      writeAbort(storage, abort);
+      await this.#start(recovered, boot);
+      return {
+        scannedBytes: recovered.scannedBytes,
+        truncatedBytes: recovered.truncatedBytes,
+        quarantinedRecords: recovered.quarantined,
+        wasClean: recovered.wasClean && !wasAborted,
+        durationMs: performance.now() - begun,
+        warnings,
+      };
+    } catch (error) {
+      if (storage === fileSystem) this.#lock.release();
+      throw error;
+    }
   }
 
   async close(): Promise<void> {
-    if (this.#isClosed) return;
-    this.#isClosed = true;
-    this.#table.flushAll();
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    if (this.#timer !== null) clearInterval(this.#timer);
     this.publish(true);
+    const isWhole = this.#writerHealth.state === "ok";
+    if (isWhole) this.#checkpoint(true);
     this.#post({ kind: "close" });
     this.#link!.wake();
     await this.#link!.ended;
+    this.#takeReplies();
+    this.#table.close();
     this.#segments.close();
+    // Kept when not everything got out: then the next start looks closer.
+    if (isWhole && this.#writerHealth.state === "ok" && this.#log.refresh()) this.#takeWatermarks();
+    if (this.watermarks.durable === this.watermarks.appended) {
+      this.#storage.remove(join(this.#directory, "abort"));
+    }
+    if (this.#storage === fileSystem) this.#lock.release();
   }
 
   queue(topic: string, queueId: number): StoreQueue {
@@ -190,8 +213,16 @@ export class CommitLogStore implements MessageStore {
   queues(): Iterable<StoreQueue> {
     return this.#table.queues();
   }
+
   dropQueue(queue: StoreQueue): void {
-    this.#table.drop(queue as ConsumeQueue);
+    const own = queue as ConsumeQueue;
+    if (own.isDropped) return;
+    // The log says so too: a rebuild must not bring it back, nor mix it with a younger one of the same name.
+    if (own.maxOffset > 0) {
+      this.#log.append(this.#table.dropTopic, 0, dropFields(own));
+      this.watermarks.appended = this.#log.appended;
+    }
+    this.#table.drop(own, this.#log.appended);
   }
 
   hasRoom(bytes: number): boolean {
@@ -200,11 +231,14 @@ export class CommitLogStore implements MessageStore {
     this.#control.store(WORD.WANTS_ROOM, 1);
     // Room may have come between the question and the request: then nobody would wake us.
     if (this.#log.refresh()) this.#isMoved = true;
-    return this.#fits(bytes);
+    if (this.#fits(bytes)) return true;
+    // What waits may be pages of queues that were only now handed over.
+    if (this.#commands.flush()) this.#link!.wake();
+    return false;
   }
 
   #fits(bytes: number): boolean {
-    return this.health.state === "ok" && this.#log.hasRoom(bytes) && !this.#table.pool.isOverfull;
+    return this.health.state === "ok" && this.#log.hasRoom(bytes) && !this.#table.isOverfull();
   }
 
   append(queue: StoreQueue, fields: RecordFields): number {
@@ -228,10 +262,6 @@ export class CommitLogStore implements MessageStore {
     return log.appended;
   }
 
-  get lastSize(): number {
-    return this.#log.lastSize;
-  }
-
   beginAtomic(): void {
     this.#log.beginBatch();
   }
@@ -240,9 +270,10 @@ export class CommitLogStore implements MessageStore {
   }
 
   publish(sync: boolean): void {
-    const hasRecords = this.#log.publish();
-    const hasCommands = this.#commands.flush();
-    let isWanted = hasRecords || hasCommands;
+    let isWanted = this.#log.publish();
+    if (this.journal.publish()) isWanted = true;
+    if (this.#planner.isDueAt(this.#log.appended) && this.#isOpen) this.#checkpoint(false);
+    if (this.#commands.flush()) isWanted = true;
     if (sync && this.#control.position(POSITION.SYNC_TO) < this.#log.appended) {
       this.#control.setPosition(POSITION.SYNC_TO, this.#log.appended);
       isWanted = true;
@@ -259,76 +290,121 @@ export class CommitLogStore implements MessageStore {
   }
 
   view(physicalOffset: number, size: number, view: RecordView): boolean {
-    const log = this.#log;
-    const index = log.inRing(physicalOffset);
+    const index = this.#log.inRing(physicalOffset);
     if (index >= 0) {
       view.open(this.#ring.bytes, index);
       return true;
     }
-    if (physicalOffset + size > log.written || physicalOffset < this.#segments.minOffset) {
-      return false;
-    }
-    const block = this.#blocks.find(physicalOffset, size, log.written);
-    if (block === null) return false;
-    const { buffer } = block;
-    const at = physicalOffset - block.start;
-    if (!isRecordAt(buffer, at, size, physicalOffset)) return false;
-    view.open(buffer, at);
-    return true;
+    return this.#reader.view(physicalOffset, size, this.#log.written, view);
   }
 
-  isDamaged(_physicalOffset: number): boolean {
-    return false;
+  isDamaged(physicalOffset: number): boolean {
+    return (
+      physicalOffset < this.#segments.minOffset ||
+      this.#quarantine.has(physicalOffset) ||
+      this.#reader.isUnreadable(physicalOffset)
+    );
   }
 
-  searchByTime(queue: StoreQueue, _timestampMs: number): number {
-    return queue.minOffset;
+  searchByTime(queue: StoreQueue, timestampMs: number): number {
+    return searchByTime(this, queue, timestampMs);
   }
 
-  searchByKey(): number[] {
-    return [];
+  searchByKey(topic: string, key: string, max: number, fromMs: number, toMs: number): number[] {
+    return this.#index
+      .query(topic, key, max, fromMs, toMs)
+      .filter((offset) => offset >= this.#segments.minOffset);
   }
 
   trim(queue: StoreQueue, offset: number): void {
     this.#table.trim(queue as ConsumeQueue, offset);
   }
 
-  readonly journal: OwnerJournal = new VolatileJournal();
+  /** What the clock does about every second: a checkpoint if something changed, free space, retention. */
+  tick(isSynced = false): void {
+    this.#space.look();
+    this.#updateHealth();
+    if (isSynced || this.#retention.isWanted()) this.#planner.requestSynced();
+    if (this.#planner.isRunning || this.#log.isInBatch) return;
+    if (this.#planner.isWanted(this.#log.appended)) this.#checkpoint(false);
+    if (this.#commands.flush()) this.#link!.wake();
+  }
 
-  #startWriter(end: number): void {
+  #segmentBytes(folder: string): number {
+    const wanted = this.#options.segmentBytes ?? DEFAULT_SEGMENT;
+    return SegmentList.lengthOnDisk(this.#storage, folder) ?? wanted;
+  }
+
+  async #start(recovered: Recovered, boot: string): Promise<void> {
+    const options = this.#options;
+    const { end, checkpoint } = recovered;
+    this.#log = new CommitLog(this.#ring, this.#control, end, {
+      segmentBytes: this.#segments.segmentBytes,
+      storeHost: options.storeHost ?? LOCALHOST,
+      sideBytes: options.sideBytes ?? DEFAULT_SIDE,
+      post: (offset, bytes, used) => this.#post({ kind: "side", offset, bytes, used }),
+    });
+    this.#log.lastStoreTimestamp = recovered.lastStoreTimestamp;
+    const isMapped = options.readMode !== "positioned" && this.#storage === fileSystem;
+    const { mapper } = isMapped ? await loadFileMapper() : { mapper: null };
+    this.#reader = new LogReader(this.#segments, mapper);
+    this.#planner = new CheckpointPlanner(
+      this.#table,
+      this.#segments.segmentBytes,
+      checkpoint,
+      end,
+    );
+    this.#retention = new SegmentRetention(this.#table, this.#segments, () => this.#log.durable);
+    this.#space = new SpaceWatch(this.#storage, this.#directory, options.minFreeBytes);
+    this.#index = new IndexReader({
+      storage: this.#storage,
+      directory: join(this.#directory, "index"),
+    });
+    this.#startWriter(end, recovered.unsynced, boot);
+    this.#takeWatermarks();
+    this.#isOpen = true;
+    const tickMs = options.tickMs ?? TICK_MS;
+    if (tickMs > 0) this.#timer = setInterval(() => this.tick(), tickMs).unref();
+  }
+
+  #startWriter(end: number, unsynced: WriterStart["unsynced"], boot: string): void {
     const start: WriterStart = {
       directory: this.#directory,
-      segmentBytes: this.#segmentBytes,
+      segmentBytes: this.#segments.segmentBytes,
       control: this.#control.memory,
       ring: this.#ring.memory,
       ringBytes: this.#ring.size,
-      journalRing: new SharedArrayBuffer(8),
-      journalRingBytes: JOURNAL_RING,
+      journalRing: this.journal.ring.memory,
+      journalRingBytes: this.journal.ring.size,
       commands: this.#commands.memory,
       commandCapacity: COMMANDS,
+      commandsDone: this.#commands.issued,
       logEnd: end,
-      journalFile: 0,
-      journalBytes: 0,
+      journalFile: this.journal.nextFile,
+      journalEnd: this.journal.end,
+      unsynced,
       syncSpacingMs: this.#options.syncSpacingMs ?? 0.4,
+      boot,
     };
     for (const at of [POSITION.HEAD, POSITION.WRITTEN, POSITION.DURABLE, POSITION.SYNC_TO]) {
       this.#control.setPosition(at, end);
     }
     const events = {
       onWake: () => this.#refresh(),
-      onDeath: (error: Error) => this.#setHealth("failed", `store thread: ${error.message}`),
+      onDeath: (error: Error) =>
+        this.#onWriterHealth({ state: "failed", reason: `store thread: ${error.message}` }),
     };
     this.#link =
       this.#options.inlineOn === undefined
         ? startThread(start, events)
-        : startInline(start, events, this.#storage, this.#options.inlineSchedule);
-    const early = this.#early;
-    this.#early = [];
-    for (const message of early) this.#post(message);
+        : startInline(start, events, this.#storage);
+    const announced = this.#announced;
+    this.#announced = [];
+    for (const message of announced) if (message.kind !== "drop") this.#post(message);
   }
 
   #post(message: ToWriter): void {
-    if (this.#link === null) this.#early.push(message);
+    if (this.#link === null) this.#announced.push(message);
     else this.#link.post(message);
   }
 
@@ -338,33 +414,98 @@ export class CommitLogStore implements MessageStore {
     this.watermarks.durable = this.#log.durable;
   }
 
+  /** The store thread has news. */
   #refresh(): void {
     if (this.#link === null) return;
-    for (;;) {
-      const message = this.#link.take();
-      if (message === undefined) break;
-      if (message.kind === "health") this.#setHealth(message.state, message.reason);
-    }
-    const isMoved = this.#log.refresh() || this.#isMoved;
+    this.#takeReplies();
+    let isMoved = this.#log.refresh() || this.#isMoved;
+    if (this.journal.refresh()) isMoved = true;
     this.#isMoved = false;
     this.#takeWatermarks();
-    if (this.#commands.hasWaiting && this.#commands.flush()) this.#link.wake();
+    let isWanted = this.#commands.hasWaiting && this.#commands.flush();
+    if (this.journal.hasWaiting && this.journal.publish()) isWanted = true;
+    if (isWanted) this.#link.wake();
     if (isMoved) {
       this.#events.onWatermark();
       while (this.#waiting.length > 0 && this.#waiting[0]!.end <= this.#log.written) {
         this.#events.onReadable(this.#waiting.shift()!.queue);
       }
     }
-    if (this.#wantsRoom) {
+    if (this.#wantsRoom && this.health.state !== "full") {
       this.#wantsRoom = false;
       this.#events.onRoom();
     }
   }
 
-  #setHealth(state: "ok" | "full" | "failed", reason: string): void {
-    if (this.health.state === "failed") return;
-    this.health = state === "ok" ? { state } : { state, reason };
-    this.#events.onHealth(this.health);
+  #takeReplies(): void {
+    for (;;) {
+      const message: FromWriter | undefined = this.#link!.take();
+      if (message === undefined) return;
+      switch (message.kind) {
+        case "health":
+          this.#onWriterHealth(
+            message.state === "ok"
+              ? { state: "ok" }
+              : { state: message.state, reason: message.reason },
+          );
+          break;
+        case "checkpoint":
+          this.#onCheckpoint(message.isSynced, message.offset);
+          break;
+        case "closed":
+          break;
+        default:
+          message satisfies never;
+      }
+    }
+  }
+
+  #checkpoint(isClosing: boolean): void {
+    const request = this.#planner.plan(
+      this.#log.appended,
+      this.#log.lastStoreTimestamp,
+      () => this.#commands.issued,
+      isClosing,
+    );
+    if (request.isSynced) {
+      // With it become durable: the trims by which segments are removed afterwards, and what the owner noted of them.
+      this.#retention.choose();
+      this.journal.requestSync();
+      this.journal.publish();
+    }
+    this.#commands.flush();
+    this.#post(request);
+    this.#link!.wake();
+  }
+
+  #onCheckpoint(isSynced: boolean, offset: number): void {
+    this.#planner.onDone(isSynced, offset);
+    if (!isSynced) return;
+    const paths = this.#retention.take();
+    if (paths.length === 0) return;
+    this.#reader.forgetBelow(this.#segments.minOffset);
+    this.#post({ kind: "remove", paths, logStart: this.#segments.minOffset });
+    this.#link!.wake();
+  }
+
+  #onWriterHealth(health: StoreHealth): void {
+    if (this.#writerHealth.state === "failed") return;
+    this.#writerHealth = health;
+    this.#updateHealth();
+  }
+
+  /** The worse of what the writer met and what the disk has left. */
+  #updateHealth(): void {
+    const low = this.#space.reason;
+    let health = this.#writerHealth;
+    if (health.state === "ok" && low !== null) health = { state: "full", reason: low };
+    if (health.state === this.health.state) return;
+    this.health = health;
+    this.#events.onHealth(health);
+    if (health.state === "ok" && this.#wantsRoom) {
+      this.#wantsRoom = false;
+      this.#events.onRoom();
+    }
   }
 
   #awaitSide(queue: ConsumeQueue, dispatch: readonly ConsumeQueue[] | null): void {
@@ -374,45 +515,10 @@ export class CommitLogStore implements MessageStore {
   }
 }
 
-class VolatileJournal implements OwnerJournal {
-  #position = 0;
-  #entries: Buffer[] = [];
-  append(bytes: Uint8Array, start: number, end: number): number {
-    this.#entries.push(Buffer.from(bytes.subarray(start, end)));
-    this.#position += end - start + 8;
-    return this.#position;
-  }
-  get written(): number {
-    return this.#position;
-  }
-  get durable(): number {
-    return this.#position;
-  }
-  requestSync(): void {}
-  replay(entry: (bytes: Buffer) => void): void {
-    for (const bytes of this.#entries) entry(bytes);
-  }
-  get bytesSinceSnapshot(): number {
-    return this.#position;
-  }
-  snapshot(entries: Iterable<Uint8Array>): void {
-    this.#entries = [...entries].map((bytes) => Buffer.from(bytes));
-  }
-}
-
-function announce(pages: PageWriter, message: ToWriter): void {
-  if (message.kind === "slab") pages.addSlab(message.index, message.memory);
-  if (message.kind === "queue") pages.addQueue(message.number, message.folder);
-}
-
-/** Is this the record that an entry speaks of? The whole check is recovery's; this one keeps a wrong entry from doing harm. */
-function isRecordAt(buffer: Buffer, at: number, size: number, physicalOffset: number): boolean {
-  const magic = buffer.readInt32BE(at + 4);
-  assert(at >= 0 && at + size <= buffer.length);
-  return (
-    buffer.readInt32BE(at) === size &&
-    (magic === MAGIC_V1 || magic === MAGIC_V2) &&
-    buffer.readUInt32BE(at + 32) === physicalOffset >>> 0 &&
-    buffer.readInt32BE(at + 28) === Math.floor(physicalOffset / 2 ** 32)
-  );
+function writeAbort(storage: Storage, path: string): void {
+  const text = Buffer.from(`${process.pid}\n`);
+  const file = storage.open(path, "create");
+  file.truncate(0);
+  file.write(text, 0, text.length, 0);
+  file.close();
 }

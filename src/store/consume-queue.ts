@@ -75,6 +75,8 @@ export class ConsumeQueue implements LogQueue {
   flushedOffset = 0;
   /** Physical offset that it still owes, as retention last found it; -1 when it has to look again. */
   owed = -1;
+  /** Files before this number have been removed. */
+  firstFile = 0;
   #pages: PageNumbers | null = null;
   #blocks: PageNumbers | null = null;
   #topicBytes: Buffer | null = null;

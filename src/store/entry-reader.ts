@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { BLOCK_BYTES, BLOCK_ENTRIES, BLOCK_HEADER, isBlockOf } from "./arena.ts";
 import type { ConsumeQueue } from "./consume-queue.ts";
 import { ENTRY_SIZE } from "./page-pool.ts";
-import { QUEUE_FILE_BYTES, QUEUE_FILE_ENTRIES } from "./page-writer.ts";
+import { QUEUE_FILE_ENTRIES } from "./page-writer.ts";
 import { offsetName } from "./segment-list.ts";
 import type { Storage, StorageFile } from "./storage-file.ts";
 

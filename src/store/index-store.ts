@@ -149,6 +149,13 @@ export class IndexStore {
     return this.#current?.header.endTimestamp ?? 0;
   }
 
+  /** Physical offset of the last record that was put, -1 for none. */
+  get endPhysicalOffset(): number {
+    const current = this.#current?.header;
+    if (current !== undefined && current.nextEntry > 1) return current.endPhysicalOffset;
+    return this.#sealed.at(-1)?.endPhysicalOffset ?? -1;
+  }
+
   /** Removes files that only know of records before `minPhysicalOffset`; never the newest. Returns how many. */
   deleteBelow(minPhysicalOffset: number): number {
     const dead = this.#sealed.filter((file) => file.endPhysicalOffset < minPhysicalOffset);

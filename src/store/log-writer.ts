@@ -6,7 +6,9 @@
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { BLANK_SIZE, MAGIC_BLANK, MIN_RECORD_SIZE, sealRecord } from "./record.ts";
+import { RecordView } from "../model/record-view.ts";
+import type { IndexStore } from "./index-store.ts";
+import { BLANK_SIZE, HINT_HAS_KEYS, MAGIC_BLANK, MIN_RECORD_SIZE, sealRecord } from "./record.ts";
 import { offsetName } from "./segment-list.ts";
 import type { Storage, StorageFile } from "./storage-file.ts";
 import type { TailRing } from "./tail-ring.ts";
@@ -41,18 +43,24 @@ export class LogWriter {
   #unsynced: StorageFile[] = [];
   #isFolderUnsynced = false;
   #preparedTo = -1;
+  readonly #index: IndexStore;
+  /** Places (in the buffer being written) of records with keys that the Index does not have yet. */
+  #keyed: number[] = [];
+  readonly #view = new RecordView();
 
   constructor(
     storage: Storage,
     directory: string,
     segmentBytes: number,
     ring: TailRing,
+    index: IndexStore,
     end: number,
   ) {
     this.#storage = storage;
     this.#folder = join(directory, "commitlog");
     this.#segmentBytes = segmentBytes;
     this.#ring = ring;
+    this.#index = index;
     this.written = end;
     this.durable = end;
     this.#sealed = end;
@@ -124,6 +132,7 @@ export class LogWriter {
     while (offset < head && at < ringSize && at - first < WRITE_CHUNK) {
       if (view.getInt32(at + 4) === MAGIC_BLANK) {
         this.#write(bytes, first, at + BLANK_SIZE - first, from);
+        this.#putKeys(bytes);
         this.written = this.#segmentEnd(from);
         return;
       }
@@ -133,6 +142,7 @@ export class LogWriter {
       offset += size;
     }
     this.#write(bytes, first, at - first, from);
+    this.#putKeys(bytes);
     this.written = offset;
   }
 
@@ -149,6 +159,7 @@ export class LogWriter {
       at += size;
     }
     this.#write(side.bytes, 0, side.used, side.offset);
+    this.#putKeys(side.bytes);
     this.#sides.shift();
     this.written = end;
   }
@@ -161,8 +172,26 @@ export class LogWriter {
     );
     // Once only, also when a full disk makes the write happen twice: the hints are gone after the first time.
     if (offset < this.#sealed) return;
-    sealRecord(bytes, view, at, size);
+    const hints = sealRecord(bytes, view, at, size);
     this.#sealed = offset + size;
+    if ((hints & HINT_HAS_KEYS) !== 0) this.#keyed.push(at);
+  }
+
+  /** Before `written` moves: then the bytes may be overwritten. Whatever a full disk stops goes on next time. */
+  #putKeys(bytes: Buffer): void {
+    while (this.#keyed.length > 0) {
+      const view = this.#view.open(bytes, this.#keyed[0]!);
+      this.#index.putRecord(
+        bytes,
+        view.topicStart,
+        view.topicEnd,
+        view.propertiesStart,
+        view.propertiesEnd,
+        view.physicalOffset,
+        view.storeTimestamp,
+      );
+      this.#keyed.shift();
+    }
   }
 
   #segmentEnd(offset: number): number {

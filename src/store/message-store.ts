@@ -89,6 +89,8 @@ export interface OpenReport {
   readonly quarantinedRecords: number;
   readonly wasClean: boolean;
   readonly durationMs: number;
+  /** Sentences about what was lost, damaged or built anew; empty when all is well. */
+  readonly warnings: readonly string[];
 }
 
 export interface MessageStore {
@@ -140,7 +142,10 @@ export interface MessageStore {
   /** Physical offsets of records of `topic` that carry `key`, newest first. Candidates are checked against the record. */
   searchByKey(topic: string, key: string, max: number, fromMs: number, toMs: number): number[];
 
-  /** Entries before `offset` are owed to nobody: segments that nobody needs are removed by retention. */
+  /**
+   * Entries before `offset` are owed to nobody: segments that nobody needs are removed by retention. Beyond maxOffset
+   * the queue goes on from `offset`: for an index that was lost together with the records it spoke of.
+   */
   trim(queue: StoreQueue, offset: number): void;
 
   /**

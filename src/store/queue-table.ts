@@ -7,9 +7,12 @@ import { Arena, BLOCK_ENTRIES } from "./arena.ts";
 import { CatalogBatch, type CatalogHandler } from "./catalog.ts";
 import { COMMAND, type CommandRing } from "./command-ring.ts";
 import { ConsumeQueue, readEntries, writeEntry } from "./consume-queue.ts";
+import { DROP_TOPIC } from "./drop-record.ts";
 import { EntryReader } from "./entry-reader.ts";
 import type { EntryBatch } from "./message-store.ts";
 import { LIGHT_PAGE_ENTRIES, PagePool, TOPIC_PAGE_ENTRIES } from "./page-pool.ts";
+import { QUEUE_FILE_BYTES, QUEUE_FILE_ENTRIES } from "./page-writer.ts";
+import { offsetOfName } from "./segment-list.ts";
 import type { Storage } from "./storage-file.ts";
 import type { ToWriter } from "./writer-messages.ts";
 
@@ -17,6 +20,7 @@ import type { ToWriter } from "./writer-messages.ts";
 const RELIEF_QUEUES = 256;
 
 export class QueueTable implements CatalogHandler {
+  readonly #storage: Storage;
   readonly #directory: string;
   readonly #commands: CommandRing;
   readonly #post: (message: ToWriter) => void;
@@ -41,6 +45,7 @@ export class QueueTable implements CatalogHandler {
     pageLimit: number,
     post: (message: ToWriter) => void,
   ) {
+    this.#storage = storage;
     this.#directory = directory;
     this.#commands = commands;
     this.#post = post;
@@ -91,6 +96,9 @@ export class QueueTable implements CatalogHandler {
     this.#relieve();
     return true;
   }
+
+  /** Takes part in drop records only; it has no entries and is no queue. */
+  readonly dropTopic = new ConsumeQueue(DROP_TOPIC, 0, false, 0);
 
   /** Forgets a queue. `logEnd`: its files go once the log is durable up to there. */
   drop(queue: ConsumeQueue, logEnd: number): void {
@@ -281,6 +289,20 @@ export class QueueTable implements CatalogHandler {
 
   folder(queue: ConsumeQueue): string {
     return join(this.#directory, "consumequeue", queue.topic, String(queue.queueId));
+  }
+
+  /** Adds the paths of files that hold only entries before minOffset. */
+  oldFiles(queue: ConsumeQueue, paths: string[]): void {
+    if (queue.isLight) return;
+    const end = Math.floor(queue.minOffset / QUEUE_FILE_ENTRIES);
+    if (end <= queue.firstFile) return;
+    queue.firstFile = end;
+    const folder = this.folder(queue);
+    for (const { name } of this.#storage.list(folder)) {
+      const start = offsetOfName(name);
+      if (start >= 0 && start < end * QUEUE_FILE_BYTES) paths.push(join(folder, name));
+    }
+    this.#reader.drop(queue);
   }
 
   close(): void {

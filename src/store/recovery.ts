@@ -8,10 +8,12 @@
  *   invalid, nothing valid after  the end: cut there (a torn record, or a batch without its end)
  */
 import { join } from "node:path";
+import { RecordView } from "../model/record-view.ts";
 import { isCatalog, readCatalog } from "./catalog.ts";
 import { type Checkpoint, CheckpointFile } from "./checkpoint.ts";
 import { catalogPath } from "./checkpointer.ts";
 import type { CommandRing } from "./command-ring.ts";
+import { IndexStore } from "./index-store.ts";
 import { LogScanner } from "./log-scanner.ts";
 import { PageWriter } from "./page-writer.ts";
 import type { Quarantine } from "./quarantine.ts";
@@ -55,11 +57,16 @@ export async function recover(context: RecoveryContext): Promise<Recovered> {
   const file = new CheckpointFile(storage, join(directory, "queues", "checkpoint"), context.boot);
   const checkpoint = loadQueues(context, file.read(), warnings);
   const from = Math.max(checkpoint?.offset ?? 0, segments.minOffset);
+  const isClosed = checkpoint?.closedAt === from && isEndOfLog(segments, from);
+  const index = new IndexStore({ storage, directory: join(directory, "index") });
+  const indexedTo = index.open(isClosed, Number.MAX_SAFE_INTEGER);
+  const indexFrom = startForIndex(segments, from, checkpoint, indexedTo);
 
   const pages = new PageWriter(storage, directory, context.commands);
   const redo = new Redo(table);
   redo.lastStoreTimestamp = checkpoint?.storeTimestamp ?? 0;
   const scanner = new LogScanner(segments);
+  const view = new RecordView();
   let quarantined = 0;
   let known = 0;
   const writePages = (): void => {
@@ -67,10 +74,13 @@ export async function recover(context: RecoveryContext): Promise<Recovered> {
     context.commands.flush();
     while (pages.run(COMMANDS_AT_ONCE, context.commands.head)) context.commands.flush();
   };
-  let end = from;
-  if (checkpoint === null || checkpoint.closedAt !== from || !isEndOfLog(segments, from)) {
-    end = await scanner.scan(from, {
+  let scannedEnd = from;
+  if (!isClosed || indexFrom < from) {
+    scannedEnd = await scanner.scan(Math.min(indexFrom, from), {
       onRecord: (buffer, at, offset, size) => {
+        if (offset > indexedTo) putKeys(index, view.open(buffer, at), offset);
+        // Before the checkpoint the queues are known, and may have changed their names since.
+        if (offset < from) return;
         redo.onRecord(buffer, at, offset, size);
         if (context.commands.issued - context.commands.done >= COMMANDS_AT_ONCE) writePages();
       },
@@ -84,18 +94,18 @@ export async function recover(context: RecoveryContext): Promise<Recovered> {
       },
     });
   }
-  const scannedEnd = end;
-  end = redo.finish(scannedEnd);
+  const end = redo.finish(scannedEnd);
   writePages();
   pages.close();
+  index.close();
   for (const range of redo.incomplete) {
     quarantined++;
     quarantine.add(segments, range.from, range.to, "atomic batch without its end");
     warnings.push(`commitlog: an atomic batch at ${range.from} is incomplete and left out`);
   }
-  const isClean = checkpoint !== null && checkpoint.closedAt === end && scanner.scannedBytes === 0;
+  const wasClean = isClosed && end === from;
   let truncatedBytes = 0;
-  if (!isClean) {
+  if (!wasClean) {
     truncatedBytes = cut(context, end);
     // What the page cache holds of the log may be all there is of it: durable from here on.
     for (const start of segments.starts()) {
@@ -113,10 +123,33 @@ export async function recover(context: RecoveryContext): Promise<Recovered> {
     scannedBytes: scanner.scannedBytes,
     truncatedBytes,
     quarantined,
-    wasClean: isClean,
+    wasClean,
     unsynced: pages.takeUnsynced(),
     warnings,
   };
+}
+
+/** Where to begin so that no key is missing in the Index: at the last record that it has for sure, if it should have more. */
+function startForIndex(
+  segments: SegmentList,
+  from: number,
+  checkpoint: Checkpoint | null,
+  indexedTo: number,
+): number {
+  if (checkpoint === null || checkpoint.indexEnd <= indexedTo) return from;
+  return Math.max(indexedTo, segments.minOffset);
+}
+
+function putKeys(index: IndexStore, view: RecordView, offset: number): void {
+  index.putRecord(
+    view.buffer,
+    view.topicStart,
+    view.topicEnd,
+    view.propertiesStart,
+    view.propertiesEnd,
+    offset,
+    view.storeTimestamp,
+  );
 }
 
 /** Reads the catalog of the checkpoint. Null when there is none to trust: then nothing derived is left on the disk. */
@@ -251,5 +284,6 @@ function removeEmptySegments(storage: Storage, segments: SegmentList): void {
 
 function announce(pages: PageWriter, message: ToWriter): void {
   if (message.kind === "slab") pages.addSlab(message.isLight, message.index, message.memory);
+  if (message.kind === "drop") pages.drop(message.number, message.folder);
   if (message.kind === "queue") pages.addQueue(message.number, message.folder);
 }

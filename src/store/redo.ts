@@ -6,6 +6,7 @@
  */
 import { RecordView } from "../model/record-view.ts";
 import type { ConsumeQueue } from "./consume-queue.ts";
+import { DROP_TOPIC, parseDrop } from "./drop-record.ts";
 import type { QueueTable } from "./queue-table.ts";
 import { LIGHT_PREFIX } from "./record.ts";
 import { RecordDispatch } from "./record-dispatch.ts";
@@ -95,8 +96,11 @@ export class Redo {
 
   #entries(view: RecordView, physicalOffset: number, size: number, batch: Pending[] | null): void {
     const dispatch = this.#dispatch;
-    if (!dispatch.isDispatched) return;
     const { topic } = view;
+    if (!dispatch.isDispatched) {
+      if (topic === DROP_TOPIC) this.#drop(view, physicalOffset + size, batch);
+      return;
+    }
     const queue = topic.startsWith(LIGHT_PREFIX)
       ? this.#table.lightQueue(topic.slice(LIGHT_PREFIX.length))
       : this.#table.queue(topic, view.queueId);
@@ -105,6 +109,15 @@ export class Redo {
       const light = this.#table.lightQueue(dispatch.lightNames[i]!);
       this.#entry(light, dispatch.lightOffsets[i]!, physicalOffset, size, batch);
     }
+  }
+
+  #drop(view: RecordView, end: number, batch: Pending[] | null): void {
+    const dropped = parseDrop(view.buffer.toString("utf8", view.bodyStart, view.bodyEnd));
+    if (dropped === null) return;
+    const { topic, queueId, isLight } = dropped;
+    const queue = isLight ? this.#table.lightQueue(topic) : this.#table.queue(topic, queueId);
+    if (batch === null) this.#table.drop(queue, end);
+    else batch.push({ queue, queueOffset: -1, physicalOffset: end, size: 0, tagHash: 0 });
   }
 
   #entry(
@@ -121,6 +134,10 @@ export class Redo {
   }
 
   #add({ queue, queueOffset, physicalOffset, size, tagHash }: Pending): void {
+    if (queueOffset < 0) {
+      this.#table.drop(queue, physicalOffset);
+      return;
+    }
     // Known already: the queue was ahead of the point from which the log is read again.
     if (queueOffset < queue.maxOffset) return;
     if (queueOffset > queue.maxOffset) {

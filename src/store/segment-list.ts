@@ -1,9 +1,10 @@
 /**
  * The segments of the CommitLog: files of one fixed length whose names are the 20-digit physical offset of their first
- * byte, created sparse at full length. Reading: by position in blocks, each used again once the turn is over that used it.
+ * byte, created sparse at full length. Reading them: segment-reader.ts. Writing them: log-writer.ts.
  */
 import { join } from "node:path";
 import type { Storage, StorageFile } from "./storage-file.ts";
+import { StoreOpenError } from "./store-lock.ts";
 
 /** `00000000001073741824`: the name of the file that begins at this offset. */
 export const offsetName = (offset: number): string => String(offset).padStart(20, "0");
@@ -28,6 +29,29 @@ export class SegmentList {
     this.#storage = storage;
     this.directory = directory;
     this.segmentBytes = segmentBytes;
+  }
+
+  /** Length of the segments that are there, as their sizes and names say; undefined when there are none. */
+  static lengthOnDisk(storage: Storage, directory: string): number | undefined {
+    const sizes = new Map<number, number>();
+    for (const { name, isDirectory } of storage.list(directory)) {
+      const start = offsetOfName(name);
+      if (start < 0 || isDirectory) continue;
+      const size = storage.stat(join(directory, name))?.size ?? 0;
+      if (size > 0) sizes.set(start, size);
+    }
+    if (sizes.size === 0) return undefined;
+    // A torn one may be shorter: the longest is whole, and all begin at multiples of it.
+    const length = Math.max(...sizes.values());
+    for (const start of sizes.keys()) {
+      if (start % length !== 0) {
+        throw new StoreOpenError(
+          `store: ${join(directory, offsetName(start))} does not begin at a multiple of ${length}, the length of the ` +
+            "segments beside it; restore the missing or exchanged files, or move it away",
+        );
+      }
+    }
+    return length;
   }
 
   startOf(physicalOffset: number): number {

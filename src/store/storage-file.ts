@@ -85,6 +85,8 @@ export interface Storage {
   syncDirectory(path: string): void;
   /** Bytes that this process may still write on the file system of `path`. */
   freeBytes(path: string): number;
+  /** Size of the file system of `path`. Absent when unknown. */
+  totalBytes?(path: string): number;
 }
 
 /** No space, or no quota: passes when somebody frees some. Every other error is for good. */
@@ -205,6 +207,11 @@ export const fileSystem: Storage = {
   freeBytes(path) {
     const found = statfsSync(path);
     return found.bavail * found.bsize;
+  },
+
+  totalBytes(path) {
+    const found = statfsSync(path);
+    return found.blocks * found.bsize;
   },
 };
 

@@ -5,9 +5,11 @@
  * Once an error says that bytes may be lost, no watermark moves again. A full disk only makes it wait and try again.
  * The journal is synced after the log: no entry outlives the records it speaks of.
  */
+import { join } from "node:path";
 import { Checkpointer } from "./checkpointer.ts";
 import { CommandRing } from "./command-ring.ts";
 import { GroupCommit } from "./group-commit.ts";
+import { IndexStore } from "./index-store.ts";
 import { JournalWriter } from "./journal-writer.ts";
 import { LogWriter } from "./log-writer.ts";
 import { PageWriter } from "./page-writer.ts";
@@ -32,6 +34,7 @@ export class StoreWriter {
   readonly #storage: Storage;
   readonly #port: WriterPort;
   readonly control: SharedControl;
+  readonly #index: IndexStore;
   readonly #log: LogWriter;
   readonly #journal: JournalWriter;
   readonly #commands: CommandRing;
@@ -52,7 +55,10 @@ export class StoreWriter {
     this.control = new SharedControl(start.control);
     const { directory, segmentBytes } = start;
     const ring = new TailRing(start.ringBytes, start.ring.byteLength - start.ringBytes, start.ring);
-    this.#log = new LogWriter(storage, directory, segmentBytes, ring, start.logEnd);
+    this.#index = new IndexStore({ storage, directory: join(directory, "index") });
+    // Recovery has left it complete.
+    this.#index.open(true, start.logEnd);
+    this.#log = new LogWriter(storage, directory, segmentBytes, ring, this.#index, start.logEnd);
     const journalRing = new TailRing(
       start.journalRingBytes,
       start.journalRing.byteLength - start.journalRingBytes,
@@ -64,7 +70,7 @@ export class StoreWriter {
     this.#pages = new PageWriter(storage, directory, this.#commands);
     this.#pages.completed = start.commandsDone;
     this.#pages.addUnsynced(start.unsynced);
-    this.#checkpointer = new Checkpointer(storage, directory, this.#pages, start.boot);
+    this.#checkpointer = new Checkpointer(storage, directory, this.#pages, this.#index, start.boot);
     this.#commit = new GroupCommit(start.syncSpacingMs);
   }
 
@@ -226,6 +232,7 @@ export class StoreWriter {
         break;
       case "remove":
         for (const path of message.paths) this.#storage.remove(path);
+        this.#index.deleteBelow(message.logStart);
         break;
       case "close":
         this.#isClosing = true;
@@ -288,6 +295,7 @@ export class StoreWriter {
     this.#journal.close();
     this.#pages.close();
     this.#checkpointer.close();
+    this.#index.close();
     this.isClosed = true;
     this.#reply({ kind: "closed" });
     this.control.wakeLoop();

@@ -61,8 +61,8 @@ export type ToWriter =
       readonly logEnd: number;
       readonly chunks: ArrayBuffer[];
     }
-  /** Remove these files, then sync their folders. */
-  | { readonly kind: "remove"; readonly paths: string[] }
+  /** Remove these files: the log begins at `logStart` now. */
+  | { readonly kind: "remove"; readonly paths: string[]; readonly logStart: number }
   /** Finish everything, sync, and end. */
   | { readonly kind: "close" };
 

@@ -90,6 +90,7 @@ export class MemoryStore implements MessageStore {
       truncatedBytes: 0,
       quarantinedRecords: 0,
       wasClean: true,
+      warnings: [],
       durationMs: 0,
     });
   }

@@ -1,0 +1,154 @@
+/**
+ * When to make a checkpoint, and what is in it. On the event loop; the writing is the store thread's (checkpointer.ts).
+ *
+ * A plain one about every second while something changed, or after 32 MiB of log: enough for a crash of the process.
+ * A synced one after 64 MiB of log or 30 s: enough for a power cut. One at a time.
+ */
+import { CatalogBatch } from "./catalog.ts";
+import type { Checkpoint } from "./checkpoint.ts";
+import type { ConsumeQueue } from "./consume-queue.ts";
+import type { QueueTable } from "./queue-table.ts";
+import type { CheckpointRequest } from "./writer-messages.ts";
+
+const PLAIN_BYTES = 32 << 20;
+const SYNCED_BYTES = 64 << 20;
+const SYNCED_MS = 30_000;
+/** The catalog is written anew when it is this many times what it was after the last time, and over 1 MiB. */
+const REWRITE_FACTOR = 4;
+const REWRITE_MIN_BYTES = 1 << 20;
+const REWRITE_QUEUES = 20_000;
+
+export class CheckpointPlanner {
+  readonly #table: QueueTable;
+  readonly #segmentBytes: number;
+  #file: number;
+  #bytes: number;
+  #fullBytes: number;
+  #offset: number;
+  #syncedOffset: number;
+  #syncedAt = performance.now();
+  #isRunning = false;
+  /** Somebody wants a synced one, whatever the clock says. */
+  #isSyncedWanted: boolean;
+  #rewrite: { file: number; bytes: number; queues: ConsumeQueue[]; at: number } | null = null;
+
+  constructor(table: QueueTable, segmentBytes: number, from: Checkpoint | null, end: number) {
+    this.#table = table;
+    this.#segmentBytes = segmentBytes;
+    this.#file = from?.catalogFile ?? 1;
+    this.#bytes = from?.catalogBytes ?? 0;
+    this.#fullBytes = this.#bytes;
+    this.#offset = from?.offset ?? 0;
+    this.#syncedOffset = this.#offset;
+    this.#isSyncedWanted = this.#offset !== end;
+  }
+
+  get isRunning(): boolean {
+    return this.#isRunning;
+  }
+
+  requestSynced(): void {
+    this.#isSyncedWanted = true;
+  }
+
+  /** Is it time, by the bytes appended since the last one? */
+  isDueAt(appended: number): boolean {
+    return !this.#isRunning && appended - this.#offset >= PLAIN_BYTES;
+  }
+
+  /** Anything that a checkpoint would tell? */
+  isWanted(appended: number): boolean {
+    return (
+      appended !== this.#offset ||
+      this.#table.isDirty ||
+      this.#isSyncedWanted ||
+      this.#rewrite !== null ||
+      this.#syncedOffset !== this.#offset
+    );
+  }
+
+  /** The next checkpoint: everything appended so far. `closedAt`: the last one of this process. */
+  plan(
+    appended: number,
+    storeTimestamp: number,
+    commandsIssued: () => number,
+    isClosing: boolean,
+  ): CheckpointRequest {
+    const table = this.#table;
+    table.flushAll();
+    const batches: Array<{ file: number; at: number; bytes: ArrayBuffer }> = [];
+    const rewrite = this.#rewriteSome(isClosing);
+    // After the rewrite: it may have added to the batch. Both files get it.
+    if (!table.catalog.isEmpty) {
+      const bytes = table.catalog.take();
+      batches.push({ file: this.#file, at: this.#bytes, bytes });
+      this.#bytes += bytes.byteLength;
+      if (this.#rewrite !== null) {
+        batches.push({ file: this.#rewrite.file, at: this.#rewrite.bytes, bytes });
+        this.#rewrite.bytes += bytes.byteLength;
+      }
+    }
+    if (rewrite !== null && this.#rewrite !== null) {
+      batches.push({ file: this.#rewrite.file, at: this.#rewrite.bytes, bytes: rewrite });
+      this.#rewrite.bytes += rewrite.byteLength;
+      if (this.#rewrite.at >= this.#rewrite.queues.length) {
+        this.#file = this.#rewrite.file;
+        this.#bytes = this.#fullBytes = this.#rewrite.bytes;
+        this.#rewrite = null;
+      }
+    }
+    const isSynced =
+      isClosing ||
+      this.#isSyncedWanted ||
+      appended - this.#syncedOffset >= SYNCED_BYTES ||
+      performance.now() - this.#syncedAt >= SYNCED_MS;
+    if (isSynced) {
+      this.#isSyncedWanted = false;
+      this.#syncedAt = performance.now();
+      table.arena.beginCheckpoint();
+    }
+    this.#isRunning = true;
+    this.#offset = appended;
+    return {
+      kind: "checkpoint",
+      checkpoint: {
+        offset: appended,
+        catalogFile: this.#file,
+        catalogBytes: this.#bytes,
+        closedAt: isClosing ? appended : -1,
+        segmentBytes: this.#segmentBytes,
+        storeTimestamp,
+        indexEnd: -1, // The store thread knows.
+      },
+      commands: commandsIssued(),
+      batches,
+      isSynced,
+    };
+  }
+
+  onDone(isSynced: boolean, offset: number): void {
+    this.#isRunning = false;
+    if (!isSynced) return;
+    this.#syncedOffset = offset;
+    this.#table.arena.endCheckpoint();
+  }
+
+  get syncedOffset(): number {
+    return this.#syncedOffset;
+  }
+
+  /** The next piece of a new catalog file, when one is due. */
+  #rewriteSome(isClosing: boolean): ArrayBuffer | null {
+    if (this.#rewrite === null) {
+      const isDue =
+        this.#bytes > REWRITE_MIN_BYTES && this.#bytes > this.#fullBytes * REWRITE_FACTOR;
+      if (!isDue || isClosing) return null;
+      this.#rewrite = { file: this.#file + 1, bytes: 0, queues: [...this.#table.queues()], at: 0 };
+    }
+    const rewrite = this.#rewrite;
+    const batch = new CatalogBatch();
+    const end = Math.min(rewrite.queues.length, rewrite.at + REWRITE_QUEUES);
+    for (; rewrite.at < end; rewrite.at++) this.#table.describe(rewrite.queues[rewrite.at]!, batch);
+    return batch.take();
+  }
+}

@@ -1,0 +1,46 @@
+/**
+ * A dropped queue leaves a record in the log, so that reading the log again from any point gives the same queues: what
+ * came before it under this name is gone, what comes after is another queue that begins at 0.
+ *
+ *   topic `rmq_sys_sluice_dropped`, sysFlag 12 (rolled back: no queue gets an entry), body:
+ *   "T" or "L" (light), " ", queueId, " ", name
+ */
+import type { RecordFields } from "./message-store.ts";
+import { SYS_FLAG } from "./record.ts";
+
+export const DROP_TOPIC = "rmq_sys_sluice_dropped";
+const ROLLED_BACK = SYS_FLAG.NOT_DISPATCHED | (1 << 3);
+const HOST = Buffer.from([127, 0, 0, 1, 0, 0, 0, 0]);
+const PROPERTIES = Buffer.from("x-enc\x01raw\x02");
+
+export interface DroppedQueue {
+  readonly topic: string;
+  readonly queueId: number;
+  readonly isLight: boolean;
+}
+
+export function dropFields(queue: DroppedQueue): RecordFields {
+  const body = Buffer.from(`${queue.isLight ? "L" : "T"} ${queue.queueId} ${queue.topic}`);
+  return {
+    body,
+    bodyStart: 0,
+    bodyEnd: body.length,
+    flag: 0,
+    sysFlag: ROLLED_BACK,
+    bornTimestamp: Date.now(),
+    bornHost: HOST,
+    reconsumeTimes: 0,
+    preparedTransactionOffset: 0,
+    properties: PROPERTIES,
+    propertiesLength: PROPERTIES.length,
+    tagHash: 0,
+    keys: null,
+    dispatch: null,
+  };
+}
+
+export function parseDrop(body: string): DroppedQueue | null {
+  const match = /^([TL]) (\d+) (.+)$/s.exec(body);
+  if (match === null) return null;
+  return { isLight: match[1] === "L", queueId: Number(match[2]), topic: match[3]! };
+}

@@ -1,0 +1,101 @@
+/** Records that are not in the ring any more: finds them in the segments, and checks that they are what was asked for. */
+import type { RecordView } from "../model/record-view.ts";
+import type { FileMapper } from "./file-mapping.ts";
+import { MAGIC_V1, MAGIC_V2, MIN_RECORD_SIZE } from "./record.ts";
+import type { SegmentList } from "./segment-list.ts";
+import { SegmentReader } from "./segment-reader.ts";
+
+const MAX_UNREADABLE = 4096;
+
+export class LogReader {
+  readonly #segments: SegmentList;
+  readonly #reader: SegmentReader;
+  readonly #known = new Set<number>();
+  #newest = -1;
+  /** Offsets at which a read found no record although there should be one. */
+  readonly #unreadable = new Set<number>();
+  #isEndScheduled = false;
+  readonly #endTurn = (): void => {
+    this.#isEndScheduled = false;
+    this.#reader.endTurn();
+  };
+
+  constructor(segments: SegmentList, mapper: FileMapper | null) {
+    this.#segments = segments;
+    this.#reader = new SegmentReader({ segmentSize: segments.segmentBytes, mapper });
+  }
+
+  /** Positions `view` on the record; `written`: no byte from there on is in a file. False when it is not there. */
+  view(physicalOffset: number, size: number, written: number, view: RecordView): boolean {
+    const segments = this.#segments;
+    if (physicalOffset + size > written || physicalOffset < segments.minOffset) return false;
+    if (size < MIN_RECORD_SIZE) return this.#refuse(physicalOffset);
+    const start = segments.startOf(physicalOffset);
+    if (!this.#known.has(start) && !this.#add(start)) return this.#refuse(physicalOffset);
+    const reads = this.#reader.blockReads;
+    let isThere = false;
+    try {
+      isThere = this.#reader.locate(physicalOffset, size, written);
+    } catch {
+      // A sector that cannot be read: this record is lost, the others are not.
+    }
+    if (this.#reader.blockReads !== reads) this.#scheduleEnd();
+    if (!isThere) return this.#refuse(physicalOffset);
+    const { buffer, offset } = this.#reader;
+    if (!isRecordAt(buffer, offset, size, physicalOffset)) return this.#refuse(physicalOffset);
+    view.open(buffer, offset);
+    return true;
+  }
+
+  isUnreadable(physicalOffset: number): boolean {
+    return this.#unreadable.has(physicalOffset);
+  }
+
+  /** The segments before this offset are removed. */
+  forgetBelow(offset: number): void {
+    for (const start of this.#known) {
+      if (start + this.#segments.segmentBytes > offset) continue;
+      this.#reader.remove(start);
+      this.#segments.forget(start);
+      this.#known.delete(start);
+    }
+  }
+
+  #add(start: number): boolean {
+    const file = this.#segments.file(start);
+    if (file === undefined) return false;
+    // Whatever lies before the newest segment is full and never changed again.
+    const isNewest = start > this.#newest;
+    this.#reader.add({ base: start, size: this.#segments.segmentBytes, file }, !isNewest);
+    if (isNewest) {
+      if (this.#newest >= 0) this.#reader.seal(this.#newest);
+      this.#newest = start;
+    }
+    this.#known.add(start);
+    return true;
+  }
+
+  #scheduleEnd(): void {
+    if (this.#isEndScheduled) return;
+    this.#isEndScheduled = true;
+    // Runs when the turn is over, also when that is itself a setImmediate callback.
+    setImmediate(this.#endTurn);
+  }
+
+  #refuse(physicalOffset: number): false {
+    if (this.#unreadable.size >= MAX_UNREADABLE) this.#unreadable.clear();
+    this.#unreadable.add(physicalOffset);
+    return false;
+  }
+}
+
+/** Is this the record that an entry speaks of? Recovery checks all of it; this keeps a wrong entry from doing harm. */
+function isRecordAt(buffer: Buffer, at: number, size: number, physicalOffset: number): boolean {
+  const magic = buffer.readInt32BE(at + 4);
+  return (
+    buffer.readInt32BE(at) === size &&
+    (magic === MAGIC_V1 || magic === MAGIC_V2) &&
+    buffer.readUInt32BE(at + 32) === physicalOffset >>> 0 &&
+    buffer.readInt32BE(at + 28) === Math.floor(physicalOffset / 2 ** 32)
+  );
+}

@@ -1,0 +1,112 @@
+/**
+ * Which segments nobody needs any more. A segment may go when it is sealed, wholly below the first record that some
+ * queue still owes, and a synced checkpoint has noted the trims that say so.
+ *
+ * The search starts with the queue that held the oldest segment last time: usually it still does, and that is all the
+ * work there is. Otherwise queues are looked at a bounded number per call.
+ */
+import type { ConsumeQueue } from "./consume-queue.ts";
+import type { EntryBatch } from "./message-store.ts";
+import type { QueueTable } from "./queue-table.ts";
+import { FILLER_SIZE } from "./redo.ts";
+import type { SegmentList } from "./segment-list.ts";
+
+const QUEUES_PER_CALL = 20_000;
+
+class Retention {
+  readonly #table: QueueTable;
+  readonly #entry: EntryBatch = {
+    physicalOffset: new Float64Array(1),
+    size: new Int32Array(1),
+    tagHash: new Int32Array(1),
+  };
+  #holder: ConsumeQueue | null = null;
+  #walk: Iterator<ConsumeQueue> | null = null;
+
+  constructor(table: QueueTable) {
+    this.#table = table;
+  }
+
+  /**
+   * True when no queue owes a record before `limit`; call again later when it says "unsure": not all were looked at.
+   */
+  isFree(limit: number): boolean | "unsure" {
+    if (this.#holder !== null && this.#owes(this.#holder, limit)) return false;
+    this.#holder = null;
+    this.#walk ??= this.#table.queues()[Symbol.iterator]();
+    for (let i = 0; i < QUEUES_PER_CALL; i++) {
+      const next = this.#walk.next();
+      if (next.done === true) {
+        this.#walk = null;
+        return true;
+      }
+      if (this.#owes(next.value, limit)) {
+        this.#holder = next.value;
+        this.#walk = null;
+        return false;
+      }
+    }
+    return "unsure";
+  }
+
+  #owes(queue: ConsumeQueue, limit: number): boolean {
+    if (queue.isDropped || queue.minOffset >= queue.maxOffset) return false;
+    if (queue.owed < 0) queue.owed = this.#firstOwed(queue);
+    return queue.owed < limit;
+  }
+
+  /** Physical offset of the first record that the queue owes. */
+  #firstOwed(queue: ConsumeQueue): number {
+    for (let offset = queue.minOffset; offset < queue.maxOffset; offset++) {
+      if (this.#table.read(queue, offset, 1, this.#entry) !== 1) break;
+      const size = this.#entry.size[0]!;
+      // Fillers and entries that were lost name no record.
+      if (size > 0 && size !== FILLER_SIZE) return this.#entry.physicalOffset[0]!;
+    }
+    return 0; // Nothing known: nothing may go.
+  }
+}
+
+/** Removes segments from the front of the log, and the queue files that only speak of them. */
+export class SegmentRetention {
+  readonly #table: QueueTable;
+  readonly #segments: SegmentList;
+  readonly #durable: () => number;
+  readonly #search: Retention;
+  /** Segments that may go once the checkpoint that is being made is done. */
+  #chosen: number[] = [];
+
+  constructor(table: QueueTable, segments: SegmentList, durable: () => number) {
+    this.#table = table;
+    this.#segments = segments;
+    this.#durable = durable;
+    this.#search = new Retention(table);
+  }
+
+  /** Is there a segment to remove? Then a synced checkpoint is worth making. */
+  isWanted(): boolean {
+    const next = this.#segments.minOffset + this.#segments.segmentBytes;
+    return next <= this.#durable() && this.#search.isFree(next) === true;
+  }
+
+  /** A synced checkpoint begins. */
+  choose(): void {
+    this.#chosen = [];
+    const { minOffset, segmentBytes } = this.#segments;
+    // The active segment holds the end of the log, and stays.
+    for (let start = minOffset; start + segmentBytes <= this.#durable(); start += segmentBytes) {
+      if (this.#search.isFree(start + segmentBytes) !== true) break;
+      this.#chosen.push(start);
+    }
+  }
+
+  /** It is done: the paths of the files to remove. The log begins behind them from now on. */
+  take(): string[] {
+    if (this.#chosen.length === 0) return [];
+    const paths = this.#chosen.map((start) => this.#segments.path(start));
+    this.#segments.minOffset = this.#chosen.at(-1)! + this.#segments.segmentBytes;
+    this.#chosen = [];
+    for (const queue of this.#table.queues()) this.#table.oldFiles(queue, paths);
+    return paths;
+  }
+}

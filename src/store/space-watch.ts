@@ -1,0 +1,36 @@
+/** Holds the store back before the disk is really full: below the limit it reports why, above it with some margin not. */
+import type { Storage } from "./storage-file.ts";
+
+const DEFAULT_LIMIT = 512 << 20;
+/** Of a small file system this part is kept free instead. */
+const DEFAULT_PART = 0.05;
+const MARGIN = 1.1;
+
+export class SpaceWatch {
+  readonly #storage: Storage;
+  readonly #directory: string;
+  readonly #limit: number;
+  /** Why nothing more may be appended, or null. */
+  reason: string | null = null;
+
+  constructor(storage: Storage, directory: string, limit: number | undefined) {
+    this.#storage = storage;
+    this.#directory = directory;
+    const total = storage.totalBytes?.(directory) ?? Number.POSITIVE_INFINITY;
+    this.#limit = limit ?? Math.min(DEFAULT_LIMIT, total * DEFAULT_PART);
+    this.look();
+  }
+
+  look(): void {
+    const free = this.#storage.freeBytes(this.#directory);
+    if (free < this.#limit) {
+      this.reason =
+        `disk low: ${mebibytes(free)} MiB free at ${this.#directory}, ` +
+        `less than ${mebibytes(this.#limit)} MiB (store.minFreeBytes)`;
+    } else if (this.reason !== null && free >= this.#limit * MARGIN) {
+      this.reason = null;
+    }
+  }
+}
+
+const mebibytes = (bytes: number): number => Math.floor(bytes / 2 ** 20);
