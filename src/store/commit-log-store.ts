@@ -44,7 +44,7 @@ import { fileSystem, type Storage } from "./storage-file.ts";
 import { StoreLock } from "./store-lock.ts";
 import { TailRing } from "./tail-ring.ts";
 import { searchByTime } from "./time-search.ts";
-import { startInline, startThread, type WriterLink } from "./writer-link.ts";
+import { type InlineSchedule, startInline, startThread, type WriterLink } from "./writer-link.ts";
 import type { FromWriter, ToWriter, WriterStart } from "./writer-messages.ts";
 
 export { StoreOpenError } from "./store-lock.ts";
@@ -72,6 +72,8 @@ export interface StoreOptions {
   readonly tickMs?: number;
   /** For tests: run the writer on the calling thread, on this storage. */
   readonly inlineOn?: Storage;
+  /** For simulations: decides when the inline writer runs, and when the loop hears from it. */
+  readonly inlineSchedule?: InlineSchedule;
   /** For tests: which boot of the machine this is. */
   readonly boot?: string;
 }
@@ -262,6 +264,10 @@ export class CommitLogStore implements MessageStore {
     return log.appended;
   }
 
+  get lastSize(): number {
+    return this.#log.lastSize;
+  }
+
   beginAtomic(): void {
     this.#log.beginBatch();
   }
@@ -397,7 +403,7 @@ export class CommitLogStore implements MessageStore {
     this.#link =
       this.#options.inlineOn === undefined
         ? startThread(start, events)
-        : startInline(start, events, this.#storage);
+        : startInline(start, events, this.#storage, this.#options.inlineSchedule);
     const announced = this.#announced;
     this.#announced = [];
     for (const message of announced) if (message.kind !== "drop") this.#post(message);

@@ -97,6 +97,7 @@ export function startInline(
     reply: (message) => void fromWriter.push(message),
   });
   let isLoopScheduled = false;
+  let timer: NodeJS.Timeout | null = null;
   let isWriterScheduled = false;
   const runWriter = (): void => {
     isWriterScheduled = false;
@@ -105,7 +106,14 @@ export function startInline(
     let now = performance.now();
     for (let wait = 0; wait !== Number.POSITIVE_INFINITY && !writer.isClosed; now += wait) {
       wait = writer.step(now);
-      if (!writer.isResting && wait > 0) break;
+      if (writer.isResting || wait === 0) continue;
+      if (wait !== Number.POSITIVE_INFINITY && timer === null) {
+        timer = setTimeout(() => {
+          timer = null;
+          runWriter();
+        }, wait).unref();
+      }
+      break;
     }
     if (isLoopScheduled) return;
     isLoopScheduled = true;
