@@ -177,7 +177,7 @@ export const configSchema = z.strictObject({
         min: 1 << 20,
         max: 2 ** 31 - 1,
       }),
-      ringBytes: bytes("64MiB", "Memory for records on their way to the disk.", {
+      ringBytes: bytes("16MiB", "Memory for records on their way to the disk.", {
         min: 1 << 20,
         max: 2 ** 30,
       }),

@@ -79,7 +79,7 @@ export interface StoreOptions {
 }
 
 const DEFAULT_SEGMENT = 2 ** 30;
-const DEFAULT_RING = 32 << 20;
+const DEFAULT_RING = 16 << 20;
 const DEFAULT_SIDE = 256 << 20;
 const DEFAULT_PAGES = 4096;
 const MAX_RING_RECORD = (4 << 20) + (128 << 10);
