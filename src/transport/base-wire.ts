@@ -349,7 +349,7 @@ export abstract class BaseWire implements Wire, LoopWire, BudgetHolder {
     this.#count();
     if (this.#counted === 0) return;
     const { budget } = this.loop;
-    if (budget.isFarExceeded) {
+    if (budget.isFarExceededFor(this)) {
       this.loop.logger.warn("connection.input-budget-exceeded", {
         remote: this.info.remoteAddress,
         listener: this.info.listener,

@@ -1,30 +1,45 @@
 /**
- * A connection from accept until its protocol is known: reads the first bytes, finds who speaks them, hands the socket
- * and those bytes on. Has its own time-out, counted from accept.
+ * A connection from accept until its protocol is known: reads the first bytes, takes off what lies around the protocol
+ * (PROXY header, TLS), finds who speaks, hands the socket and the bytes on. One time-out covers all of it, from accept.
  */
 import type * as net from "node:net";
+import type { HttpGateway } from "./http-gateway.ts";
 import type { TransportLoop } from "./loop.ts";
-import { type Sniffed, sniff } from "./sniff.ts";
+import { parseProxyHeader } from "./proxy-protocol.ts";
+import { AMQP_TLS_HEADER, type Sniffed, sniff } from "./sniff.ts";
 import { SocketWire } from "./socket-wire.ts";
+import type { TlsTerminator } from "./tls-terminator.ts";
 import type { ProtocolAdapter, WireInfo } from "./wire.ts";
-
-const REFUSED_LINGER_MS = 1000;
 
 export interface GreetingOptions {
   readonly adapters: readonly ProtocolAdapter[];
   readonly handshakeTimeoutMs: number;
   readonly facts: WireInfo;
+  readonly tls: TlsTerminator | null;
+  readonly isTlsRequired: boolean;
+  /** HTTP is served here: loads the gateway with the first use. */
+  readonly http: (() => Promise<HttpGateway>) | null;
+  /** The peer may introduce its client with a PROXY header. */
+  readonly mayProxy: boolean;
+  /** A PROXY header named the real peer; false to let it go (too many of that address). */
+  onProxied(address: string): boolean;
   /** The protocol is known, or the connection ended before it was. */
   onDecided(): void;
   /** The connection is gone. Once. */
   onGone(): void;
 }
 
+const REFUSED_LINGER_MS = 1000;
+const NOTHING = Buffer.alloc(0);
+
 export class Greeting {
   readonly #loop: TransportLoop;
   readonly #options: GreetingOptions;
-  readonly #socket: net.Socket;
-  #bytes: Buffer = Buffer.alloc(0);
+  #socket: net.Socket;
+  #facts: WireInfo;
+  #bytes: Buffer = NOTHING;
+  #mayProxy: boolean;
+  #isOver = false;
   readonly #timer: NodeJS.Timeout;
   readonly #onData = (chunk: Buffer): void => this.#read(chunk);
   readonly #onClose = (): void => this.#over();
@@ -33,15 +48,14 @@ export class Greeting {
     this.#loop = loop;
     this.#socket = socket;
     this.#options = options;
-    this.#timer = setTimeout(() => this.destroy(), options.handshakeTimeoutMs);
+    this.#facts = options.facts;
+    this.#mayProxy = options.mayProxy;
+    this.#timer = setTimeout(() => this.#timedOut(), options.handshakeTimeoutMs);
     this.#timer.unref();
   }
 
   start(): void {
-    this.#socket.on("data", this.#onData);
-    this.#socket.on("error", ignore);
-    this.#socket.on("end", this.#onClose);
-    this.#socket.on("close", this.#onClose);
+    this.#listen();
     this.#socket.resume();
   }
 
@@ -49,32 +63,62 @@ export class Greeting {
     this.#socket.destroy();
   }
 
+  #listen(): void {
+    this.#socket.on("data", this.#onData);
+    this.#socket.on("error", ignore);
+    this.#socket.on("end", this.#onClose);
+    this.#socket.on("close", this.#onClose);
+  }
+
   #read(chunk: Buffer): void {
     this.#bytes = this.#bytes.length === 0 ? chunk : Buffer.concat([this.#bytes, chunk]);
+    this.#look();
+  }
+
+  #look(): void {
+    const { adapters, tls, http } = this.#options;
     const sniffed = sniff(this.#bytes, 0, this.#bytes.length, {
-      adapters: this.#options.adapters,
-      mayStartTls: false,
-      isHttp: false,
-      mayProxy: false,
+      adapters,
+      mayStartTls: tls !== null && !this.#facts.isTls,
+      isHttp: http !== null,
+      mayProxy: this.#mayProxy,
     });
     if (sniffed.kind !== "more") this.#decide(sniffed);
   }
 
-  #decide(sniffed: Sniffed): void {
-    const { facts } = this.#options;
+  #decide(sniffed: Exclude<Sniffed, { kind: "more" }>): void {
+    const { isTlsRequired } = this.#options;
+    const isAround = ["proxy", "tls", "amqp-tls"].includes(sniffed.kind);
+    if (isTlsRequired && !this.#facts.isTls && !isAround) {
+      this.#turnAway("connection.tls-required");
+      return;
+    }
     switch (sniffed.kind) {
-      case "protocol": {
+      case "proxy":
+        this.#takeProxyHeader();
+        return;
+      case "tls":
+        this.#startTls();
+        return;
+      case "amqp-tls":
+        this.#bytes = this.#bytes.subarray(AMQP_TLS_HEADER.length);
+        this.#socket.write(AMQP_TLS_HEADER);
+        this.#startTls();
+        return;
+      case "protocol":
         this.#release();
         SocketWire.open(
           this.#loop,
           this.#socket,
           sniffed.adapter,
-          facts,
+          this.#facts,
           this.#bytes,
           this.#options.onGone,
         );
         return;
-      }
+      case "http":
+        void this.#serveHttp();
+        return;
       case "refuse":
         // Whatever else it sends is dropped; it has a moment to read the answer.
         this.#socket.off("data", this.#onData);
@@ -82,18 +126,105 @@ export class Greeting {
         this.#socket.end(sniffed.answer);
         setTimeout(() => this.destroy(), REFUSED_LINGER_MS).unref();
         return;
-      default:
-        this.#loop.logger.debug("connection.unknown-protocol", {
-          listener: facts.listener,
-          remote: facts.remoteAddress,
-          bytes: this.#bytes.toString("hex", 0, 8),
-        });
-        this.destroy();
+      case "unknown":
+        this.#turnAway("connection.unknown-protocol");
+        return;
+      default: {
+        const never: never = sniffed;
+        throw new Error(`unknown answer ${String(never)}`);
+      }
     }
+  }
+
+  #takeProxyHeader(): void {
+    const header = parseProxyHeader(this.#bytes, 0, this.#bytes.length);
+    if (header.kind === "more") return;
+    if (header.kind === "malformed") {
+      this.#turnAway("connection.malformed-proxy-header");
+      return;
+    }
+    this.#mayProxy = false;
+    this.#bytes = this.#bytes.subarray(header.length);
+    if (header.source !== null) {
+      const { address, port } = header.source;
+      this.#facts = {
+        ...this.#facts,
+        remoteAddress: address,
+        remotePort: port,
+        isLoopback: false,
+      };
+      if (!this.#options.onProxied(address)) {
+        this.destroy();
+        return;
+      }
+    }
+    if (this.#bytes.length > 0) this.#look();
+  }
+
+  #startTls(): void {
+    const raw = this.#socket;
+    raw.pause();
+    raw.off("data", this.#onData);
+    // The peer's end and the errors belong to the TLS socket now; its own close is told by the raw one.
+    raw.off("end", this.#onClose);
+    if (this.#bytes.length > 0) raw.unshift(this.#bytes);
+    this.#bytes = NOTHING;
+    this.#options.tls!.accept(raw, {
+      done: (socket, certificate) => {
+        if (this.#isOver) {
+          socket.destroy();
+          return;
+        }
+        raw.off("close", this.#onClose);
+        this.#socket = socket;
+        this.#facts = { ...this.#facts, isTls: true, certificate };
+        this.#listen();
+      },
+      failed: (error) => {
+        this.#log("connection.tls-failed", error.message);
+        raw.destroy();
+      },
+    });
+  }
+
+  async #serveHttp(): Promise<void> {
+    const socket = this.#socket;
+    socket.pause();
+    socket.off("data", this.#onData);
+    let gateway: HttpGateway;
+    try {
+      gateway = await this.#options.http!();
+    } catch (error) {
+      this.#loop.logger.error("http.unavailable", { error: error as Error });
+      this.destroy();
+      return;
+    }
+    if (this.#isOver) return;
+    this.#release();
+    socket.unshift(this.#bytes);
+    gateway.accept(socket, this.#options.adapters, this.#facts, this.#options.onGone);
+  }
+
+  #turnAway(event: string): void {
+    this.#log(event, `begins with ${this.#bytes.toString("hex", 0, 8)}`);
+    this.destroy();
+  }
+
+  #timedOut(): void {
+    this.#log("connection.handshake-timeout", `after ${this.#bytes.length} bytes`);
+    this.destroy();
+  }
+
+  #log(event: string, message: string): void {
+    const { logger } = this.#loop;
+    if (!logger.isDebug) return;
+    const { listener, remoteAddress } = this.#facts;
+    logger.debug(event, { listener, remote: remoteAddress, message });
   }
 
   /** The socket is somebody else's from here on. */
   #release(): void {
+    this.#isOver = true;
     clearTimeout(this.#timer);
     const socket = this.#socket;
     socket.pause();
@@ -105,6 +236,7 @@ export class Greeting {
   }
 
   #over(): void {
+    if (this.#isOver) return;
     this.#release();
     this.#socket.on("error", ignore);
     this.#socket.destroy();

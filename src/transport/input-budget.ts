@@ -38,8 +38,9 @@ export class InputBudget implements TurnTask {
   get isExhausted(): boolean {
     return this.usedBytes > this.limitBytes;
   }
-  get isFarExceeded(): boolean {
-    return this.usedBytes > this.limitBytes * HARD_FACTOR;
+  /** No more for `holder`: far over the limit, and it is not the one that may go on. */
+  isFarExceededFor(holder: BudgetHolder): boolean {
+    return this.usedBytes > this.limitBytes * HARD_FACTOR && this.#favoured !== holder;
   }
 
   /** True: read on. False: stop reading until `onBudget`. */

@@ -4,9 +4,11 @@
  */
 import * as net from "node:net";
 import type { Logger } from "../telemetry/log.ts";
-import { isLoopbackAddress } from "../util/network.ts";
+import { isLoopbackAddress, plainAddress } from "../util/network.ts";
 import { Greeting } from "./greeting.ts";
+import type { HttpGateway } from "./http-gateway.ts";
 import type { TransportLoop } from "./loop.ts";
+import type { TlsTerminator } from "./tls-terminator.ts";
 import type { ProtocolAdapter } from "./wire.ts";
 
 export interface ListenerOptions {
@@ -17,6 +19,13 @@ export interface ListenerOptions {
   /** A Unix socket instead of a port. */
   readonly path?: string;
   readonly adapters: readonly ProtocolAdapter[];
+  /** Null where no certificate is configured or TLS is off. */
+  readonly tls?: TlsTerminator | null;
+  readonly isTlsRequired?: boolean;
+  /** Null where HTTP and WebSocket are not served. */
+  readonly http?: (() => Promise<HttpGateway>) | null;
+  /** Whose PROXY headers are believed. */
+  readonly isTrustedProxy?: (address: string) => boolean;
   readonly handshakeTimeoutMs: number;
   readonly connectionsMax: number;
   readonly connectionsPerAddressMax: number;
@@ -81,52 +90,77 @@ export class Listener {
   }
 
   #onConnection(socket: net.Socket): void {
-    const remoteAddress = socket.remoteAddress ?? "";
-    const counts = this.#counts;
-    const before = counts.byAddress.get(remoteAddress) ?? 0;
-    if (
-      counts.total >= this.options.connectionsMax ||
-      before >= this.options.connectionsPerAddressMax
-    ) {
-      counts.refused++;
-      this.#logger.warn("connection.refused", {
-        remote: remoteAddress,
-        connections: counts.total,
-        fromAddress: before,
-        message:
-          before >= this.options.connectionsPerAddressMax
-            ? "too many connections from this address (limits.connectionsPerAddressMax)"
-            : "too many connections (limits.connectionsMax)",
-      });
+    let remoteAddress = socket.remoteAddress ?? "";
+    if (!this.#admit(remoteAddress)) {
       socket.destroy();
       return;
     }
-    counts.total++;
-    counts.accepted++;
-    this.connections++;
-    counts.byAddress.set(remoteAddress, before + 1);
+    const { options } = this;
+    const isProxy = options.isTrustedProxy?.(remoteAddress) ?? false;
     const greeting = new Greeting(this.#loop, socket, {
-      adapters: this.options.adapters,
-      handshakeTimeoutMs: this.options.handshakeTimeoutMs,
+      adapters: options.adapters,
+      handshakeTimeoutMs: options.handshakeTimeoutMs,
+      tls: options.tls ?? null,
+      isTlsRequired: options.isTlsRequired ?? false,
+      http: options.http ?? null,
+      mayProxy: isProxy,
       facts: {
-        remoteAddress,
+        remoteAddress: plainAddress(remoteAddress),
         remotePort: socket.remotePort ?? 0,
         localPort: socket.localPort ?? 0,
-        listener: this.options.name,
+        listener: options.name,
         isLoopback: this.#isLoopback && (remoteAddress === "" || isLoopbackAddress(remoteAddress)),
         isTls: false,
         isWebSocket: false,
         subProtocol: "",
         certificate: null,
       },
+      onProxied: (address) => {
+        this.#dismiss(remoteAddress);
+        remoteAddress = address;
+        const isWelcome = this.#admit(address);
+        // Refused ones are dismissed again when their socket closes.
+        if (!isWelcome) this.#count(address);
+        return isWelcome;
+      },
       onDecided: () => this.#greetings.delete(greeting),
-      onGone: () => this.#onGone(remoteAddress),
+      onGone: () => this.#dismiss(remoteAddress),
     });
     this.#greetings.add(greeting);
     greeting.start();
   }
 
-  #onGone(remoteAddress: string): void {
+  /** Counts a connection in, unless that would be too many. */
+  #admit(remoteAddress: string): boolean {
+    const counts = this.#counts;
+    const { connectionsMax, connectionsPerAddressMax } = this.options;
+    const fromAddress = counts.byAddress.get(remoteAddress) ?? 0;
+    if (counts.total < connectionsMax && fromAddress < connectionsPerAddressMax) {
+      counts.accepted++;
+      this.#count(remoteAddress);
+      return true;
+    }
+    counts.refused++;
+    this.#logger.warn("connection.refused", {
+      remote: remoteAddress,
+      connections: counts.total,
+      fromAddress,
+      message:
+        fromAddress >= connectionsPerAddressMax
+          ? "too many connections from this address (limits.connectionsPerAddressMax)"
+          : "too many connections (limits.connectionsMax)",
+    });
+    return false;
+  }
+
+  #count(remoteAddress: string): void {
+    const counts = this.#counts;
+    counts.total++;
+    this.connections++;
+    counts.byAddress.set(remoteAddress, (counts.byAddress.get(remoteAddress) ?? 0) + 1);
+  }
+
+  #dismiss(remoteAddress: string): void {
     const counts = this.#counts;
     counts.total--;
     this.connections--;

@@ -10,3 +10,14 @@ export async function until(
     await new Promise((resolve) => setTimeout(resolve, 2));
   }
 }
+
+/** Resolves when a socket is gone, whether in peace or not. */
+export function closed(socket: {
+  readonly destroyed: boolean;
+  once(event: "close", listener: () => void): unknown;
+}): Promise<void> {
+  return new Promise((resolve) => {
+    if (socket.destroyed) resolve();
+    else socket.once("close", resolve);
+  });
+}

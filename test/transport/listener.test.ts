@@ -1,27 +1,17 @@
 import { once } from "node:events";
 import * as net from "node:net";
+import { join } from "node:path";
 import test from "ava";
-import { SILENT } from "../../src/telemetry/log.ts";
-import { Listener, type ListenerOptions } from "../../src/transport/listener.ts";
-import { TransportLoop } from "../../src/transport/loop.ts";
-import { Turn } from "../../src/util/turn.ts";
+import { networkList } from "../../src/util/network.ts";
 import { frame, frameAdapter, GREETING } from "../support/frames.ts";
-import { until } from "../support/wait.ts";
+import { listening } from "../support/listening.ts";
+import { temporaryFolder } from "../support/temporary-folder.ts";
+import { closed, until } from "../support/wait.ts";
 
-async function listening(options: Partial<ListenerOptions>) {
-  const loop = new TransportLoop(new Turn(), SILENT);
-  const listener = new Listener(loop, {
-    name: "test",
-    host: "127.0.0.1",
-    port: 0,
-    adapters: [],
-    handshakeTimeoutMs: 10_000,
-    connectionsMax: 1000,
-    connectionsPerAddressMax: 1000,
-    ...options,
-  });
-  await listener.listen();
-  return { loop, listener };
+function connect(port: number): net.Socket {
+  const socket = net.connect(port, "127.0.0.1");
+  socket.on("error", () => {});
+  return socket;
 }
 
 async function readBytes(socket: net.Socket, count: number): Promise<Buffer> {
@@ -37,8 +27,8 @@ async function readBytes(socket: net.Socket, count: number): Promise<Buffer> {
 
 test("a peer over TCP gets its frames back, however large", async (t) => {
   const adapter = frameAdapter({ echo: true, keep: false });
-  const { listener } = await listening({ adapters: [adapter] });
-  const socket = net.connect(listener.port, "127.0.0.1");
+  const { listener, port } = await listening(t, { adapters: [adapter] });
+  const socket = connect(port);
   const sent = Buffer.concat([
     frame("small"),
     frame(Buffer.alloc(3_000_000, 7)),
@@ -47,19 +37,158 @@ test("a peer over TCP gets its frames back, however large", async (t) => {
   socket.write(GREETING.slice(0, 1));
   socket.write(GREETING.slice(1));
   socket.write(sent);
-  const received = await readBytes(socket, sent.length);
-  t.true(received.equals(sent));
+  t.true((await readBytes(socket, sent.length)).equals(sent));
   socket.destroy();
   await until("the connection is counted out", () => listener.connections === 0);
-  t.deepEqual(adapter.connections[0]!.closeCount, 1);
-  listener.close();
+  t.is(adapter.connections[0]!.closeCount, 1);
+});
+
+test("a Unix socket carries the same", async (t) => {
+  const path = join(temporaryFolder(t), "s");
+  const adapter = frameAdapter({ echo: true });
+  await listening(t, { adapters: [adapter], path });
+  const socket = net.connect(path);
+  socket.write(Buffer.concat([Buffer.from(GREETING), frame("hello")]));
+  t.true((await readBytes(socket, 9)).equals(frame("hello")));
+  t.true(adapter.connections[0]!.wire.info.isLoopback);
 });
 
 test("a peer that speaks nothing known is let go", async (t) => {
-  const { listener } = await listening({ adapters: [frameAdapter()] });
-  const socket = net.connect(listener.port, "127.0.0.1");
+  const { listener, port } = await listening(t, { adapters: [frameAdapter()] });
+  const socket = connect(port);
   socket.write("XYZ\r\n");
-  await once(socket, "close");
-  t.is(listener.connections, 0);
-  listener.close();
+  await closed(socket);
+  await until("counted out", () => listener.connections === 0);
+  t.pass();
+});
+
+test("a peer that says nothing, or not enough, is let go after the handshake time-out", async (t) => {
+  const { listener, port } = await listening(t, {
+    adapters: [frameAdapter()],
+    handshakeTimeoutMs: 60,
+  });
+  const silent = connect(port);
+  const slow = connect(port);
+  slow.write("FR");
+  await Promise.all([closed(silent), closed(slow)]);
+  await until("counted out", () => listener.connections === 0);
+  t.pass();
+});
+
+test("an AMQP version nobody has is answered with the best one", async (t) => {
+  const amqp1 = frameAdapter({ name: "amqp1" });
+  const { port } = await listening(t, { adapters: [amqp1] });
+  const socket = connect(port);
+  socket.write("AMQP\x00\x00\x09\x01", "latin1");
+  t.deepEqual(await readBytes(socket, 100), Buffer.from("AMQP\x03\x01\0\0", "latin1"));
+});
+
+test("caps cost only the peer that is too many", async (t) => {
+  const adapter = frameAdapter({ echo: true });
+  const { listener, port } = await listening(t, {
+    adapters: [adapter],
+    connectionsPerAddressMax: 2,
+  });
+  const open = async () => {
+    const socket = connect(port);
+    socket.write(Buffer.concat([Buffer.from(GREETING), frame("x")]));
+    await Promise.race([once(socket, "data"), closed(socket)]);
+    return socket;
+  };
+  const first = await open();
+  const second = await open();
+  t.true((await open()).destroyed);
+  t.false(first.destroyed || second.destroyed);
+  first.destroy();
+  await until("one left", () => listener.connections === 1);
+  t.false((await open()).destroyed);
+});
+
+test("a trusted proxy names the real peer, which is then not of this machine", async (t) => {
+  const adapter = frameAdapter({ echo: true });
+  const { listener, port } = await listening(t, {
+    adapters: [adapter],
+    isTrustedProxy: networkList(["127.0.0.0/8"]),
+    connectionsPerAddressMax: 1,
+  });
+  const proxied = (address: string) => {
+    const socket = connect(port);
+    const header = `PROXY TCP4 ${address} 10.0.0.1 5555 1\r\n`;
+    for (const byte of header + GREETING) socket.write(byte);
+    socket.write(frame("x"));
+    return socket;
+  };
+  const first = proxied("192.0.2.7");
+  await once(first, "data");
+  t.like(adapter.connections[0]!.wire.info, {
+    remoteAddress: "192.0.2.7",
+    remotePort: 5555,
+    isLoopback: false,
+  });
+  await closed(proxied("192.0.2.7"));
+  const other = proxied("192.0.2.8");
+  await once(other, "data");
+  first.destroy();
+  other.destroy();
+  await until("counted out", () => listener.connections === 0);
+});
+
+test("a PROXY header of anybody else is no protocol", async (t) => {
+  const { port } = await listening(t, { adapters: [frameAdapter()] });
+  const socket = connect(port);
+  socket.write("PROXY TCP4 192.0.2.7 10.0.0.1 5555 1\r\n");
+  await closed(socket);
+  t.pass();
+});
+
+test("a peer that asks and never reads is not read any more, and costs bounded memory", async (t) => {
+  const adapter = frameAdapter({ echo: true, keep: false });
+  const { port } = await listening(t, { adapters: [adapter] }, { outputHighBytes: 1 << 16 });
+  const socket = connect(port);
+  socket.pause();
+  socket.write(GREETING);
+  const body = frame(Buffer.alloc(100_000));
+  const count = 900;
+  for (let i = 0; i < count; i++) socket.write(body);
+  await until("backed up", () => adapter.connections[0]?.wire.isBackedUp === true);
+  const { wire } = adapter.connections[0]!;
+  // The kernel's buffers take tens of megabytes; after that nothing moves.
+  let seen = -1;
+  while (seen !== socket.bytesWritten - socket.writableLength) {
+    seen = socket.bytesWritten - socket.writableLength;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  t.true(socket.writableLength > 0, "the peer was stopped");
+  t.true(wire.pendingBytes < (1 << 18) + 600_000, `${wire.pendingBytes} bytes wait`);
+  let received = 0;
+  socket.on("data", (chunk) => (received += chunk.length));
+  socket.resume();
+  await until("the rest came", () => received >= count * body.length);
+  await until("drained", () => adapter.connections[0]!.calls.includes("drain"));
+});
+
+test("a busy connection does not keep another one waiting", async (t) => {
+  const busy = frameAdapter({
+    keep: false,
+    onFrame() {
+      const until = performance.now() + 0.02;
+      while (performance.now() < until);
+    },
+  });
+  const { port } = await listening(t, { adapters: [busy] });
+  const flood = connect(port);
+  flood.write(GREETING);
+  const chunk = Buffer.concat(Array.from({ length: 5000 }, () => frame("0123456789")));
+  let isFlooding = true;
+  const pour = (): void => {
+    while (isFlooding && flood.write(chunk));
+  };
+  flood.on("drain", pour);
+  pour();
+  const quiet = connect(port);
+  quiet.write(GREETING);
+  await until("the quiet peer is there", () => busy.connections.length === 2);
+  isFlooding = false;
+  flood.destroy();
+  t.pass();
 });

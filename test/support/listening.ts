@@ -1,0 +1,31 @@
+/** A listener on a free port of this machine, closed with the test. */
+import type { ExecutionContext } from "ava";
+import { SILENT } from "../../src/telemetry/log.ts";
+import { Listener, type ListenerOptions } from "../../src/transport/listener.ts";
+import { DEFAULT_LOOP_LIMITS, type LoopLimits, TransportLoop } from "../../src/transport/loop.ts";
+import { Turn } from "../../src/util/turn.ts";
+
+export async function listening(
+  t: ExecutionContext,
+  options: Partial<ListenerOptions>,
+  limits: Partial<LoopLimits> = {},
+  loop = new TransportLoop(new Turn(), SILENT, { ...DEFAULT_LOOP_LIMITS, ...limits }),
+) {
+  const listener = new Listener(loop, {
+    name: "test",
+    host: "127.0.0.1",
+    port: 0,
+    adapters: [],
+    handshakeTimeoutMs: 10_000,
+    connectionsMax: 1000,
+    connectionsPerAddressMax: 1000,
+    ...options,
+  });
+  await listener.listen();
+  t.teardown(() => {
+    listener.close();
+    for (const wire of [...loop.wires]) wire.destroy();
+    loop.stop();
+  });
+  return { loop, listener, port: listener.port };
+}
