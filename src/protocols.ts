@@ -15,7 +15,15 @@ const LOADERS: Readonly<Record<Exclude<ProtocolName, "http">, readonly Loader[]>
       });
     },
   ],
-  mqtt: [],
+  mqtt: [
+    async (services, { limits }) => {
+      const { createAdapter } = await import("../protocols/mqtt/adapter.ts");
+      return createAdapter(services, {
+        maxPacketBytes: limits.otherMessageBytesMax,
+        connectTimeoutMs: limits.handshakeTimeout,
+      });
+    },
+  ],
   stomp: [
     async (services, { limits, stomp }) => {
       const { createAdapter } = await import("../protocols/stomp/adapter.ts");

@@ -2,9 +2,11 @@
  * The composition root: configuration, store, broker, protocols, listeners, in this order, and back again at the end.
  * Nothing is listened on before the store has recovered; nothing is closed before clients were told.
  */
-import { access, constants, mkdir } from "node:fs/promises";
+import { randomBytes } from "node:crypto";
+import { access, constants, mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Broker } from "./broker/broker.ts";
+import { Inspection } from "./broker/inspect.ts";
 import type { Config, ListenerConfig, ProtocolName } from "./config/schema.ts";
 import { destinationSettings } from "./destination-settings.ts";
 import { loadProtocols } from "./protocols.ts";
@@ -16,9 +18,11 @@ import { compileSelector } from "./selector/selector.ts";
 import { EXIT, StartError } from "./start-error.ts";
 import type { MessageStore } from "./store/message-store.ts";
 import type { Logger } from "./telemetry/log.ts";
+import type { HttpGateway, RequestHandler } from "./transport/http-gateway.ts";
 import { ConnectionCounts, Listener } from "./transport/listener.ts";
 import { TransportLoop } from "./transport/loop.ts";
-import { isLoopbackAddress } from "./util/network.ts";
+import { TlsFilesError, TlsTerminator } from "./transport/tls-terminator.ts";
+import { isLoopbackAddress, networkList } from "./util/network.ts";
 import { Turn } from "./util/turn.ts";
 import { VERSION } from "./version.ts";
 
@@ -29,10 +33,12 @@ export interface ServerOptions {
   readonly store?: MessageStore;
 }
 
-/** How often the users file is looked at. */
-const USERS_REFRESH_MS = 1000;
+/** How often files of users and certificates are looked at. */
+const REFRESH_MS = 1000;
 /** The transport's own share of the shutdown time: goodbyes have to be read by the peer. */
 const POLL_MS = 20;
+/** A WebSocket message may hold a packet of the largest size and what lies around its payload. */
+const MESSAGE_MARGIN = 1 << 20;
 
 export class Server {
   readonly config: Config;
@@ -43,6 +49,11 @@ export class Server {
   readonly #users: UsersFile;
   readonly #counts = new ConnectionCounts();
   readonly #authenticator: UserAuthenticator;
+  readonly #authorizer: RuleAuthorizer;
+  readonly #inspection: Inspection;
+  readonly #tls: TlsTerminator | null;
+  readonly #localToken = randomBytes(24).toString("base64url");
+  #gateway: Promise<HttpGateway> | null = null;
   #refresher: NodeJS.Timeout | null = null;
   #stopping: Promise<void> | null = null;
 
@@ -69,6 +80,7 @@ export class Server {
     this.config = config;
     this.#logger = logger;
     this.#users = users;
+    this.#tls = openTls(config);
     const turn = new Turn();
     const loopback = new LoopbackPolicy(
       config.security.loopback,
@@ -83,6 +95,7 @@ export class Server {
       failureDelayMs: config.security.failureDelay,
       logger,
     });
+    this.#authorizer = new RuleAuthorizer(users, loopback);
     this.#loop = new TransportLoop(turn, logger, {
       outputHighBytes: config.limits.outputHighBytes,
       inputBudgetBytes: config.limits.inputBudgetBytes,
@@ -98,9 +111,10 @@ export class Server {
       ...destinationSettings(config),
       autoCreate: config.queues.autoCreate,
       compileSelector,
-      authorizer: new RuleAuthorizer(users, loopback),
+      authorizer: this.#authorizer,
       logger,
     });
+    this.#inspection = new Inspection(this.broker);
   }
 
   /** Tells clients, lets them settle for a bounded time, syncs and closes. Safe to call twice. */
@@ -119,7 +133,9 @@ export class Server {
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
     for (const wire of [...wires]) wire.destroy();
+    (await this.#gateway)?.close();
     this.#loop.stop();
+    await rm(tokenPath(this.config), { force: true });
     await this.broker.close();
   }
 
@@ -141,7 +157,10 @@ export class Server {
         { cause: error },
       );
     }
-    this.#refresher = setInterval(() => this.#users.refresh(this.#logger), USERS_REFRESH_MS);
+    this.#refresher = setInterval(() => {
+      this.#users.refresh(this.#logger);
+      this.#tls?.refresh(this.#logger);
+    }, REFRESH_MS);
     this.#refresher.unref();
   }
 
@@ -154,7 +173,9 @@ export class Server {
     };
     const names = new Set<ProtocolName>(enabled.flatMap(([, { protocols }]) => protocols));
     const adapters = await loadProtocols(names, services, this.config);
-    const { limits } = this.config;
+    const { limits, security } = this.config;
+    const isTrustedProxy = networkList(security.trustedProxies);
+    await writeFile(tokenPath(this.config), this.#localToken, { mode: 0o600 });
     for (const [name, listenerConfig] of enabled) {
       const listener = new Listener(
         this.#loop,
@@ -164,6 +185,10 @@ export class Server {
           port: listenerConfig.port,
           ...(listenerConfig.path === "" ? {} : { path: listenerConfig.path }),
           adapters: listenerConfig.protocols.flatMap((protocol) => adapters.get(protocol) ?? []),
+          tls: listenerConfig.tls === "off" ? null : this.#tls,
+          isTlsRequired: listenerConfig.tls === "required",
+          http: listenerConfig.protocols.includes("http") ? () => this.#openGateway() : null,
+          isTrustedProxy,
           handshakeTimeoutMs: limits.handshakeTimeout,
           connectionsMax: limits.connectionsMax,
           connectionsPerAddressMax: limits.connectionsPerAddressMax,
@@ -180,8 +205,82 @@ export class Server {
         name,
         address: addressOf(listenerConfig, listener.port),
         protocols: listenerConfig.protocols.join(" "),
+        ...(listenerConfig.tls === "off" || this.#tls === null ? {} : { tls: listenerConfig.tls }),
       });
     }
+  }
+
+  /** HTTP and WebSocket, loaded with the first connection that speaks them. */
+  #openGateway(): Promise<HttpGateway> {
+    this.#gateway ??= this.#loadGateway();
+    return this.#gateway;
+  }
+
+  async #loadGateway(): Promise<HttpGateway> {
+    const { HttpGateway } = await import("./transport/http-gateway.ts");
+    const loop = this.#loop;
+    let handler: RequestHandler | undefined;
+    const loadHandler = async (): Promise<RequestHandler> => {
+      const { createAdminHandler } = await import("./admin/app.ts");
+      handler ??= createAdminHandler({
+        config: this.config,
+        logger: this.#logger,
+        inspection: this.#inspection,
+        authenticator: this.#authenticator,
+        authorizer: this.#authorizer,
+        logins: this.#authenticator,
+        localToken: this.#localToken,
+        transport: {
+          counts: this.#counts,
+          traffic: () => loop.traffic(),
+          keptBytes: () => loop.budget.usedBytes,
+        },
+        isReady: () => this.#stopping === null,
+      });
+      return handler;
+    };
+    return new HttpGateway(loop, {
+      messageBytesMax: this.config.limits.otherMessageBytesMax + MESSAGE_MARGIN,
+      allowedOrigins: this.config.security.allowedOrigins,
+      handler: (request, response, peer) => {
+        if (handler !== undefined) handler(request, response, peer);
+        else {
+          loadHandler().then(
+            (loaded) => loaded(request, response, peer),
+            (error: unknown) => {
+              this.#logger.error("admin.unavailable", { error: error as Error });
+              response.writeHead(500).end();
+            },
+          );
+        }
+      },
+    });
+  }
+}
+
+/** Where the command line on this machine finds the token of a running broker. */
+export const tokenPath = (config: Config): string => join(config.data, "admin.token");
+
+function openTls(config: Config): TlsTerminator | null {
+  const { certificate, key, clientCa, clientCertificate, minVersion } = config.tls;
+  const handshakeTimeoutMs = config.limits.handshakeTimeout;
+  if (certificate === "" && key === "") {
+    const [name] =
+      Object.entries(config.listeners).find(([, l]) => l.enabled && l.tls === "required") ?? [];
+    if (name === undefined) return null;
+  }
+  try {
+    return new TlsTerminator({
+      certificate,
+      key,
+      clientCa,
+      clientCertificate,
+      minVersion,
+      handshakeTimeoutMs,
+    });
+  } catch (error) {
+    if (!(error instanceof TlsFilesError)) throw error;
+    throw new StartError(EXIT.BAD_CONFIGURATION, error.message, { cause: error });
   }
 }
 

@@ -218,6 +218,7 @@ export class StompConnection implements ProtocolConnection, SessionOwner {
         remoteAddress: info.remoteAddress,
         remotePort: info.remotePort,
         principal,
+        peer: info,
         clientId: frame.clientId,
         namespace: frame.namespace,
         clientIdPolicy: "refuse",

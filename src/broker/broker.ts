@@ -209,7 +209,7 @@ export class Broker
       remoteAddress: request.remoteAddress,
       remotePort: request.remotePort,
       listener: "",
-      isLoopback: true,
+      isLoopback: false,
       isTls: false,
       certificate: null,
     };

@@ -66,7 +66,7 @@ export interface ConnectRequest {
   readonly remoteAddress: string;
   readonly remotePort: number;
   readonly principal: Principal;
-  /** The socket it came through (the wire's info): rights may depend on it. Absent: a trusted local peer. */
+  /** The socket it came through (the wire's info): rights may depend on it. Absent: a stranger from another machine. */
   readonly peer?: PeerInfo;
   /** Container id, client id; "" for none. */
   readonly clientId: string;

@@ -106,7 +106,7 @@ export abstract class BaseWire implements Wire, LoopWire, BudgetHolder {
   protected closed(error: Error | null): void {
     if (this.isClosed) return;
     this.isClosed = true;
-    this.loop.wires.delete(this);
+    this.loop.forget(this);
     if (this.#graceTimer !== null) clearTimeout(this.#graceTimer);
     this.#forgetKept();
     this.#discardOutput();

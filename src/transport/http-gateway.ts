@@ -94,7 +94,7 @@ export class HttpGateway {
       return;
     }
     const { host, origin } = request.headers;
-    if (!this.#mayConnect(origin, host)) {
+    if (!this.#mayConnect(origin, host, visitor.facts.isLoopback)) {
       this.#loop.logger.warn("websocket.origin-refused", {
         origin,
         listener: visitor.facts.listener,
@@ -138,7 +138,7 @@ export class HttpGateway {
   }
 
   /** Programs send no origin; a page must not reach a broker that only its visitor's machine can see. */
-  #mayConnect(origin: string | undefined, host: string | undefined): boolean {
+  #mayConnect(origin: string | undefined, host: string | undefined, isLoopback: boolean): boolean {
     if (origin === undefined) return true;
     const { allowedOrigins } = this.#options;
     if (allowedOrigins.includes("*") || allowedOrigins.includes(origin)) return true;
@@ -148,7 +148,9 @@ export class HttpGateway {
     } catch {
       return false;
     }
-    return page.host === host || isLoopbackAddress(page.hostname.replace(/^\[|\]$/g, ""));
+    if (isLoopbackAddress(page.hostname.replace(/^\[|\]$/g, ""))) return true;
+    // Not for peers of this machine: a page may have its own name point here.
+    return page.host === host && !isLoopback;
   }
 }
 

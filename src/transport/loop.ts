@@ -27,6 +27,8 @@ export const DEFAULT_LOOP_LIMITS: LoopLimits = {
 
 /** What the loop asks of a wire. */
 export interface LoopWire {
+  readonly receivedBytes: number;
+  readonly sentBytes: number;
   flush(): void;
   /** Goes on with what was kept or not read. */
   pump(): void;
@@ -44,6 +46,9 @@ export class TransportLoop implements TurnTask {
   /** Size of the chunks that hold output of this turn. */
   collectedBytes = 0;
   readonly wires = new Set<LoopWire>();
+  /** Traffic of wires that are gone. */
+  #pastReceived = 0;
+  #pastSent = 0;
   #readBuffer: Buffer | null = null;
   #dirty: LoopWire[] = [];
   #dirtySpare: LoopWire[] = [];
@@ -76,6 +81,24 @@ export class TransportLoop implements TurnTask {
   stop(): void {
     if (this.#ticker !== null) clearInterval(this.#ticker);
     this.#ticker = null;
+  }
+
+  /** The wire is gone; what it carried stays counted. */
+  forget(wire: LoopWire): void {
+    if (!this.wires.delete(wire)) return;
+    this.#pastReceived += wire.receivedBytes;
+    this.#pastSent += wire.sentBytes;
+  }
+
+  /** Bytes read and written since the start. */
+  traffic(): { readonly received: number; readonly sent: number } {
+    let received = this.#pastReceived;
+    let sent = this.#pastSent;
+    for (const wire of this.wires) {
+      received += wire.receivedBytes;
+      sent += wire.sentBytes;
+    }
+    return { received, sent };
   }
 
   /** A wire has output: it is flushed in this turn. Once per turn and wire. */

@@ -1,0 +1,27 @@
+/** What the admin side reads; the server hands it over. */
+import type { Inspection } from "../broker/inspect.ts";
+import type { Config } from "../config/schema.ts";
+import type { Authenticator } from "../security/authenticator.ts";
+import type { Authorizer } from "../security/authorizer.ts";
+import type { Logger } from "../telemetry/log.ts";
+import type { ConnectionCounts } from "../transport/listener.ts";
+
+export interface AdminSources {
+  readonly config: Config;
+  readonly logger: Logger;
+  readonly inspection: Inspection;
+  readonly authenticator: Authenticator;
+  readonly authorizer: Authorizer;
+  readonly logins: { readonly successes: number; readonly failures: number };
+  readonly transport: TransportFigures;
+  /** Bearer token of this start, for the command line on the same machine. */
+  readonly localToken: string;
+  /** False while the broker stops. */
+  isReady(): boolean;
+}
+
+export interface TransportFigures {
+  readonly counts: ConnectionCounts;
+  traffic(): { readonly received: number; readonly sent: number };
+  keptBytes(): number;
+}
