@@ -3,6 +3,7 @@ import type { ProtocolServices } from "../../src/broker/protocol-services.ts";
 import type { ProtocolAdapter, ProtocolConnection, Wire } from "../../src/transport/wire.ts";
 import { MqttConnection, type MqttServer } from "./connection.ts";
 import { Counters } from "./counters.ts";
+import { registerMqttDecoder } from "./neutral.ts";
 import { DEFAULT_SETTINGS, type MqttSettings } from "./settings.ts";
 import { SysTree } from "./sys-tree.ts";
 
@@ -17,6 +18,7 @@ export function createAdapter(
   settings: Partial<MqttSettings> = {},
 ): MqttAdapter {
   const { sessions } = services.broker;
+  registerMqttDecoder();
   const merged = { ...DEFAULT_SETTINGS, ...settings };
   const counters = new Counters();
   const server: MqttServer = {

@@ -13,6 +13,8 @@ export class Counters {
   dropped = 0;
   /** Messages not sent because the client takes no packets of their size. */
   tooLarge = 0;
+  /** Messages of other protocols that could not be converted. */
+  unreadable = 0;
   /** QoS 0 and MQTT 3 messages that were refused and could not be answered. */
   refused = 0;
   protocolErrors = 0;

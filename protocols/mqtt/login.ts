@@ -9,11 +9,10 @@ import { Draft } from "../../src/model/draft.ts";
 import { ENCODING } from "../../src/model/record-view.ts";
 import type { ConnectPacket, WillPacket } from "./codec/connect.ts";
 import { REASON, VERSION, type Version } from "./codec/constants.ts";
-import { type Properties, writeProperties } from "./codec/properties.ts";
+import type { Properties } from "./codec/properties.ts";
 import { ProtocolError, protocolError } from "./codec/protocol-error.ts";
 import { isTopicNameText } from "./codec/topic.ts";
-import { PacketWriter } from "./codec/writer.ts";
-import { propertyText } from "./message-properties.ts";
+import { listBytes, messageProperties, propertyText } from "./message-properties.ts";
 import type { MqttSettings } from "./settings.ts";
 
 const VARINT_FREE_MAX_PACKET = 268_435_460;
@@ -106,8 +105,6 @@ function splitUser(name: string | null): { namespace: string; user: string | nul
   return { namespace: name.slice(0, colon), user: name.slice(colon + 1) };
 }
 
-const writer = new PacketWriter();
-
 function readWill(will: WillPacket, settings: MqttSettings): WillMessage {
   const { topic, properties } = will;
   if (!isTopicNameText(topic) || Buffer.byteLength(topic) > settings.maxTopicBytes)
@@ -127,29 +124,8 @@ function readWill(will: WillPacket, settings: MqttSettings): WillMessage {
   draft.isRetained = will.isRetained;
   if (properties.messageExpiry !== undefined)
     draft.ttlMs = Math.max(1, properties.messageExpiry * 1000);
-  draft.properties = propertyText(messageList(properties));
+  draft.properties = propertyText(listBytes(messageProperties(properties)));
   return { topic, draft, delaySeconds: properties.willDelay ?? 0 };
-}
-
-/** The properties of a message that its receivers see, as bytes. */
-export function messageList(properties: Properties): Buffer {
-  const { payloadFormat, contentType, responseTopic, correlationData, userProperties } = properties;
-  const kept: Properties = {};
-  if (payloadFormat !== undefined) kept.payloadFormat = payloadFormat;
-  if (contentType !== undefined) kept.contentType = contentType;
-  if (responseTopic !== undefined) kept.responseTopic = responseTopic;
-  if (correlationData !== undefined) kept.correlationData = correlationData;
-  if (userProperties !== undefined) kept.userProperties = userProperties;
-  writer.begin(0);
-  writeProperties(writer, kept);
-  const packet = writer.finish();
-  // Two lengths stand in front: the packet's and the list's own.
-  let at = 1;
-  for (let skip = 0; skip < 2; skip++) {
-    while (packet[at]! >= 0x80) at++;
-    at++;
-  }
-  return Buffer.from(packet.subarray(at));
 }
 
 /** CONNACK's properties: what differs from the protocol's defaults. */

@@ -6,9 +6,11 @@
  * Publishers send the same list again and again, and so do subscribers get it: both sides remember the last one.
  */
 import type { RecordView } from "../../src/model/record-view.ts";
+import { type Properties, writeProperties } from "./codec/properties.ts";
 import { protocolError } from "./codec/protocol-error.ts";
 import { PublishProperties } from "./codec/publish.ts";
 import { isTopicName } from "./codec/topic.ts";
+import { PacketWriter } from "./codec/writer.ts";
 
 /** Name of the record property, with its separator. */
 const NAME = "x-pl\x01";
@@ -137,6 +139,40 @@ function readHints(bytes: Buffer, start: number, end: number, hints: BrokerHints
 
 /** Record properties are separated by these. */
 const isUnfit = (value: string): boolean => value.includes("\x01") || value.includes("\x02");
+
+/** What the receivers of a message see of its properties. */
+export function messageProperties(properties: Properties): Properties {
+  const { payloadFormat, contentType, responseTopic, correlationData, userProperties } = properties;
+  const kept: Properties = {};
+  if (payloadFormat !== undefined) kept.payloadFormat = payloadFormat;
+  if (contentType !== undefined) kept.contentType = contentType;
+  if (responseTopic !== undefined) kept.responseTopic = responseTopic;
+  if (correlationData !== undefined) kept.correlationData = correlationData;
+  if (userProperties !== undefined) kept.userProperties = userProperties;
+  return kept;
+}
+
+const writer = new PacketWriter();
+
+/** A property list without its length; a copy. */
+export function listBytes(properties: Properties): Buffer {
+  writer.begin(0);
+  writeProperties(writer, properties);
+  const packet = writer.finish();
+  // Two lengths stand in front: the packet's and the list's own.
+  let at = 1;
+  for (let skip = 0; skip < 2; skip++) {
+    while (packet[at]! >= 0x80) at++;
+    at++;
+  }
+  return Buffer.from(packet.subarray(at));
+}
+
+/** The property list of one record; empty when it has none. Off the hot path. */
+export function listOf(record: RecordView): Buffer {
+  const text = record.property("x-pl");
+  return text === undefined ? NOTHING : Buffer.from(text, "base64");
+}
 
 /** Finds property lists of outgoing records; one per connection. */
 export class OutgoingProperties {

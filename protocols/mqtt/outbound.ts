@@ -228,6 +228,10 @@ export class Outbound {
       }
     } else {
       const converted = this.#reader.convert(record);
+      if (converted === null) {
+        counters.unreadable++;
+        return false;
+      }
       body = converted.body;
       bodyStart = 0;
       bodyEnd = body.length;

@@ -1,16 +1,10 @@
 /**
  * Records as MQTT messages: the property list of those that came over MQTT, and the conversion of all others.
  */
+import { BrokerError } from "../../src/model/errors.ts";
 import type { RecordView } from "../../src/model/record-view.ts";
 import { OutgoingProperties } from "./message-properties.ts";
-
-export interface Converted {
-  readonly body: Buffer;
-  /** MQTT 5 property list without its length, empty for none. */
-  readonly list: Buffer;
-}
-
-const NO_LIST = Buffer.alloc(0);
+import { type ConvertedMessage, encodeMqtt } from "./neutral.ts";
 
 export class RecordReader {
   readonly #properties = new OutgoingProperties();
@@ -19,8 +13,13 @@ export class RecordReader {
     return this.#properties.of(record, afterTag);
   }
 
-  convert(record: RecordView): Converted {
-    const body = record.buffer.subarray(record.bodyStart, record.bodyEnd);
-    return { body, list: NO_LIST };
+  /** Null when the stored bytes cannot be read as what they should be. */
+  convert(record: RecordView): ConvertedMessage | null {
+    try {
+      return encodeMqtt(record);
+    } catch (error) {
+      if (error instanceof BrokerError) return null;
+      throw error;
+    }
   }
 }
