@@ -54,7 +54,7 @@ export const DEFAULT_SETTINGS: MqttSettings = {
   v3SessionExpirySeconds: 7 * 24 * 3600,
   maxSessionExpirySeconds: NEVER_EXPIRES,
   maxClientIdBytes: 0xffff,
-  maxTopicBytes: 16_384,
+  maxTopicBytes: 0xffff,
   maxTopicLevels: 128,
   topicCacheSize: 1024,
   checkPayloadFormat: true,

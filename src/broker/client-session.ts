@@ -42,6 +42,8 @@ export interface OwnSubscription {
   readonly shared: SharedSubscription | null;
 }
 
+/** Longest filter, in characters, of a session that is kept: it is written into a journal entry. */
+const KEPT_FILTER_MAX = 8_192;
 /** More filters than this in one session are refused. */
 export const SUBSCRIPTIONS_MAX = 100_000;
 
@@ -185,6 +187,12 @@ export class ClientSession implements Session, RouteReader, SessionSource {
       throw new BrokerError(
         "limit-exceeded",
         `session '${this.clientId}' has ${SUBSCRIPTIONS_MAX} subscriptions already`,
+      );
+    }
+    if (this.isDurable && filter.length > KEPT_FILTER_MAX) {
+      throw new BrokerError(
+        "limit-exceeded",
+        `a session that is kept takes filters of at most ${KEPT_FILTER_MAX} characters`,
       );
     }
     if (options.qos > 0 && share === "" && this.progress === null) this.#makeIndex();

@@ -11,6 +11,9 @@ import type { RecordFields, StoreQueue } from "../store/message-store.ts";
 /** The length field is a signed short; room is left for what the store adds (dispatch list, record CRC). */
 export const PROPERTIES_MAX_BYTES = 32_000;
 
+/** Longest path tag, in characters, that surely leaves room for other properties. */
+const LONG_TAG = 8_000;
+
 /** What is the same for all messages of one target. */
 export class RecordTemplate {
   /** Path tag of a topic, "" for none. */
@@ -29,6 +32,11 @@ export class RecordTemplate {
     this.isInPath = isInPath;
     this.to = to;
     this.pathTagHash = pathTag === "" ? 0 : javaHash(pathTag);
+  }
+
+  /** For messages that are not stored: their readers are told the path, and a very long one fits into no record. */
+  get direct(): RecordTemplate {
+    return this.pathTag.length < LONG_TAG ? this : UNTAGGED;
   }
 
   prefix(encoding: Encoding): Buffer {
@@ -51,6 +59,8 @@ export class RecordTemplate {
     return head;
   }
 }
+
+const UNTAGGED = new RecordTemplate("");
 
 export class RecordComposer {
   readonly fields: RecordFields & { properties: Buffer } = {

@@ -39,6 +39,8 @@ import { Wills, willAddress } from "./wills.ts";
 /** How long a share keeps collecting messages after its last member left. */
 const SHARE_EXPIRY_MS = 3_600_000;
 const EMPTY = Buffer.alloc(0);
+/** Longest client identifier, in characters, of a session that is kept: it is written into a journal entry. */
+const KEPT_CLIENT_ID_MAX = 8_192;
 
 export class SessionRegistry implements SessionHost {
   readonly routes: TopicRoutes;
@@ -98,6 +100,12 @@ export class SessionRegistry implements SessionHost {
       connection.demand("send", willAddress(namespace, request.will.topic));
     }
     const key = keyOf(namespace, request.clientId);
+    if (request.expirySeconds > 0 && request.clientId.length > KEPT_CLIENT_ID_MAX) {
+      throw new BrokerError(
+        "limit-exceeded",
+        `a session that is kept takes client identifiers of at most ${KEPT_CLIENT_ID_MAX} characters`,
+      );
+    }
     let session = this.#sessions.get(key);
     if (session !== undefined) this.#checkOwner(session, connection);
     if (session?.isConnected === true) this.#takeOver(session);

@@ -63,7 +63,8 @@ export class TopicPublisher {
     if (!isKept && !isIndexed && !isRetained) {
       if (direct.length === 0) node.counters.dropped++;
       else {
-        const fields = host.composer.compose(template, draft, bornHost, now, expiresAt, null);
+        const { direct: unstored } = template;
+        const fields = host.composer.compose(unstored, draft, bornHost, now, expiresAt, null);
         const record = this.#scratch.make(queue.topic, fields, now);
         deliver(direct, record, route.path);
       }

@@ -47,7 +47,7 @@ export interface Address {
 export const DEFAULT_NAMESPACE = "/";
 export const MAX_NAME_BYTES = 255;
 /** Topic paths may be longer than other names: MQTT clients count on more, and the store only names the root. */
-export const MAX_PATH_BYTES = 16_384;
+export const MAX_PATH_BYTES = 65_535;
 /** What may follow "?" in an address. One unknown key, and the "?" belongs to the name. */
 const PARAMS: ReadonlySet<string> = new Set([
   "tag",
@@ -85,7 +85,7 @@ export const sameAddress = (a: Address, b: Address): boolean => printAddress(a) 
 export const isTopicKind = (kind: Address["kind"]): boolean =>
   kind === "topic" || kind === "temp-topic";
 
-/** Throws invalid-address unless the name is 1..255 bytes (topics: 16,384) of UTF-8 without control characters. */
+/** Throws invalid-address unless the name is 1..255 bytes (topics: 65,535) of UTF-8 without control characters. */
 export function checkName(name: string, kind: Address["kind"] = "queue"): void {
   if (name === "") throw invalid("the name is empty", name);
   if (CONTROL.test(name)) throw invalid("a name must not hold control characters", name);
