@@ -233,7 +233,10 @@ export class RheaSender {
     const pending: Promise<void>[] = [];
     for (let index = 0; index < count; index++) {
       await this.#credit(20_000);
-      pending.push(this.deliver(make(index)));
+      const delivered = this.deliver(make(index));
+      // Awaited below; until then a failure is not yet anybody's.
+      delivered.catch(() => undefined);
+      pending.push(delivered);
       // Gives rhea a turn to write what it has.
       if (index % 100 === 99) await new Promise((resolve) => setImmediate(resolve));
     }
