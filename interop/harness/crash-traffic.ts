@@ -175,12 +175,16 @@ export class CrashTraffic {
       this.ledger.delivered(group.name, id);
       if (isOrdered) this.#checkOrder(lastOf, group.name, id);
       if (this.#random() < group.releases) {
-        delivery.release();
+        // In a turn of its own: rhea merges the dispositions of one turn without looking at their outcome.
+        setImmediate(() => delivery.release());
         return;
       }
       delivery.accept();
-      // By the next turn the disposition has been written to the socket.
-      setImmediate(() => this.ledger.acknowledged(group.name, id));
+      // By the next turn the disposition has been written to the socket, unless the broker is being killed just now.
+      const { kills } = this.ledger;
+      setImmediate(() => {
+        if (this.ledger.kills === kills) this.ledger.acknowledged(group.name, id);
+      });
       if (group.isConfirming) {
         receiver.onSettled(delivery, () => this.ledger.acknowledgementConfirmed(group.name, id));
       }

@@ -28,6 +28,7 @@ export class Ledger {
   readonly #groups = new Map<string, Map<string, Entry>>();
   readonly #violations: { rule: Rule; text: string }[] = [];
   #lastKillAt = 0;
+  kills = 0;
   confirmedCount = 0;
   deliveredCount = 0;
   redeliveredCount = 0;
@@ -83,6 +84,7 @@ export class Ledger {
   }
 
   killed(): void {
+    this.kills++;
     this.#lastKillAt = performance.now();
   }
 
