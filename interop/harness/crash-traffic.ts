@@ -73,6 +73,7 @@ export class CrashTraffic {
   /** Connects everybody and lets them run until the broker dies. */
   async live(broker: Endpoint): Promise<void> {
     this.#isProducing = true;
+    this.ledger.restarted();
     await this.#consume(broker, 0.7);
     for (const destination of DESTINATIONS) {
       for (let index = 0; index < destination.producers; index++) {
@@ -92,6 +93,7 @@ export class CrashTraffic {
 
   /** Consumes without producing until nothing is owed and nothing more comes. */
   async drain(broker: Endpoint): Promise<void> {
+    this.ledger.restarted();
     await this.#consume(broker, 1);
     const began = performance.now();
     this.#lastDeliveryAt = began;
@@ -180,11 +182,8 @@ export class CrashTraffic {
         return;
       }
       delivery.accept();
-      // By the next turn the disposition has been written to the socket, unless the broker is being killed just now.
-      const { kills } = this.ledger;
-      setImmediate(() => {
-        if (this.ledger.kills === kills) this.ledger.acknowledged(group.name, id);
-      });
+      // By the next turn the disposition has been written to the socket.
+      setImmediate(() => this.ledger.acknowledged(group.name, id));
       if (group.isConfirming) {
         receiver.onSettled(delivery, () => this.ledger.acknowledgementConfirmed(group.name, id));
       }

@@ -27,8 +27,8 @@ export type Rule = "lost" | "came back" | "invented" | "disordered";
 export class Ledger {
   readonly #groups = new Map<string, Map<string, Entry>>();
   readonly #violations: { rule: Rule; text: string }[] = [];
-  #lastKillAt = 0;
-  kills = 0;
+  readonly #killedAt: number[] = [];
+  #isDown = false;
   confirmedCount = 0;
   deliveredCount = 0;
   redeliveredCount = 0;
@@ -62,18 +62,24 @@ export class Ledger {
     if (entry.ackConfirmed) {
       this.#violate("came back", `${group}: ${id}, its acknowledgement was confirmed`);
     } else if (entry.ackedAt > 0) {
-      const before = this.#lastKillAt - entry.ackedAt;
-      if (before > ACK_GRACE_MS) {
-        const text = `${group}: ${id}, acknowledged ${before.toFixed(0)} ms before the last kill`;
-        this.#violate("came back", text);
-      } else if (before < 0) {
+      // The kill that could have undone it; later ones find it as that one left it.
+      const killedAt = this.#killedAt.find((at) => at >= entry.ackedAt);
+      if (killedAt === undefined) {
         this.#violate("came back", `${group}: ${id}, acknowledged, and no kill since`);
+      } else if (killedAt - entry.ackedAt > ACK_GRACE_MS) {
+        const before = (killedAt - entry.ackedAt).toFixed(0);
+        this.#violate(
+          "came back",
+          `${group}: ${id}, acknowledged ${before} ms before the next kill`,
+        );
       }
       entry.ackedAt = 0;
     }
   }
 
+  /** What is acknowledged between a kill and the restart went to nobody, though it may come from the socket's buffer. */
   acknowledged(group: string, id: string): void {
+    if (this.#isDown) return;
     this.#entry(group, id).ackedAt = performance.now();
   }
 
@@ -84,8 +90,12 @@ export class Ledger {
   }
 
   killed(): void {
-    this.kills++;
-    this.#lastKillAt = performance.now();
+    this.#isDown = true;
+    this.#killedAt.push(performance.now());
+  }
+
+  restarted(): void {
+    this.#isDown = false;
   }
 
   disordered(text: string): void {

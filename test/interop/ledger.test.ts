@@ -58,6 +58,9 @@ test("a message acknowledged just before the kill may come back, one acknowledge
   soon.delivered("q", "a");
   soon.acknowledged("q", "a");
   soon.killed();
+  await wait(ACK_GRACE_MS + 20);
+  soon.restarted();
+  soon.killed(); // Only the first kill after it could have undone it.
   soon.delivered("q", "a");
   t.deepEqual(brokenRules(soon), []);
 
@@ -70,9 +73,20 @@ test("a message acknowledged just before the kill may come back, one acknowledge
   t.deepEqual(brokenRules(late), ["came back"]);
 });
 
+test("an acknowledgement written after the kill counts for nothing", (t) => {
+  const ledger = ledgerWith("a");
+  ledger.delivered("q", "a");
+  ledger.killed();
+  ledger.acknowledged("q", "a");
+  ledger.restarted();
+  ledger.delivered("q", "a");
+  t.deepEqual(brokenRules(ledger), []);
+});
+
 test("an acknowledged message must not come back while the broker lives", (t) => {
   const ledger = ledgerWith("a");
   ledger.killed();
+  ledger.restarted();
   ledger.delivered("q", "a");
   ledger.acknowledged("q", "a");
   ledger.delivered("q", "a");
