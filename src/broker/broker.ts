@@ -68,6 +68,8 @@ export interface BrokerOptions {
 
 /** The journal is rewritten as a snapshot once it has grown by this much. */
 const SNAPSHOT_BYTES = 64 * 1024 * 1024;
+/** Log written between two trims of busy nodes. */
+const TRIM_BYTES = 16 * 1024 * 1024;
 /** How often retention, snapshots and expiry by time are looked at. */
 const HOUSEKEEPING_MS = 1000;
 
@@ -106,6 +108,10 @@ export class Broker
   #temporaryNumber = 0;
   #isPublishRequested = false;
   #isSyncWanted = false;
+  /** Nodes with settlements since the last trim. */
+  readonly #touched = new Set<Node>();
+  /** End of the log then. */
+  #trimmedAt = 0;
   #housekeeping: NodeJS.Timeout | undefined;
 
   constructor(store: MessageStore, turn: Turn, options: BrokerOptions) {
@@ -517,6 +523,7 @@ export class Broker
     this.#dispatcher.schedule(shard);
   }
   markDirty(shard: ShardProgress): void {
+    this.#touched.add(shard.group.node);
     this.#journal.markDirty(shard);
     this.core.noteSettled(shard);
     this.requestPublish();
@@ -657,6 +664,7 @@ export class Broker
   runTurn(): void {
     this.#isPublishRequested = false;
     if (this.#heldNodes.size > 0) this.#resumeHeld();
+    if (this.store.watermarks.appended - this.#trimmedAt >= TRIM_BYTES) this.#trimTouched();
     this.#journal.flush();
     this.#transactions.noteJournaled();
     const sync = this.#isSyncWanted;
@@ -744,6 +752,13 @@ export class Broker
     for (const node of this.core.takeTouched()) this.#trim(node);
     this.sessions.keepHouse();
     if (this.store.journal.bytesSinceSnapshot > SNAPSHOT_BYTES) this.snapshot();
+  }
+
+  /** Under load the store hears more often what is done with, so that it need not stay in memory. */
+  #trimTouched(): void {
+    this.#trimmedAt = this.store.watermarks.appended;
+    for (const node of this.#touched) if (!node.isDeleted) this.#trim(node);
+    this.#touched.clear();
   }
 
   /** Tells the store what nobody needs any more. */

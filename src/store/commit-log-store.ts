@@ -79,6 +79,8 @@ export interface StoreOptions {
 }
 
 const DEFAULT_SEGMENT = 2 ** 30;
+/** How much log is written before what is done with leaves the page cache. */
+const FORGET_STEP = 16 << 20;
 const DEFAULT_RING = 16 << 20;
 const DEFAULT_SIDE = 256 << 20;
 const DEFAULT_PAGES = 4096;
@@ -112,6 +114,10 @@ export class CommitLogStore implements MessageStore {
   #reader!: LogReader;
   #planner!: CheckpointPlanner;
   #retention!: SegmentRetention;
+  /** Log before this offset has left the page cache. */
+  #forgotten = 0;
+  /** End of the log when that was last looked at. */
+  #forgetLookedAt = 0;
   #space!: SpaceWatch;
   #index!: IndexReader;
   #link: WriterLink | null = null;
@@ -275,7 +281,17 @@ export class CommitLogStore implements MessageStore {
     return this.#log.endBatch();
   }
 
+  /** Tells the store thread what may leave the page cache, after every FORGET_STEP of log. */
+  #forget(): void {
+    this.#forgetLookedAt = this.#log.appended;
+    const free = this.#retention.freeBelow(this.#log.durable);
+    if (free - this.#forgotten < FORGET_STEP / 2) return;
+    this.#link!.post({ kind: "forget", from: this.#forgotten, to: free });
+    this.#forgotten = free;
+  }
+
   publish(sync: boolean): void {
+    if (this.#log.appended - this.#forgetLookedAt >= FORGET_STEP) this.#forget();
     let isWanted = this.#log.publish();
     if (this.journal.publish()) isWanted = true;
     if (this.#planner.isDueAt(this.#log.appended) && this.#isOpen) this.#checkpoint(false);

@@ -212,6 +212,14 @@ export class LogWriter {
     if (this.#reservedTo > from) file.reserve?.(from, this.#reservedTo - from);
   }
 
+  /** Synced bytes that nobody is owed leave the page cache. Older segments are left to their removal. */
+  forget(from: number, to: number): void {
+    const segment = this.#segment;
+    if (segment === null) return;
+    const start = Math.max(from, this.#segmentStart);
+    if (to > start) segment.forget?.(start - this.#segmentStart, to - start);
+  }
+
   #segmentFor(offset: number): StorageFile {
     const start = offset - (offset % this.#segmentBytes);
     if (this.#segment !== null && this.#segmentStart === start) return this.#segment;

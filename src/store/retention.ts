@@ -13,6 +13,9 @@ import type { SegmentList } from "./segment-list.ts";
 
 const QUEUES_PER_CALL = 20_000;
 
+/** With more queues than this the page cache is left to the kernel. */
+const FORGET_QUEUES_MAX = 2000;
+
 class Retention {
   readonly #table: QueueTable;
   readonly #entry: EntryBatch = {
@@ -49,6 +52,19 @@ class Retention {
     return "unsure";
   }
 
+  /** Everything before this offset is owed to nobody, as far as a bounded look tells. */
+  freeBelow(limit: number): number {
+    let free = limit;
+    let looked = 0;
+    for (const queue of this.#table.queues()) {
+      if (++looked > FORGET_QUEUES_MAX) return 0;
+      if (queue.isDropped || queue.minOffset >= queue.maxOffset) continue;
+      if (queue.owed < 0) queue.owed = this.#firstOwed(queue);
+      if (queue.owed < free) free = queue.owed;
+    }
+    return free;
+  }
+
   #owes(queue: ConsumeQueue, limit: number): boolean {
     if (queue.isDropped || queue.minOffset >= queue.maxOffset) return false;
     if (queue.owed < 0) queue.owed = this.#firstOwed(queue);
@@ -81,6 +97,10 @@ export class SegmentRetention {
     this.#segments = segments;
     this.#durable = durable;
     this.#search = new Retention(table);
+  }
+
+  freeBelow(limit: number): number {
+    return this.#search.freeBelow(limit);
   }
 
   /** Is there a segment to remove? Then a synced checkpoint is worth making. */

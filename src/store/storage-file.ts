@@ -32,7 +32,7 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { reserveSpace } from "./reserve.ts";
+import { forgetPages, reserveSpace } from "./page-cache.ts";
 
 /** read: must exist, not writable. write: must exist. create: made when missing. new: must not exist. */
 export type OpenMode = "read" | "write" | "create" | "new";
@@ -45,6 +45,8 @@ export interface StorageFile {
   write(source: Uint8Array, start: number, length: number, position: number): void;
   /** Sees to it that writes in this range find their space: best effort, the bytes stay zeros. */
   reserve?(from: number, length: number): void;
+  /** These bytes, already synced, will hardly be read again: best effort. */
+  forget?(from: number, length: number): void;
   /** Makes the data durable (fdatasync: contents and length, not times). */
   sync(): void;
   /** Cuts or grows the file to `size` bytes. */
@@ -132,6 +134,10 @@ export class PositionedFile implements StorageFile {
 
   reserve(from: number, length: number): void {
     reserveSpace(this.#open(), from, length);
+  }
+
+  forget(from: number, length: number): void {
+    forgetPages(this.#open(), from, length);
   }
 
   sync(): void {

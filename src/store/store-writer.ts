@@ -234,6 +234,9 @@ export class StoreWriter {
         for (const path of message.paths) this.#storage.remove(path);
         this.#index.deleteBelow(message.logStart);
         break;
+      case "forget":
+        this.#log.forget(message.from, message.to);
+        break;
       case "close":
         this.#isClosing = true;
         break;

@@ -64,6 +64,8 @@ export type ToWriter =
   /** Remove these files: the log begins at `logStart` now. */
   | { readonly kind: "remove"; readonly paths: string[]; readonly logStart: number }
   /** Finish everything, sync, and end. */
+  /** Log bytes that are synced and owed to nobody: they may leave the page cache. */
+  | { readonly kind: "forget"; readonly from: number; readonly to: number }
   | { readonly kind: "close" };
 
 export interface CheckpointRequest {
