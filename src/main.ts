@@ -1,8 +1,10 @@
 #!/usr/bin/env node
 /** The executable: arguments in, exit code out. The only file that ends the process. */
-import { run } from "./cli/program.ts";
+import { keepHeapSmall } from "./cli/lean-start.ts";
 
+keepHeapSmall();
 try {
+  const { run } = await import("./cli/program.ts");
   process.exit(await run(process.argv.slice(2)));
 } catch (error) {
   process.stderr.write(

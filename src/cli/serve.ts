@@ -1,10 +1,11 @@
 /** `sluice serve`: runs the broker until it is told to stop. */
 import type { Command } from "commander";
-import { ConfigError, loadConfig } from "../config/load.ts";
+import { loadConfigApart } from "../config/load-apart.ts";
+import { ConfigError } from "../config/load-error.ts";
 import type { Config } from "../config/schema.ts";
-import { Server } from "../server.ts";
+import type { Server } from "../server.ts";
 import { EXIT, type ExitCode, StartError } from "../start-error.ts";
-import { createLogger } from "../telemetry/winston-logger.ts";
+import { growHeapAgain } from "./lean-start.ts";
 
 export interface ConfigFlags {
   readonly config?: string;
@@ -27,11 +28,11 @@ export function withConfigFlags(command: Command): Command {
 }
 
 /** The configuration that the flags and the environment ask for. Throws StartError. */
-export function configOf(flags: ConfigFlags): Config {
+export async function configOf(flags: ConfigFlags): Promise<Config> {
   try {
-    return loadConfig({
+    return await loadConfigApart({
       file: flags.config ?? process.env["SLUICE_CONFIG"],
-      environment: process.env,
+      environment: { ...process.env },
       settings: flags.set ?? [],
       data: flags.data,
       port: flags.port,
@@ -45,7 +46,12 @@ export function configOf(flags: ConfigFlags): Config {
 /** Resolves with the exit code once the broker has stopped. */
 export async function serve(flags: ConfigFlags): Promise<ExitCode> {
   const began = performance.now();
-  const config = configOf(flags);
+  // Everything else is loaded beside it.
+  const [config, { Server }, { createLogger }] = await Promise.all([
+    configOf(flags),
+    import("../server.ts"),
+    import("../telemetry/winston-logger.ts"),
+  ]);
   const logger = createLogger({ ...config.log, stream: process.stdout });
   let stopRequested: string | undefined;
   const stopped = new Promise<string>((resolve) => {
@@ -64,6 +70,7 @@ export async function serve(flags: ConfigFlags): Promise<ExitCode> {
     data: config.data,
     message: nextStep(server),
   });
+  growHeapAgain();
   const signal = await stopped;
   logger.info("stopping", { signal });
   await server.stop();

@@ -5,29 +5,12 @@
 import { readFileSync } from "node:fs";
 import { parse, TomlError } from "smol-toml";
 import { configKeys, environmentName, singleKeys } from "./keys.ts";
+import { ConfigError, type ConfigSources } from "./load-error.ts";
 import { nearest } from "./nearest.ts";
 import { type Config, configSchema, STANDARD_LISTENERS } from "./schema.ts";
 import { tomlLines } from "./toml-lines.ts";
 
-export interface ConfigSources {
-  /** Path of a TOML file. */
-  readonly file?: string | undefined;
-  readonly environment?: Readonly<Record<string, string | undefined>>;
-  /** `--set key=value`, in order. */
-  readonly settings?: readonly string[];
-  /** `--data`. */
-  readonly data?: string | undefined;
-  /** `--port`: one sniffed port instead of the listeners. */
-  readonly port?: string | undefined;
-}
-
-/** One or more sentences for the person who wrote the configuration, one per line. */
-export class ConfigError extends Error {
-  constructor(problems: readonly string[]) {
-    super(problems.join("\n"));
-    this.name = "ConfigError";
-  }
-}
+export { ConfigError, type ConfigSources } from "./load-error.ts";
 
 /** Variables of ours that are no configuration. */
 const OTHER_VARIABLES = new Set(["SLUICE_CONFIG", "SLUICE_URL", "SLUICE_USER", "SLUICE_PASSWORD"]);
