@@ -53,6 +53,12 @@ export class StoreModel {
     return queue;
   }
 
+  /** The store was closed in order: everything is durable. */
+  closed(): void {
+    this.written = Number.MAX_SAFE_INTEGER;
+    this.durable = Number.MAX_SAFE_INTEGER;
+  }
+
   nextBatch(): number {
     return ++this.#lastBatch;
   }
@@ -65,9 +71,8 @@ export class StoreModel {
    * The store is open again after a crash of this kind. Throws what does not hold, then takes over what was found:
    * whatever is there now must stay.
    */
-  recovered(kind: "process" | "power" | "clean", found: readonly FoundQueue[], end: number): void {
-    const safe =
-      kind === "power" ? this.durable : kind === "process" ? this.written : Number.MAX_SAFE_INTEGER;
+  recovered(kind: "process" | "power", found: readonly FoundQueue[], end: number): void {
+    const safe = kind === "power" ? this.durable : this.written;
     const counted = new Map<ModelMessage, number>();
     const byKey = new Map(found.map((queue) => [queue.key, queue]));
     for (const queue of found) {
@@ -176,6 +181,11 @@ export class JournalModel {
     return ++this.#lastId;
   }
 
+  closed(): void {
+    this.written = Number.MAX_SAFE_INTEGER;
+    this.durable = Number.MAX_SAFE_INTEGER;
+  }
+
   append(id: number, position: number): void {
     this.#entries.push({ id, position });
   }
@@ -191,9 +201,8 @@ export class JournalModel {
     this.#entries = ids.map((id) => ({ id, position: 0 }));
   }
 
-  recovered(kind: "process" | "power" | "clean", found: readonly number[]): void {
-    const safe =
-      kind === "power" ? this.durable : kind === "process" ? this.written : Number.MAX_SAFE_INTEGER;
+  recovered(kind: "process" | "power", found: readonly number[]): void {
+    const safe = kind === "power" ? this.durable : this.written;
     const faults: string[] = [];
     const generations = [this.#entries, ...(this.#previous === null ? [] : [this.#previous])];
     for (const [age, entries] of generations.entries()) {
@@ -210,7 +219,9 @@ export class JournalModel {
       }
       faults.push(fault ?? "replays what a snapshot has replaced");
     }
-    throw new Error(`journal: ${faults.join("; or, before the snapshot, ")}`);
+    throw new Error(
+      `journal: ${faults.join("; or, before the snapshot, ")} (replayed ${found.join(" ") || "nothing"}; safe to ${safe})`,
+    );
   }
 }
 

@@ -61,8 +61,10 @@ class StoreSimulation {
   #store!: CommitLogStore;
   #tasks: Array<{ isWriter: boolean; task: () => void }> = [];
   #lastId = 0;
-  #lastEnd: "clean" | "process" | "power" = "clean";
+  #lastEnd: "process" | "power" = "process";
   #hasIoError = false;
+  /** Was the store's state compared with the model in this life? */
+  #wasSeen = false;
 
   constructor(seed: number, trace: ((line: string) => void) | null) {
     this.#random = new Random(seed);
@@ -98,7 +100,6 @@ class StoreSimulation {
       if (isLast || (random.chance(50) && !this.#hasIoError)) {
         this.#disk.heal();
         await this.#close();
-        this.#lastEnd = "clean";
         if (isLast) {
           await this.#open();
           this.#verify();
@@ -115,12 +116,15 @@ class StoreSimulation {
   #crash(): void {
     // After a failed sync nobody knows what the kernel still shows of the lost pages: only a reboot is defined.
     const kind = this.#hasIoError || this.#random.chance(65) ? "power" : "process";
-    this.#note(`--- ${kind} crash; written ${this.#model.written} durable ${this.#model.durable}`);
+    this.#note(
+      `--- ${kind} crash; written ${this.#model.written} durable ${this.#model.durable} journal ${this.#journal.written} ${this.#journal.durable}`,
+    );
     this.#tasks = [];
     this.#disk.heal();
     this.#disk.restart(kind);
-    // A process that dies while its predecessor's state was never synced: the machine may still go down later.
-    this.#lastEnd = kind === "process" && this.#lastEnd === "power" ? "power" : kind;
+    // Until the state has been looked at, the worst end since counts.
+    this.#lastEnd = this.#wasSeen ? kind : this.#lastEnd === "power" ? "power" : kind;
+    this.#wasSeen = false;
     this.#report.crashes++;
   }
 
@@ -130,6 +134,7 @@ class StoreSimulation {
       directory: "/data",
       ...this.#shape,
       minFreeBytes: 0,
+      tickMs: 0,
       inlineOn: this.#disk,
       inlineSchedule: {
         writer: (task) => void this.#tasks.push({ isWriter: true, task }),
@@ -172,6 +177,7 @@ class StoreSimulation {
     const ids: number[] = [];
     this.#store.journal.replay((bytes) => void ids.push(bytes.readUInt32BE(0)));
     this.#journal.recovered(this.#lastEnd, ids);
+    this.#wasSeen = true;
   }
 
   /** The body of the record at this offset; null when the store has none for it. */
@@ -195,6 +201,7 @@ class StoreSimulation {
     else if (choice < 88) this.#fillDisk();
     else if (choice < 92) this.#freeDisk();
     else if (choice < 93) this.#breakDisk();
+    else if (choice < 97) this.#tick();
     else this.#pump(20);
     // Lets the store's own later turns happen.
     if (random.chance(10)) await new Promise(setImmediate);
@@ -268,13 +275,17 @@ class StoreSimulation {
 
   #journalSome(): void {
     const { journal } = this.#store;
+    let last = 0;
     for (let i = this.#random.between(1, 8); i > 0; i--) {
       const id = this.#journal.nextId();
       const bytes = Buffer.alloc(this.#random.between(4, 60), id);
       bytes.writeUInt32BE(id, 0);
-      this.#journal.append(id, journal.append(bytes, 0, bytes.length));
+      last = journal.append(bytes, 0, bytes.length);
+      this.#journal.append(id, last);
     }
-    if (this.#random.chance(50)) journal.requestSync();
+    const isSync = this.#random.chance(50);
+    if (isSync) journal.requestSync();
+    this.#note(`journal ..${this.#journal.ids.at(-1)} to ${last}${isSync ? ", sync" : ""}`);
     this.#store.publish(false);
   }
 
@@ -329,6 +340,14 @@ class StoreSimulation {
     this.#note(`trim ${keyOf(queue)} to ${to}`);
   }
 
+  /** What the clock does about every second: checkpoints, removal of segments that nobody needs. */
+  #tick(): void {
+    const isSynced = this.#random.chance(40);
+    this.#note(`tick${isSynced ? ", synced checkpoint" : ""}`);
+    this.#store.tick(isSynced);
+    if (this.#random.chance(50)) this.#pump(20);
+  }
+
   #fillDisk(): void {
     this.#disk.capacityBytes = this.#disk.usedBytes + this.#random.below(20_000);
     this.#disk.fullCode = this.#random.chance(50) ? "ENOSPC" : "EDQUOT";
@@ -377,6 +396,9 @@ class StoreSimulation {
       await new Promise(setImmediate);
     }
     await closing;
+    this.#model.closed();
+    this.#journal.closed();
+    this.#lastEnd = "process";
     this.#note("closed");
   }
 
