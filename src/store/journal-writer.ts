@@ -143,9 +143,16 @@ export class JournalWriter {
   }
 
   #open(number: number): void {
-    this.#file = this.#storage.open(join(this.#folder, offsetName(number)), "create");
-    this.#file.write(journalHeader(this.#fileStart), 0, JOURNAL_HEADER, 0);
+    const file = this.#storage.open(join(this.#folder, offsetName(number)), "create");
     this.#isFolderUnsynced = true;
+    try {
+      file.write(journalHeader(this.#fileStart), 0, JOURNAL_HEADER, 0);
+    } catch (error) {
+      // A full disk: without its header the file is none, so the next try begins with it again.
+      file.close();
+      throw error;
+    }
+    this.#file = file;
   }
 
   #removeBefore(number: number): void {

@@ -74,9 +74,15 @@ export interface InlineSchedule {
   writer(task: () => void): void;
   /** Something waits for the event loop. */
   loop(task: () => void): void;
+  /** The writer wants to run again after this time. */
+  later(task: () => void, ms: number): void;
 }
 
-const AT_ONCE: InlineSchedule = { writer: (task) => task(), loop: setImmediate };
+const AT_ONCE: InlineSchedule = {
+  writer: (task) => task(),
+  loop: setImmediate,
+  later: (task, ms) => void setTimeout(task, ms).unref(),
+};
 
 /** Runs the writer on this thread; `onWake` follows in a later turn, as it would from a thread. */
 export function startInline(
@@ -97,7 +103,7 @@ export function startInline(
     reply: (message) => void fromWriter.push(message),
   });
   let isLoopScheduled = false;
-  let timer: NodeJS.Timeout | null = null;
+  let isLaterScheduled = false;
   let isWriterScheduled = false;
   const runWriter = (): void => {
     isWriterScheduled = false;
@@ -107,11 +113,12 @@ export function startInline(
     for (let wait = 0; wait !== Number.POSITIVE_INFINITY && !writer.isClosed; now += wait) {
       wait = writer.step(now);
       if (writer.isResting || wait === 0) continue;
-      if (wait !== Number.POSITIVE_INFINITY && timer === null) {
-        timer = setTimeout(() => {
-          timer = null;
+      if (wait !== Number.POSITIVE_INFINITY && !isLaterScheduled) {
+        isLaterScheduled = true;
+        schedule.later(() => {
+          isLaterScheduled = false;
           runWriter();
-        }, wait).unref();
+        }, wait);
       }
       break;
     }

@@ -26,10 +26,8 @@ export class ModelQueue {
   readonly key: string;
   /** By offset; null for a place whose message is lost for good. */
   content: Array<ModelMessage | null> = [];
-  /** Asked for by trim. */
+  /** Asked for by trim; a crash may bring back what lies before. */
   minOffset = 0;
-  /** What the last recovery had: a trim may be forgotten by a crash, but not undone further than this. */
-  minSafe = 0;
 
   constructor(key: string) {
     this.key = key;
@@ -104,9 +102,6 @@ export class StoreModel {
     if (found.maxOffset > content.length) {
       throw new Error(`invented: ${where(found.maxOffset - 1)}, ${content.length} were appended`);
     }
-    if (found.maxOffset > 0 && found.minOffset < queue.minSafe) {
-      throw new Error(`came back: ${key} begins at ${found.minOffset}, was at ${queue.minSafe}`);
-    }
     for (let offset = queue.minOffset; offset < content.length; offset++) {
       const message = content[offset]!;
       const body =
@@ -161,7 +156,6 @@ export class StoreModel {
       const body = found?.bodies[offset - found.minOffset] ?? null;
       if (body === null) queue.content[offset] = null;
     }
-    queue.minSafe = found?.minOffset ?? 0;
     queue.minOffset = Math.max(
       found?.minOffset ?? 0,
       Math.min(queue.minOffset, queue.content.length),
@@ -169,10 +163,19 @@ export class StoreModel {
   }
 }
 
-/** The owner's journal: entries since the last snapshot, and the journal as it was before that one. */
+interface JournalEntry {
+  readonly id: number;
+  /** 0: known to be durable. */
+  readonly position: number;
+}
+
+/**
+ * The owner's journal. A snapshot stands for everything before it, so a replay may begin with any snapshot, or with the
+ * beginning, and goes on with what was appended after that, in order, up to a place that is behind all that is safe.
+ */
 export class JournalModel {
-  #entries: Array<{ id: number; position: number }> = [];
-  #previous: Array<{ id: number; position: number }> | null = null;
+  /** What a replay may be: the newest beginning last. */
+  #stories: JournalEntry[][] = [[]];
   written = 0;
   durable = 0;
   #lastId = 0;
@@ -187,59 +190,40 @@ export class JournalModel {
   }
 
   append(id: number, position: number): void {
-    this.#entries.push({ id, position });
+    for (const story of this.#stories) story.push({ id, position });
   }
 
-  /** The ids that the owner would put into a snapshot. */
+  /** What the owner would put into a snapshot, some of it. */
   get ids(): number[] {
-    return this.#entries.map((entry) => entry.id);
+    return this.#stories.at(-1)!.map((entry) => entry.id);
   }
 
   snapshot(ids: readonly number[]): void {
-    this.#previous = this.#entries;
-    // Until something after it is known durable, the old journal may be what a crash leaves.
-    this.#entries = ids.map((id) => ({ id, position: 0 }));
+    this.#stories.push(ids.map((id) => ({ id, position: 0 })));
   }
 
   recovered(kind: "process" | "power", found: readonly number[]): void {
     const safe = kind === "power" ? this.durable : this.written;
-    const faults: string[] = [];
-    const generations = [this.#entries, ...(this.#previous === null ? [] : [this.#previous])];
-    for (const [age, entries] of generations.entries()) {
-      const fault = journalFault(entries, found, safe, age === 0 && this.#previous !== null);
-      // The old journal is right only while nothing that came after the snapshot was confirmed.
-      const isSuperseded =
-        age === 1 && this.#entries.some((entry) => entry.position > 0 && entry.position <= safe);
-      if (fault === null && !isSuperseded) {
-        this.#entries = found.map((id) => ({ id, position: 0 }));
-        this.#previous = null;
-        this.written = 0;
-        this.durable = 0;
-        return;
-      }
-      faults.push(fault ?? "replays what a snapshot has replaced");
+    const faults = this.#stories.map((story) => journalFault(story, found, safe));
+    if (!faults.includes(null)) {
+      const what = found.join(" ") || "nothing";
+      throw new Error(`journal: ${faults.at(-1)} (replayed ${what}; safe to ${safe})`);
     }
-    throw new Error(
-      `journal: ${faults.join("; or, before the snapshot, ")} (replayed ${found.join(" ") || "nothing"}; safe to ${safe})`,
-    );
+    this.#stories = [found.map((id) => ({ id, position: 0 }))];
+    this.written = 0;
+    this.durable = 0;
   }
 }
 
 function journalFault(
-  entries: ReadonlyArray<{ id: number; position: number }>,
+  story: readonly JournalEntry[],
   found: readonly number[],
   safe: number,
-  needsSnapshot: boolean,
 ): string | null {
-  if (found.length > entries.length) return `${found.length} entries, ${entries.length} written`;
+  if (found.length > story.length) return `${found.length} entries, ${story.length} written`;
   for (const [i, id] of found.entries()) {
-    if (entries[i]!.id !== id) return `entry ${i} is ${id}, expected ${entries[i]!.id}`;
+    if (story[i]!.id !== id) return `entry ${i} is ${id}, expected ${story[i]!.id}`;
   }
-  for (let i = found.length; i < entries.length; i++) {
-    const { id, position } = entries[i]!;
-    if (position <= safe && (position > 0 || !needsSnapshot || found.length > 0)) {
-      return `entry ${id} was confirmed and is lost`;
-    }
-  }
-  return null;
+  const lost = story.slice(found.length).find(({ position }) => position <= safe);
+  return lost === undefined ? null : `entry ${lost.id} was confirmed and is lost`;
 }
