@@ -8,10 +8,15 @@ import { proton } from "./proton.ts";
 import { qpidJms1, qpidJms2 } from "./qpid-jms.ts";
 import { rheaTcp, rheaWebSocket } from "./rhea.ts";
 import { rocketmqStoreStep } from "./rocketmq-store.ts";
+import { stompitStep, stompjsTcp, stompjsWebSocket, stompPy } from "./stomp.ts";
 
 export const STEPS: readonly Step[] = [
   rheaTcp,
   rheaWebSocket,
+  stompitStep,
+  stompjsTcp,
+  stompjsWebSocket,
+  stompPy,
   proton,
   goAmqp,
   qpidJms1,

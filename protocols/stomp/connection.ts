@@ -23,6 +23,11 @@ import type { StompOptions } from "./options.ts";
 import { Session, type SessionOwner } from "./session.ts";
 
 const SERVER_NAME = "Sluice";
+/**
+ * With the charset said: stompit 1.0 takes the bare `text/plain` as the sign to read the body, and then brings its
+ * application down with an error nobody can catch.
+ */
+const ERROR_TYPE = "content-type:text/plain;charset=utf-8\n";
 /** How long the peer may take to end the connection after our last words. */
 const LINGER_MS = 1000;
 
@@ -275,7 +280,7 @@ export class StompConnection implements ProtocolConnection, SessionOwner {
       const receipt = this.#parser.text(bytes, HEADER.RECEIPT);
       if (receipt !== undefined) headers += headerLine("receipt-id", receipt, version);
     }
-    headers += "content-type:text/plain\n";
+    headers += ERROR_TYPE;
     writeFrame(this.#wire, "ERROR", headers, `${told.detail || told.message}${command}`);
     const isSurvivable =
       !told.isFatal &&

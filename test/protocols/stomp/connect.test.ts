@@ -30,7 +30,7 @@ test("without a common version the answer is an ERROR with the supported ones, a
   peer.send("CONNECT\naccept-version:2.0,3.0\nhost:/\n\n\0");
   const error = await peer.take("ERROR");
   t.is(error.headers["version"], "1.0,1.1,1.2");
-  t.is(error.headers["content-type"], "text/plain");
+  t.is(error.headers["content-type"], "text/plain;charset=utf-8");
   t.is(Number(error.headers["content-length"]), error.body.length);
   await peer.closed();
   await broker.close();

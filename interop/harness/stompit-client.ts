@@ -1,0 +1,123 @@
+/** stompit (JavaScript) behind promises. The library is unmodified. */
+import stompit, { type StompitClient, type StompitMessage } from "stompit";
+import type { Endpoint } from "./broker-process.ts";
+import { within } from "./step.ts";
+import {
+  type ConnectOptions,
+  connectHeaders,
+  type Headers,
+  Inbox,
+  type StompClient,
+  type TransactionHandle,
+} from "./stomp-client.ts";
+
+const LIMIT_MS = 15_000;
+
+export class Stompit implements StompClient {
+  readonly #client: StompitClient;
+  readonly #failure: Promise<string>;
+  #broken: ((error: Error) => void) | undefined;
+
+  private constructor(client: StompitClient) {
+    this.#client = client;
+    this.#failure = new Promise((resolve) => {
+      client.on("error", (error) => {
+        resolve(`${error.message}: ${error.longMessage ?? ""}`);
+        this.#broken?.(error);
+      });
+    });
+  }
+
+  static connect(endpoint: Endpoint, options: ConnectOptions = {}): Promise<Stompit> {
+    const { host, port, user, password } = endpoint;
+    const connected = new Promise<Stompit>((resolve, reject) => {
+      stompit.connect(
+        { host, port, connectHeaders: connectHeaders(user, password, options) },
+        (error, client) => (error === null ? resolve(new Stompit(client)) : reject(error)),
+      );
+    });
+    return within(LIMIT_MS, connected, "stompit connects");
+  }
+
+  get connectedHeaders(): Headers {
+    return this.#client.headers;
+  }
+
+  /** Resolves when `start`'s callback was called; rejects when the connection broke before. */
+  #receipt(what: string, start: (onReceipt: () => void) => void): Promise<void> {
+    const promise = new Promise<void>((resolve, reject) => {
+      this.#broken = reject;
+      start(resolve);
+    });
+    return within(LIMIT_MS, promise, what);
+  }
+
+  send(destination: string, body: string | Buffer, headers: Headers = {}): Promise<void> {
+    return this.#receipt("receipt of SEND", (onReceipt) => {
+      this.#client.send({ destination, ...headers }, { onReceipt }).end(body);
+    });
+  }
+
+  async subscribe(destination: string, headers: Headers = {}): Promise<Inbox> {
+    const inbox = new Inbox();
+    const subscription = this.#client.subscribe({ destination, ...headers }, this.#fill(inbox));
+    inbox.onUnsubscribe(async (more) => {
+      subscription.unsubscribe({ ...more });
+      await this.settled();
+    });
+    await this.settled();
+    return inbox;
+  }
+
+  expect(subscription: string): Inbox {
+    const inbox = new Inbox();
+    this.#client.setImplicitSubscription(subscription, "auto", this.#fill(inbox));
+    return inbox;
+  }
+
+  #fill(inbox: Inbox): (error: Error | null, message: StompitMessage) => void {
+    return (error, message) => {
+      if (error !== null) return;
+      const chunks: Buffer[] = [];
+      message.on("data", (chunk: Buffer) => chunks.push(chunk));
+      message.on("end", () =>
+        inbox.add({
+          headers: message.headers,
+          body: Buffer.concat(chunks),
+          ack: (headers) => this.#client.ack(message, { ...headers }),
+          nack: (headers) => this.#client.nack(message, { ...headers }),
+        }),
+      );
+    };
+  }
+
+  begin(): TransactionHandle {
+    const transaction = this.#client.begin();
+    return {
+      id: String(transaction.id),
+      commit: () =>
+        this.#receipt("receipt of COMMIT", (onReceipt) => transaction.commit({ onReceipt })),
+      abort: () =>
+        this.#receipt("receipt of ABORT", (onReceipt) => transaction.abort({ onReceipt })),
+    };
+  }
+
+  settled(): Promise<void> {
+    return this.begin().abort();
+  }
+
+  disconnect(): Promise<void> {
+    const done = new Promise<void>((resolve, reject) => {
+      this.#client.disconnect((error) => (error ? reject(error) : resolve()));
+    });
+    return within(LIMIT_MS, done, "stompit disconnects");
+  }
+
+  drop(): void {
+    this.#client.getTransportSocket().destroy();
+  }
+
+  failure(): Promise<string> {
+    return within(LIMIT_MS, this.#failure, "an ERROR frame");
+  }
+}
