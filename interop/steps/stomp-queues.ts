@@ -64,8 +64,8 @@ export const QUEUE_CHECKS: StompChecks = {
     const queue = `/queue/${prefix}.properties`;
     const inbox = await client.subscribe(queue);
     const expires = String(Date.now() + 60_000);
-    // @stomp/stompjs escapes nothing in 1.1, and 1.0 has no escapes at all.
-    const special = version === "1.2" ? "a:b\\c\nd\r" : "a b";
+    // @stomp/stompjs escapes nothing in 1.1 and reads a backslash before "c" as a colon; 1.0 has no escapes at all.
+    const special = version === "1.2" ? "a:b\\d\ne\r" : "a b";
     const headers = {
       "content-type": "text/plain",
       "correlation-id": "c-1",

@@ -58,7 +58,6 @@ export class StompConnection implements ProtocolConnection, SessionOwner {
     });
     this.#openedAt = services.broker.turn.now;
     this.#heartbeat = new Heartbeat(wire, this.#openedAt);
-    wire.setTextMode?.(true);
   }
 
   // ---- input

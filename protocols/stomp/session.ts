@@ -47,7 +47,6 @@ export class Session implements SubscriptionOwner {
   readonly wire: Wire;
   readonly receipts: ReceiptQueue;
   readonly spelling: RecordSpelling;
-  readonly checksText: boolean;
   /** Something was written since the last heart-beat looked. */
   hasWritten = false;
   readonly #broker: BrokerFacade;
@@ -78,7 +77,6 @@ export class Session implements SubscriptionOwner {
     this.version = setup.version;
     this.#options = setup.options;
     this.#owner = setup.owner;
-    this.checksText = setup.wire.setTextMode !== undefined;
     this.#subscriber = {
       clientId: setup.connection.clientId,
       user: setup.connection.principal.name,

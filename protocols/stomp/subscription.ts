@@ -6,7 +6,6 @@
  * Windows. `prefetch` counts messages not yet settled; `windowBytes` (Artemis' consumer-window-size) the bytes of them.
  * Credit is given again once per chunk of input, not per ACK.
  */
-import { isUtf8 } from "node:buffer";
 import {
   type Consumer,
   type DeliveryRun,
@@ -56,8 +55,6 @@ export interface SubscriptionOwner {
   readonly spelling: RecordSpelling;
   /** RECEIPTs of this session that must go before its first MESSAGE are out. */
   wrote(): void;
-  /** The wire takes text messages only if all bytes are UTF-8. */
-  readonly checksText: boolean;
   ended(subscription: Subscription, reason: BrokerError): void;
 }
 
@@ -118,9 +115,7 @@ export class Subscription implements DeliverySink {
       if (showsOffset) facts.streamOffset = run.queueOffset(i);
       const record = run.record(i);
       if (hasWildcard) this.#nameDestination(record);
-      const bytes = owner.checksText
-        ? this.#writeChecked(record)
-        : this.#write(wire, record, facts);
+      const bytes = this.#write(wire, record, facts);
       if (this.#needsAck) this.#pending.push(facts.delivery, bytes);
     }
     owner.wrote();
@@ -144,21 +139,6 @@ export class Subscription implements DeliverySink {
     if (writer.findBlock(record) !== null) return writer.writeStored(wire, record, facts);
     const message = this.#owner.spelling.convert(record, this.options.version);
     return writer.writeConverted(wire, record, facts, message);
-  }
-
-  /** WebSocket peers that speak text get a binary message for a frame that is not UTF-8. Headers always are. */
-  #writeChecked(record: RecordView): number {
-    const { wire } = this.#owner;
-    let body = record.buffer.subarray(record.bodyStart, record.bodyEnd);
-    if (this.#writer.findBlock(record) === null) {
-      const message = this.#owner.spelling.convert(record, this.options.version);
-      body = message.body.subarray(message.bodyStart, message.bodyEnd);
-    }
-    if (isUtf8(body)) return this.#write(wire, record, this.#facts);
-    wire.setTextMode!(false);
-    const bytes = this.#write(wire, record, this.#facts);
-    wire.setTextMode!(true);
-    return bytes;
   }
 
   #nameDestination(record: RecordView): void {
