@@ -44,6 +44,7 @@ function translate(fields: Fields): Partial<NodeSettings> {
     settings.maxLosses = limit(maxDeliveries * LOSSES_PER_FAILURE);
   }
   if (deadLetters !== undefined) settings.hasDeadLetters = deadLetters;
+  if (fields.deadLetterTo !== undefined) settings.deadLetterTo = fields.deadLetterTo;
   if (ttl !== undefined) settings.ttlMs = ttl;
   if (maxLength !== undefined) settings.maxLength = limit(maxLength);
   if (maxBytes !== undefined) settings.maxBytes = limit(maxBytes);

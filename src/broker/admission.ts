@@ -61,7 +61,7 @@ export function afterAppend(
 }
 
 /** Property that carries the id, so that the window survives a restart. */
-export const DEDUP_PROPERTY = "x-dedup-id";
+export const DEDUP_PROPERTY = "__DEDUP";
 
 export function isFull(node: Node, moreBytes: number): boolean {
   const { maxLength, maxBytes } = node.settings;

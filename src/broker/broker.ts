@@ -13,7 +13,7 @@ import type { MessageStore, OpenReport, StoreHealth, StoreQueue } from "../store
 import type { Logger } from "../telemetry/log.ts";
 import { PHASE, type Turn, type TurnTask } from "../util/turn.ts";
 import { STATE } from "./ack-state.ts";
-import { isFull } from "./admission.ts";
+import { afterAppend, isFull } from "./admission.ts";
 import { applyEntry, CatalogWriter, emptyImage } from "./catalog.ts";
 import { Connection } from "./connection.ts";
 import { Consumer, type ConsumerHost } from "./consumer.ts";
@@ -36,7 +36,7 @@ import type {
 import type { MessageFilter } from "./filter.ts";
 import type { Node } from "./node.ts";
 import { NodeRegistry, rootOf } from "./node-registry.ts";
-import type { NodeSettings, Policy } from "./policy.ts";
+import { DLQ_PREFIX, type NodeSettings, type Policy } from "./policy.ts";
 import { ProgressJournal } from "./progress-journal.ts";
 import { RecordComposer, RecordTemplate } from "./record-composer.ts";
 import { restorePolicies } from "./restore-policies.ts";
@@ -46,7 +46,7 @@ import type { ShardProgress } from "./shard-progress.ts";
 import { ShardTimers } from "./shard-timers.ts";
 import { StoredBytes } from "./stored-bytes.ts";
 import { hasOneRoot, Subscriptions } from "./subscriptions.ts";
-import { expiryOf, Target, type TargetHost } from "./target.ts";
+import { expiryOf, limitTtl, Target, type TargetHost } from "./target.ts";
 import { TopicPublisher } from "./topic-publisher.ts";
 import { Transaction, type TransactionHost } from "./transaction.ts";
 import { TransactionLog } from "./transaction-log.ts";
@@ -139,7 +139,9 @@ export class Broker
     });
     this.#deadLetters = new DeadLetters({
       store,
-      publishDead: (node, draft) => this.#publishDead(node, draft),
+      deadLetterQueueOf: ({ settings, address }) =>
+        settings.deadLetterTo === "" ? DLQ_PREFIX + address.name : settings.deadLetterTo,
+      publishDead: (node, name, draft) => this.#publishDead(node, name, draft),
       noteDeath: (shard, reason) => this.#noteDeath(shard, reason),
     });
     this.#delays = new DelayScheduler(this);
@@ -371,17 +373,23 @@ export class Broker
 
   /** Appends a message to a node from inside the broker: dead letters, due delayed messages. */
   publishInternal(node: Node, template: RecordTemplate, draft: Draft, bornHost: Buffer): number {
-    const expiresAt = expiryOf(draft, this.turn.now);
+    const { now } = this.turn;
+    limitTtl(node, draft);
+    const expiresAt = expiryOf(draft, now);
     const queue =
       node.kind === "queue" && draft.priority >= 0
         ? this.registry.shardOfPriority(node, draft.priority)
         : node.shards[0]!;
-    if (expiresAt !== 0) node.noteExpiry(queue, queue.maxOffset, expiresAt);
+    const offset = queue.maxOffset;
+    if (expiresAt !== 0) node.noteExpiry(queue, offset, expiresAt);
+    if (draft.group !== "") node.mayHaveKeys = true;
     const position = this.store.append(
       queue,
-      this.composer.compose(template, draft, bornHost, this.turn.now, expiresAt, null),
+      this.composer.compose(template, draft, bornHost, now, expiresAt, null),
     );
     node.counters.published++;
+    node.counters.publishedBytes += draft.end - draft.start;
+    if (!node.isPlain) afterAppend(node, queue, offset, draft, now, position, this);
     node.scheduleShard(queue);
     this.noteAppend(node.settings.level === "fsync");
     return position;
@@ -590,7 +598,7 @@ export class Broker
     shard.release(offset, 1);
   }
 
-  bury(shard: ShardProgress, offset: number, reason: "rejected" | "delivery-limit"): void {
+  bury(shard: ShardProgress, offset: number, reason: "rejected" | "delivery_limit"): void {
     this.#bury(shard, offset, reason);
   }
 
@@ -598,12 +606,11 @@ export class Broker
     this.#deadLetters.bury(shard, offset, reason, this.turn.now);
   }
 
-  #publishDead(node: Node, draft: Draft): number {
-    const { namespace, name } = node.address;
-    const dlqName = `DLQ.${name}`;
+  #publishDead(node: Node, name: string, draft: Draft): number {
+    const { namespace } = node.address;
     const dlq =
-      this.registry.find("queue", namespace, dlqName) ??
-      this.registry.create("queue", namespace, dlqName, false);
+      this.registry.find("queue", namespace, name) ??
+      this.registry.create("queue", namespace, name, false);
     return this.publishInternal(dlq, DEAD_TEMPLATE, draft, LOOPBACK);
   }
 
@@ -806,7 +813,7 @@ const nameOf = (address: Address, kind: "queue" | "topic"): string =>
   kind === "topic"
     ? rootOf(address.name)
     : address.kind === "dlq"
-      ? `DLQ.${address.name}`
+      ? DLQ_PREFIX + address.name
       : address.name;
 
 const isTopicAddress = (address: Address): boolean =>

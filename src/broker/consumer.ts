@@ -13,7 +13,7 @@ import { STAGED, UnsettledRing } from "./unsettled-ring.ts";
 
 export interface ConsumerHost {
   /** A delivery is dead: dead-letter or drop it, then settle. */
-  bury(shard: ShardProgress, offset: number, reason: "rejected" | "delivery-limit"): void;
+  bury(shard: ShardProgress, offset: number, reason: "rejected" | "delivery_limit"): void;
   /** Position for `settledTo` of what was settled in this turn. */
   settlePosition(): number;
   /** A failed delivery waits before it is ready again. */
@@ -236,7 +236,7 @@ export class Consumer implements ConsumerFacade {
         const isDead =
           (maxDeliveries >= 0 && attempts.failed >= maxDeliveries) ||
           (maxLosses >= 0 && attempts.lost >= maxLosses);
-        if (isDead) this.#host.bury(shard, offset, "delivery-limit");
+        if (isDead) this.#host.bury(shard, offset, "delivery_limit");
         else shard.release(offset, 1);
       }
     }
@@ -284,7 +284,7 @@ export class Consumer implements ConsumerFacade {
     const attempts = shard.countAttempt(offset, true);
     const { maxDeliveries, retry } = this.group.node.settings;
     if (maxDeliveries >= 0 && attempts.failed >= maxDeliveries) {
-      this.#host.bury(shard, offset, "delivery-limit");
+      this.#host.bury(shard, offset, "delivery_limit");
       return;
     }
     const delayMs = retryDelayMs(retry, attempts.failed);

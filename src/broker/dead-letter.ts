@@ -1,27 +1,35 @@
 /**
- * Messages that nobody may get any more: rejected, failed too often, expired. A copy goes to the queue's dead-letter queue
- * `DLQ.<name>` with its history in properties; the original is settled only once the copy is durable (at least once).
+ * Messages that nobody may get any more: rejected, failed too often, expired, pushed out. A copy goes to the node's
+ * dead-letter queue with its whole history in property `x-deaths` (model/deaths.ts); the original is settled only once
+ * the copy is durable (at least once). A message that would go in circles by itself is dropped, and counted.
  */
+import { makeAddress, printAddress } from "../model/address.ts";
+import {
+  addDeath,
+  type Death,
+  type DeathReason,
+  deathsFromText,
+  deathsToText,
+  isCycle,
+} from "../model/deaths.ts";
 import { Draft } from "../model/draft.ts";
+import { propertyText, RECORD_PROPERTY, unescapeText } from "../model/properties.ts";
 import { RecordView } from "../model/record-view.ts";
 import type { EntryBatch, MessageStore } from "../store/message-store.ts";
 import type { Node } from "./node.ts";
 import { redraft } from "./redraft.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 
-export type DeathReason = "rejected" | "delivery-limit" | "expired" | "maxlen";
+export type { DeathReason } from "../model/deaths.ts";
 
-export const DEATH = {
-  queue: "x-death-queue",
-  reason: "x-death-reason",
-  time: "x-death-time",
-  count: "x-death-count",
-} as const;
+/** When an operator moved it back, ms: deaths before that do not make a circle. */
+export const REDRIVEN_PROPERTY = "__REDRIVEN";
 
 export interface DeadLetterHost {
   readonly store: MessageStore;
-  /** The dead-letter queue's publish, or null when this node has none. */
-  publishDead(node: Node, draft: Draft): number;
+  /** Name of the queue that the node's dead letters go to. */
+  deadLetterQueueOf(node: Node): string;
+  publishDead(node: Node, queueName: string, draft: Draft): number;
   noteDeath(shard: ShardProgress, reason: DeathReason): void;
 }
 
@@ -48,19 +56,18 @@ export class DeadLetters {
   bury(shard: ShardProgress, offset: number, reason: DeathReason, now: number): void {
     const { node } = shard.group;
     this.#host.noteDeath(shard, reason);
-    if (!node.settings.hasDeadLetters || !this.#compose(shard, offset, reason, now)) {
+    const to = node.settings.hasDeadLetters ? this.#host.deadLetterQueueOf(node) : "";
+    if (to === "" || !this.#compose(shard, offset, reason, now, to)) {
       node.counters.dropped++;
       shard.settle(offset, 1);
       return;
     }
     node.counters.deadLettered++;
-    const position = this.#host.publishDead(node, this.#draft);
-    if (position === 0) {
-      shard.settle(offset, 1);
-      return;
-    }
+    // Out of reach before its copy is made: what the copy pushes out must not be this one again.
     shard.state.park(offset, 1);
-    this.#waiting.push({ position, shard, offset });
+    const position = this.#host.publishDead(node, to, this.#draft);
+    if (position === 0) shard.settle(offset, 1);
+    else this.#waiting.push({ position, shard, offset });
   }
 
   /** Copies up to `durable` are safe: their originals are done. */
@@ -68,26 +75,96 @@ export class DeadLetters {
     let done = 0;
     while (done < this.#waiting.length && this.#waiting[done]!.position <= durable) {
       const { shard, offset } = this.#waiting[done]!;
-      shard.settle(offset, 1);
+      if (!shard.group.node.isDeleted) shard.settle(offset, 1);
       done++;
     }
     if (done > 0) this.#waiting.splice(0, done);
   }
 
-  /** Fills the draft from the record; false when it cannot be read. */
-  #compose(shard: ShardProgress, offset: number, reason: DeathReason, now: number): boolean {
+  /** Fills the draft from the record; false when it cannot be read or would go in circles. */
+  #compose(
+    shard: ShardProgress,
+    offset: number,
+    reason: DeathReason,
+    now: number,
+    to: string,
+  ): boolean {
     const { store } = this.#host;
     if (store.read(shard.queue, offset, 1, this.#entry) !== 1) return false;
     const view = this.#view;
     if (!store.view(this.#entry.physicalOffset[0]!, this.#entry.size[0]!, view)) return false;
     const draft = this.#draft;
-    let deaths = 1;
+    const { expiresAt, storeTimestamp } = view;
+    let history: readonly Death[] = [];
+    let redrivenAt = 0;
+    let exchange = "";
+    let ttlMs = 0;
+    const keys: string[] = [];
     redraft(view, draft, (name, value) => {
-      if (name === DEATH.count) deaths = Number(value) + 1;
-      return !name.startsWith("x-death-");
+      switch (name) {
+        case RECORD_PROPERTY.DEATHS:
+          history = deathsFromText(unescapeText(value));
+          return false;
+        case REDRIVEN_PROPERTY:
+          redrivenAt = Number(value);
+          return true;
+        case RECORD_PROPERTY.TTL:
+          // The copy lives as long as somebody needs it.
+          ttlMs = Number(value);
+          return false;
+        case RECORD_PROPERTY.EXCHANGE:
+          exchange = unescapeText(value);
+          return true;
+        case RECORD_PROPERTY.ROUTING_KEY:
+          keys.push(unescapeText(value));
+          return true;
+        default:
+          return !name.startsWith("x-death-");
+      }
     });
-    const { name } = shard.group.node.address;
-    draft.properties += `${DEATH.queue}\x01${name}\x02${DEATH.reason}\x01${reason}\x02${DEATH.time}\x01${now}\x02${DEATH.count}\x01${deaths}\x02`;
+    const { address } = shard.group.node;
+    const isQueue = shard.group.node.kind === "queue" && address.kind !== "sub";
+    if (keys.length === 0) keys.push(this.#keyOf(shard));
+    const deaths = addDeath(
+      history,
+      {
+        queue: isQueue ? address.name : placeOf(shard),
+        reason,
+        exchange,
+        routingKeys: keys,
+        originalTtlMs:
+          reason !== "expired" ? 0 : ttlMs > 0 ? ttlMs : Math.max(0, expiresAt - storeTimestamp),
+      },
+      now,
+    );
+    if (
+      isCycle(
+        deaths.filter(({ lastAt }) => lastAt >= redrivenAt),
+        to,
+      )
+    )
+      return false;
+    draft.properties += propertyText(RECORD_PROPERTY.DEATHS, deathsToText(deaths));
     return true;
   }
+
+  /** What it was published to: a queue's name, or the path of a topic. */
+  #keyOf(shard: ShardProgress): string {
+    const { node } = shard.group;
+    if (node.kind === "queue" && node.address.kind !== "sub") return node.address.name;
+    const tag = this.#draft.tag;
+    const root = node.kind === "topic" ? node.address.name : "";
+    return tag === "" ? root : root === "" ? tag : `${root}/${tag}`;
+  }
+}
+
+/** How a history names a subscription or group: by what people know it by. */
+function placeOf(shard: ShardProgress): string {
+  const { group } = shard;
+  const { identity } = group.settings;
+  if (identity !== null) {
+    const owner = identity.clientId === "" ? "~global" : identity.clientId;
+    return printAddress(makeAddress("sub", `${owner}/${identity.name}`));
+  }
+  return printAddress({ ...group.node.address, group: group.name });
 }

@@ -1,12 +1,14 @@
 /** What an operator does to nodes: purge, delete, move dead letters back, cancel delayed messages, close connections. */
 
+import { deathsFromText } from "../model/deaths.ts";
 import { Draft } from "../model/draft.ts";
 import { BrokerError } from "../model/errors.ts";
+import { propertyText, RECORD_PROPERTY, unescapeText } from "../model/properties.ts";
 import { RecordView } from "../model/record-view.ts";
 import type { EntryBatch } from "../store/message-store.ts";
 import { STATE } from "./ack-state.ts";
 import type { Broker } from "./broker.ts";
-import { DEATH } from "./dead-letter.ts";
+import { REDRIVEN_PROPERTY } from "./dead-letter.ts";
 import type { Node } from "./node.ts";
 import { RecordTemplate } from "./record-composer.ts";
 import { redraft } from "./redraft.ts";
@@ -116,17 +118,19 @@ export class Operations {
       if (!store.hasRoom(this.#entry.size[0]! * 2)) break;
       let home = to;
       redraft(this.#view, this.#draft, (name, value) => {
-        if (name === DEATH.queue) home ??= value;
-        return !name.startsWith("x-death-");
+        if (name === RECORD_PROPERTY.DEATHS) home ??= deathsFromText(unescapeText(value))[0]?.queue;
+        return name !== REDRIVEN_PROPERTY;
       });
-      if (home === undefined) {
+      // Its history stays; going the same way again is not going in circles.
+      this.#draft.properties += propertyText(REDRIVEN_PROPERTY, String(this.#broker.turn.now));
+      let target = home === undefined ? undefined : registry.find("queue", namespace, home);
+      if (home === undefined || (target === undefined && /^(topic|sub):/.test(home))) {
         throw new BrokerError(
           "precondition-failed",
-          `message ${at} of queue '${shard.group.node.address.name}' does not say which queue it died in: name the queue to move to`,
+          `message ${at} of queue '${shard.group.node.address.name}' does not say which queue it died in${home === undefined ? "" : ` (it died in ${home})`}: name the queue to move to`,
         );
       }
-      const target =
-        registry.find("queue", namespace, home) ?? registry.create("queue", namespace, home, false);
+      target ??= registry.create("queue", namespace, home, false);
       position = this.#broker.publishInternal(target, TEMPLATE, this.#draft, LOOPBACK);
       shard.state.park(at, 1);
       done.push(at);

@@ -28,8 +28,10 @@ export interface NodeSettings {
   readonly maxDeliveries: number;
   /** Lost (never reported) attempts before a message is dead; -1 for no limit. */
   readonly maxLosses: number;
-  /** Dead letters go to `DLQ.<name>`; otherwise they are dropped and counted. */
+  /** Dead letters go to a queue; otherwise they are dropped and counted. */
   readonly hasDeadLetters: boolean;
+  /** Name of that queue; "" for `DLQ.<name>`. */
+  readonly deadLetterTo: string;
   readonly retry: RetryPolicy;
   /** Topics: history kept for late and positional readers, ms; 0 keeps nothing that no group owes. */
   readonly historyMs: number;
@@ -55,6 +57,7 @@ export const DEFAULT_SETTINGS: NodeSettings = {
   maxDeliveries: 10,
   maxLosses: 50,
   hasDeadLetters: true,
+  deadLetterTo: "",
   retry: { kind: "none" },
   historyMs: 0,
   historyCount: -1,
@@ -89,19 +92,34 @@ export const ROCKETMQ_RETRY_MS: readonly number[] = [
   10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200,
 ].map((seconds) => seconds * 1000);
 
+/** What dead-letter queues are called. */
+export const DLQ_PREFIX = "DLQ.";
+
+/** The end of the line: what lies there stays until somebody takes it, unless a policy for it says otherwise. */
+const AT_THE_END = {
+  maxDeliveries: -1,
+  maxLosses: -1,
+  hasDeadLetters: false,
+  deadLetterTo: "",
+  retry: { kind: "none" },
+  ttlMs: 0,
+} as const;
+
 export function settingsFor(
   kind: "queue" | "topic",
   name: string,
   defaults: NodeSettings,
   policies: readonly Policy[],
 ): NodeSettings {
-  let settings = defaults;
+  const isLast = kind === "queue" && name.startsWith(DLQ_PREFIX);
+  let settings = isLast ? { ...defaults, ...AT_THE_END } : defaults;
   for (const policy of policies) {
     if (policy.kind !== undefined && policy.kind !== kind) continue;
     const path = kind === "queue" ? name.replaceAll(".", "/") : name;
-    if (policy.match === name || filterMatches(policy.match, path)) {
-      settings = { ...settings, ...policy.settings };
-    }
+    if (policy.match !== name && !filterMatches(policy.match, path)) continue;
+    settings = { ...settings, ...policy.settings };
+    // A policy for many queues does not speak of their dead letters.
+    if (isLast && !policy.match.startsWith("DLQ")) settings = { ...settings, ...AT_THE_END };
   }
   return settings;
 }

@@ -93,8 +93,7 @@ export class Target implements TargetFacade {
     const host = this.#host;
     const now = host.turn.now;
     this.check(draft);
-    const { ttlMs } = node.settings;
-    if (ttlMs > 0 && (draft.ttlMs === 0 || draft.ttlMs > ttlMs)) draft.ttlMs = ttlMs;
+    limitTtl(node, draft);
     const expiresAt = expiryOf(draft, now);
     if (draft.deliverAt > now) return host.delay(this, draft, expiresAt);
     const route = this.#route;
@@ -176,6 +175,12 @@ export class Target implements TargetFacade {
     this.node.producerCount--;
     this.#host.targetClosed(this);
   }
+}
+
+/** A node may say how long a message lives at most. */
+export function limitTtl(node: Node, draft: Draft): void {
+  const { ttlMs } = node.settings;
+  if (ttlMs > 0 && (draft.ttlMs === 0 || draft.ttlMs > ttlMs)) draft.ttlMs = ttlMs;
 }
 
 /** The earlier of relative and absolute expiry; 0 for never. */

@@ -48,6 +48,7 @@ const destinationFields = {
     true,
     "Dead messages go to the queue `DLQ.<name>`; otherwise they are dropped.",
   ),
+  deadLetterTo: text("", "The queue that dead messages go to instead of `DLQ.<name>`."),
   retryDelay: duration("0ms", "A failed message waits so long before the next attempt."),
   retryDelayMax: duration(
     "0ms",
@@ -90,6 +91,7 @@ const policy = z
     historyCount: as(count(0, ""), "topics.historyCount"),
     maxDeliveries: as(destinationFields.maxDeliveries, "queues.maxDeliveries"),
     deadLetters: as(destinationFields.deadLetters, "queues.deadLetters"),
+    deadLetterTo: as(destinationFields.deadLetterTo, "queues.deadLetterTo"),
     retryDelay: as(destinationFields.retryDelay, "queues.retryDelay"),
     retryDelayMax: as(destinationFields.retryDelayMax, "queues.retryDelayMax"),
     ttl: as(destinationFields.ttl, "queues.ttl"),
