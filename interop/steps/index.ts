@@ -2,6 +2,7 @@
 import type { Step } from "../harness/step.ts";
 import { crash } from "./crash.ts";
 import { goAmqp, goAmqpSuite } from "./go-amqp.ts";
+import { goldenStomp } from "./golden-stomp.ts";
 import { loadAmqp } from "./load.ts";
 import { matrixSteps } from "./matrix.ts";
 import { proton } from "./proton.ts";
@@ -17,6 +18,7 @@ export const STEPS: readonly Step[] = [
   stompjsTcp,
   stompjsWebSocket,
   stompPy,
+  goldenStomp,
   proton,
   goAmqp,
   qpidJms1,
