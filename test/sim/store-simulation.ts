@@ -63,6 +63,8 @@ class StoreSimulation {
   #lastId = 0;
   #lastEnd: "process" | "power" = "process";
   #hasIoError = false;
+  /** How often the machine was started: what a page cache held is gone then. */
+  #boots = 1;
   /** Was the store's state compared with the model in this life? */
   #wasSeen = false;
 
@@ -80,6 +82,7 @@ class StoreSimulation {
 
   async run(): Promise<SimulationReport> {
     for (let lives = this.#random.between(2, 6); lives > 0; lives--) await this.#live();
+    this.#disk.dieAfter(Number.POSITIVE_INFINITY);
     // However the last life ended: everything that must be there is, and stays through two orderly stops.
     for (let i = 0; i < 2; i++) {
       await this.#open();
@@ -123,6 +126,7 @@ class StoreSimulation {
     this.#tasks = [];
     this.#disk.heal();
     this.#disk.restart(kind);
+    if (kind === "power") this.#boots++;
     // Until the state has been looked at, the worst end since counts.
     this.#lastEnd = this.#wasSeen ? kind : this.#lastEnd === "power" ? "power" : kind;
     this.#wasSeen = false;
@@ -135,7 +139,9 @@ class StoreSimulation {
       directory: "/data",
       ...this.#shape,
       minFreeBytes: 0,
+      queuePages: this.#random.pick([2, 8, 4096]),
       tickMs: 0,
+      boot: `boot ${this.#boots}`,
       inlineOn: this.#disk,
       inlineSchedule: {
         writer: (task) => void this.#tasks.push({ isWriter: true, task }),
