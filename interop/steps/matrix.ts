@@ -5,6 +5,9 @@ import { type Route, runMatrix } from "../harness/matrix.ts";
 import { type Participant, WorkerParticipant } from "../harness/participant.ts";
 import { RheaParticipant } from "../harness/rhea-participant.ts";
 import type { Step, StepContext } from "../harness/step.ts";
+import { StompParticipant } from "../harness/stomp-participant.ts";
+import { Stompit } from "../harness/stompit-client.ts";
+import { Stompjs } from "../harness/stompjs-client.ts";
 import type { Setup } from "../harness/toolchain.ts";
 import { goAmqpProgram } from "./go-amqp.ts";
 import { PROTON_CLIENT, protonPython } from "./proton.ts";
@@ -26,6 +29,10 @@ function startParticipants(endpoint: Endpoint): Participant[] {
   return [
     new RheaParticipant("rhea", endpoint, {}),
     new RheaParticipant("rhea (WebSocket)", endpoint, { webSocket: true }),
+    new StompParticipant("stompit", () => Stompit.connect(endpoint)),
+    new StompParticipant("stompjs (WebSocket)", () =>
+      Stompjs.connect(endpoint, { webSocket: true }),
+    ),
     worker("Proton", protonPython.python, [PROTON_CLIENT]),
     worker("go-amqp", goAmqpProgram.binary, []),
     worker("Qpid JMS 1", "java", java(jms1Program.classPath)),
