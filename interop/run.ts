@@ -2,10 +2,10 @@
  * `npm run interop`: starts the real server for each step, drives it with a real client, prints the table, and fails on any
  * cell that does not hold.
  *
- *   npm run interop -- [--list] [--only STEP[,STEP]]... [--against amqp://user:pass@host:port] [--no-docs]
+ *   npm run interop -- [--list] [--prepare] [--only STEP[,STEP]]... [--against amqp://user:pass@host:port] [--no-docs]
  *                      [--rounds N] [--verbose]
  *
- * A step whose client cannot be installed here is skipped and says so; with CI=true that is a failure. A complete run
+ * `--prepare` only installs what the steps need. A step whose client cannot be installed here is skipped and says so; with CI=true that is a failure. A complete run
  * rewrites docs/interop.md. The last line is `N passed, N failed`.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
@@ -24,6 +24,7 @@ const say = (text: string): void => {
 
 const { values } = parseArgs({
   options: {
+    prepare: { type: "boolean", default: false },
     list: { type: "boolean", default: false },
     only: { type: "string", multiple: true, default: [] },
     against: { type: "string" },
@@ -65,6 +66,12 @@ async function prepare(step: Step): Promise<string | undefined> {
   }
 }
 
+async function prepareAll(steps: readonly Step[]): Promise<boolean> {
+  const missing = await Promise.all(steps.map(async (step) => [step.name, await prepare(step)]));
+  for (const [name, why] of missing) say(`${name}: ${why ?? "ready"}`);
+  return missing.every(([, why]) => why === undefined);
+}
+
 async function runStep(step: Step, against: Endpoint | undefined): Promise<Cell[]> {
   const rounds = values.rounds === undefined ? undefined : Number(values.rounds);
   const context = new StepContext(step.name, { against, rounds }, printCell);
@@ -92,6 +99,7 @@ async function main(): Promise<boolean> {
     for (const step of steps) say(`${step.name.padEnd(20)} ${step.about}`);
     return true;
   }
+  if (values.prepare) return prepareAll(steps);
   const against = foreignBroker();
   const skipped: Skipped[] = [];
   const cells: TabledCell[] = [];

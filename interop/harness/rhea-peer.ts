@@ -38,6 +38,7 @@ export class RheaPeer {
   readonly containerId: string;
   #error: unknown;
   #isClosed = false;
+  #webSocket: WebSocket | undefined;
   #waiting = new Set<(error: unknown) => void>();
 
   private constructor(connection: Connection, containerId: string) {
@@ -59,10 +60,18 @@ export class RheaPeer {
     const container = rhea.create_container({ id });
     const login =
       options.anonymous === true ? {} : { username: endpoint.user, password: endpoint.password };
+    // rhea keeps the WebSocket to itself; `abort` needs it.
+    let webSocket: WebSocket | undefined;
+    const Kept = class extends WebSocket {
+      constructor(...args: ConstructorParameters<typeof WebSocket>) {
+        super(...args);
+        webSocket = this;
+      }
+    };
     const transport =
       options.webSocket === true
         ? {
-            connection_details: container.websocket_connect(WebSocket)(
+            connection_details: container.websocket_connect(Kept)(
               `ws://${endpoint.host}:${endpoint.port}/amqp`,
               ["amqp"],
               {},
@@ -80,6 +89,7 @@ export class RheaPeer {
     await peer.until("connection open", OPEN_LIMIT_MS, (resolve) => {
       connection.once("connection_open", () => resolve(undefined));
     });
+    peer.#webSocket = webSocket;
     return peer;
   }
 
@@ -164,6 +174,10 @@ export class RheaPeer {
   /** Cuts the socket without any goodbye. */
   abort(): void {
     this.#isClosed = true;
+    if (this.#webSocket !== undefined) {
+      this.#webSocket.terminate();
+      return;
+    }
     const { socket } = this.connection as unknown as { socket: Socket };
     socket.destroy();
   }
