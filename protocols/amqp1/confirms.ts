@@ -40,12 +40,14 @@ export class Confirms implements ConfirmWaiter {
     if (session.isAwaitingSettle) return;
     session.isAwaitingSettle = true;
     this.#sessions.push(session);
-    this.#wait();
   }
 
   /** Confirms what can be confirmed now, and waits for the rest. */
   endChunk(): void {
-    if (this.#links.length > 0 && this.#confirmLinks()) this.#wait();
+    const areLinksWaiting = this.#links.length > 0 && this.#confirmLinks();
+    // Asking how far settlements are safe also asks for the sync that makes them so.
+    const areSessionsWaiting = this.#confirmSessions();
+    if (areLinksWaiting || areSessionsWaiting) this.#wait();
   }
 
   #wait(): void {
