@@ -129,7 +129,11 @@ export class MessageScan {
         case SECTION.VALUE:
           if (previous < SECTION.DATA) this.bodyAt = sectionAt;
           else if (previous !== section) throw decodeError("A message has bodies of two kinds.");
-          if (section === SECTION.DATA && bytes[at]! >> 4 !== 0xa && bytes[at]! >> 4 !== 0xb) {
+          if (
+            section === SECTION.DATA &&
+            bytes[at] !== CODE.BINARY8 &&
+            bytes[at] !== CODE.BINARY32
+          ) {
             throw decodeError("A data section is not binary.");
           }
           break;
