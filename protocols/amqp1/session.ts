@@ -5,7 +5,7 @@
  * session everything but the peer's `end` is dropped. Work per chunk: dispositions of consecutive deliveries become one
  * `Consumer.settle`, windows are renewed once.
  */
-import type { Outcome } from "../../src/broker/facade.ts";
+import { OUTCOME, type Outcome } from "../../src/broker/facade.ts";
 import type { Wire } from "../../src/transport/wire.ts";
 import { attachLink } from "./attach.ts";
 import { DELIVERY_STATE } from "./codec/codes.ts";
@@ -43,6 +43,7 @@ import {
 import { DEFAULT_OUTCOME, type PeerState, readState, simpleOutcome } from "./outcomes.ts";
 import type { ReceiverLink } from "./receiver-link.ts";
 import type { SenderLink } from "./sender-link.ts";
+import type { OpenTransaction } from "./transactions.ts";
 import { type SettledRuns, UnsettledRing } from "./unsettled-ring.ts";
 
 /** A link on which the peer sends. */
@@ -381,16 +382,30 @@ export class Session implements SettledRuns {
         "The disposition names a transaction that was never declared or is over.",
       );
     }
-    this.unsettled.settle(first, last, {
-      onSettledRun: (slot, from, to) => {
-        const link = this.#outgoing[slot];
-        if (link !== undefined) {
-          transaction.settle(link.consumer, from, to, state.outcome ?? link.defaultOutcome);
-        }
-      },
-    });
+    if (transaction.isExpired) {
+      // Its discharge will say so; until then nobody holds these deliveries any more.
+      this.#currentOutcome = OUTCOME.FAIL;
+      this.unsettled.settle(first, last, this);
+    } else {
+      this.#stage(transaction, first, last, state.outcome);
+    }
     if (!isSettled) this.sendDisposition(false, first, last, true, state.echo);
     if (this.#isStalled) this.#resume();
+  }
+
+  #stage(transaction: OpenTransaction, first: number, last: number, outcome?: Outcome): void {
+    try {
+      this.unsettled.settle(first, last, {
+        onSettledRun: (slot, from, to) => {
+          const link = this.#outgoing[slot];
+          if (link === undefined) return;
+          transaction.settle(link.consumer, from, to, outcome ?? link.defaultOutcome);
+        },
+      });
+    } catch (error) {
+      const { condition, description } = errorInfo(error, this.connection);
+      throw new SessionError(condition, description);
+    }
   }
 
   // ── links ───────────────────────────────────────────────────────────────────────────────────────────────────────
