@@ -3,11 +3,15 @@
  * Nothing is listened on before the store has recovered; nothing is closed before clients were told.
  */
 import { randomBytes } from "node:crypto";
-import { access, constants, mkdir, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
 import { Broker } from "./broker/broker.ts";
 import { Inspection } from "./broker/inspect.ts";
 import type { Config, ListenerConfig, ProtocolName } from "./config/schema.ts";
+import {
+  openDataDirectory,
+  removeLocalAccess,
+  usersPath,
+  writeLocalAccess,
+} from "./data-directory.ts";
 import { destinationSettings } from "./destination-settings.ts";
 import { loadProtocols } from "./protocols.ts";
 import { LoopbackPolicy } from "./security/loopback.ts";
@@ -135,7 +139,7 @@ export class Server {
     for (const wire of [...wires]) wire.destroy();
     (await this.#gateway)?.close();
     this.#loop.stop();
-    await rm(tokenPath(this.config), { force: true });
+    await removeLocalAccess(this.config);
     await this.broker.close();
   }
 
@@ -175,7 +179,6 @@ export class Server {
     const adapters = await loadProtocols(names, services, this.config);
     const { limits, security } = this.config;
     const isTrustedProxy = networkList(security.trustedProxies);
-    await writeFile(tokenPath(this.config), this.#localToken, { mode: 0o600 });
     for (const [name, listenerConfig] of enabled) {
       const listener = new Listener(
         this.#loop,
@@ -208,6 +211,20 @@ export class Server {
         ...(listenerConfig.tls === "off" || this.#tls === null ? {} : { tls: listenerConfig.tls }),
       });
     }
+    const url = this.#httpUrl();
+    if (url !== undefined) await writeLocalAccess(this.config, { url, token: this.#localToken });
+  }
+
+  /** How this machine reaches the admin API. */
+  #httpUrl(): string | undefined {
+    for (const { options, port } of this.listeners) {
+      if (options.http === null || options.path !== undefined) continue;
+      const { host } = options;
+      const isEverything = host === "0.0.0.0" || host === "::";
+      const name = isEverything ? "localhost" : host.includes(":") ? `[${host}]` : host;
+      return `${options.isTlsRequired === true ? "https" : "http"}://${name}:${port}`;
+    }
+    return undefined;
   }
 
   /** HTTP and WebSocket, loaded with the first connection that speaks them. */
@@ -258,9 +275,6 @@ export class Server {
   }
 }
 
-/** Where the command line on this machine finds the token of a running broker. */
-export const tokenPath = (config: Config): string => join(config.data, "admin.token");
-
 function openTls(config: Config): TlsTerminator | null {
   const { certificate, key, clientCa, clientCertificate, minVersion } = config.tls;
   const handshakeTimeoutMs = config.limits.handshakeTimeout;
@@ -287,28 +301,6 @@ function openTls(config: Config): TlsTerminator | null {
 const addressOf = ({ host, path }: ListenerConfig, port: number): string =>
   path !== "" ? path : `${host.includes(":") ? `[${host}]` : host}:${port}`;
 
-async function openDataDirectory(data: string): Promise<void> {
-  try {
-    await mkdir(data, { recursive: true, mode: 0o750 });
-    await access(data, constants.R_OK | constants.W_OK | constants.X_OK);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    const reason =
-      code === "EACCES" || code === "EPERM"
-        ? "this user may not read and write it"
-        : code === "ENOTDIR" || code === "EEXIST"
-          ? "it is not a directory"
-          : code === "EROFS"
-            ? "the file system is read-only"
-            : ((error as Error).message ?? String(error));
-    throw new StartError(
-      EXIT.DATA_UNUSABLE,
-      `data directory ${data}: ${reason} (choose another with --data)`,
-      { cause: error },
-    );
-  }
-}
-
 /** The log in the data directory. */
 async function openStore(config: Config): Promise<MessageStore> {
   const { CommitLogStore } = await import("./store/commit-log-store.ts");
@@ -321,9 +313,6 @@ async function openStore(config: Config): Promise<MessageStore> {
     readMode,
   });
 }
-
-export const usersPath = (config: Config): string =>
-  config.security.users === "" ? join(config.data, "users.toml") : config.security.users;
 
 function openUsers(config: Config): UsersFile {
   try {

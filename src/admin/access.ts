@@ -26,7 +26,7 @@ export async function checkAccess(
   const { authenticator, authorizer } = sources;
   const bearer = /^Bearer (\S+)$/i.exec(authorization ?? "")?.[1];
   if (bearer !== undefined) {
-    return peer.isLoopback && isSame(bearer, sources.localToken)
+    return isLoopbackAddress(peer.remoteAddress) && isSame(bearer, sources.localToken)
       ? { kind: "granted", user: "local" }
       : { kind: "denied", status: 401, reason: "the token is not of this start of the broker" };
   }

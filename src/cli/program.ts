@@ -2,6 +2,7 @@
 import { Command, CommanderError } from "commander";
 import { EXIT, StartError } from "../start-error.ts";
 import { VERSION } from "../version.ts";
+import { withConfigFlags } from "./config-flags.ts";
 
 /** Runs one command; resolves with the exit code. Complaints go to standard error, one sentence each. */
 export async function run(args: readonly string[]): Promise<number> {
@@ -11,14 +12,24 @@ export async function run(args: readonly string[]): Promise<number> {
     .version(VERSION)
     .exitOverride()
     .showHelpAfterError("(sluice --help lists the commands)");
-  const { serve, withConfigFlags } = await import("./serve.ts");
-
   withConfigFlags(program.command("serve"))
     .description("run the broker")
     .option("-p, --port <port>", "open just this one port, for every protocol")
     .action(async (flags) => {
+      const { serve } = await import("./serve.ts");
       code = await serve(flags);
     });
+  // The others are loaded unless the broker is to run: it keeps what it loads for good.
+  if (args[0] !== "serve") {
+    const [{ addUserCommands }, { addTlsCommands }, { addLookCommands }] = await Promise.all([
+      import("./users.ts"),
+      import("./tls.ts"),
+      import("./look.ts"),
+    ]);
+    addLookCommands(program);
+    addUserCommands(program);
+    addTlsCommands(program);
+  }
 
   program
     .command("config")

@@ -1,47 +1,8 @@
 /** `sluice serve`: runs the broker until it is told to stop. */
-import type { Command } from "commander";
-import { loadConfigApart } from "../config/load-apart.ts";
-import { ConfigError } from "../config/load-error.ts";
-import type { Config } from "../config/schema.ts";
 import type { Server } from "../server.ts";
-import { EXIT, type ExitCode, StartError } from "../start-error.ts";
+import { EXIT, type ExitCode } from "../start-error.ts";
+import { type ConfigFlags, configOf } from "./config-flags.ts";
 import { growHeapAgain } from "./lean-start.ts";
-
-export interface ConfigFlags {
-  readonly config?: string;
-  readonly data?: string;
-  readonly port?: string;
-  readonly set?: readonly string[];
-}
-
-/** The flags that every command with a configuration has. */
-export function withConfigFlags(command: Command): Command {
-  return command
-    .option("-c, --config <file>", "configuration file (TOML)")
-    .option("-d, --data <dir>", "data directory")
-    .option(
-      "-s, --set <key=value>",
-      "set one configuration key; may be repeated",
-      (setting: string, before: string[]) => [...before, setting],
-      [] as string[],
-    );
-}
-
-/** The configuration that the flags and the environment ask for. Throws StartError. */
-export async function configOf(flags: ConfigFlags): Promise<Config> {
-  try {
-    return await loadConfigApart({
-      file: flags.config ?? process.env["SLUICE_CONFIG"],
-      environment: { ...process.env },
-      settings: flags.set ?? [],
-      data: flags.data,
-      port: flags.port,
-    });
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    throw new StartError(EXIT.BAD_CONFIGURATION, error.message, { cause: error });
-  }
-}
 
 /** Resolves with the exit code once the broker has stopped. */
 export async function serve(flags: ConfigFlags): Promise<ExitCode> {

@@ -4,10 +4,12 @@
  */
 import {
   createHash,
+  createPrivateKey,
   generateKeyPairSync,
   type KeyObject,
   randomBytes,
   sign as signBytes,
+  X509Certificate,
 } from "node:crypto";
 import { isIP } from "node:net";
 
@@ -39,37 +41,54 @@ const OID = {
 } as const;
 
 export function createAuthority(name: string, days = AUTHORITY_DAYS): Authority {
-  const keys = generateKeyPairSync("ec", { namedCurve: "P-256" });
-  const keyId = identifierOf(keys.publicKey);
-  const issue = (
-    subject: string,
-    publicKey: KeyObject,
-    validDays: number,
-    extensions: Buffer[],
-  ): string =>
-    toPem("CERTIFICATE", signed(name, subject, publicKey, validDays, extensions, keys.privateKey));
+  const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const certificate = toPem(
+    "CERTIFICATE",
+    signed(
+      name,
+      name,
+      publicKey,
+      days,
+      [
+        extension(OID.basicConstraints, true, sequence(tagged(0x01, Buffer.from([0xff])))),
+        // keyCertSign and cRLSign.
+        extension(OID.keyUsage, true, bits(0x06, 1)),
+        extension(OID.subjectKey, false, tagged(0x04, identifierOf(publicKey))),
+      ],
+      privateKey,
+    ),
+  );
+  return openAuthority(certificate, privateKey.export({ type: "pkcs8", format: "pem" }) as string);
+}
+
+/** An authority from its PEM texts. Throws when they do not belong together. */
+export function openAuthority(certificate: string, key: string): Authority {
+  const own = new X509Certificate(certificate);
+  const privateKey = createPrivateKey(key);
+  if (!own.checkPrivateKey(privateKey)) throw new Error("the key is not the certificate's");
+  const name = /^CN=(.*)$/m.exec(own.subject)?.[1] ?? "";
+  const keyId = identifierOf(own.publicKey);
   const leaf = (subject: string, validDays: number, purpose: string, names: Buffer[]): Issued => {
     const own = generateKeyPairSync("ec", { namedCurve: "P-256" });
+    const extensions = [
+      extension(OID.basicConstraints, true, sequence()),
+      extension(OID.keyUsage, true, bits(0x80, 7)),
+      extension(OID.extendedKeyUsage, false, sequence(oid(purpose))),
+      ...(names.length === 0 ? [] : [extension(OID.alternativeName, false, sequence(...names))]),
+      extension(OID.subjectKey, false, tagged(0x04, identifierOf(own.publicKey))),
+      extension(OID.authorityKey, false, sequence(tagged(0x80, keyId))),
+    ];
     return {
       key: own.privateKey.export({ type: "pkcs8", format: "pem" }) as string,
-      certificate: issue(subject, own.publicKey, validDays, [
-        extension(OID.basicConstraints, true, sequence()),
-        extension(OID.keyUsage, true, bits(0x80, 7)),
-        extension(OID.extendedKeyUsage, false, sequence(oid(purpose))),
-        ...(names.length === 0 ? [] : [extension(OID.alternativeName, false, sequence(...names))]),
-        extension(OID.subjectKey, false, tagged(0x04, identifierOf(own.publicKey))),
-        extension(OID.authorityKey, false, sequence(tagged(0x80, keyId))),
-      ]),
+      certificate: toPem(
+        "CERTIFICATE",
+        signed(name, subject, own.publicKey, validDays, extensions, privateKey),
+      ),
     };
   };
   return {
-    key: keys.privateKey.export({ type: "pkcs8", format: "pem" }) as string,
-    certificate: issue(name, keys.publicKey, days, [
-      extension(OID.basicConstraints, true, sequence(tagged(0x01, Buffer.from([0xff])))),
-      // keyCertSign and cRLSign.
-      extension(OID.keyUsage, true, bits(0x06, 1)),
-      extension(OID.subjectKey, false, tagged(0x04, keyId)),
-    ]),
+    key,
+    certificate,
     issueServer: (names, validDays = DAYS) =>
       leaf(names[0] ?? "localhost", validDays, OID.serverAuth, names.map(alternativeName)),
     issueClient: (client, validDays = DAYS) => leaf(client, validDays, OID.clientAuth, []),

@@ -1,0 +1,62 @@
+/** The admin API as the command line uses it. */
+import { readLocalAccess } from "../data-directory.ts";
+import { EXIT, StartError } from "../start-error.ts";
+import { type ConfigFlags, configOf } from "./config-flags.ts";
+
+export interface ApiFlags extends ConfigFlags {
+  readonly url?: string;
+  readonly json?: boolean;
+}
+
+export class ApiClient {
+  readonly url: string;
+  readonly #authorization: string | undefined;
+
+  /**
+   * The broker at `--url` or SLUICE_URL (with SLUICE_USER and SLUICE_PASSWORD), else the one that runs on the data
+   * directory.
+   */
+  static async open(flags: ApiFlags): Promise<ApiClient> {
+    const url = flags.url ?? process.env["SLUICE_URL"];
+    if (url !== undefined) {
+      const { SLUICE_USER: user, SLUICE_PASSWORD: password = "" } = process.env;
+      const basic = Buffer.from(`${user}:${password}`).toString("base64");
+      return new ApiClient(url, user === undefined ? undefined : `Basic ${basic}`);
+    }
+    const config = await configOf(flags);
+    const local = await readLocalAccess(config);
+    if (local === undefined) {
+      throw new StartError(
+        EXIT.FAILED,
+        `no broker runs on ${config.data} (name its directory with --data, or its address with --url)`,
+      );
+    }
+    return new ApiClient(local.url, `Bearer ${local.token}`);
+  }
+
+  private constructor(url: string, authorization: string | undefined) {
+    this.url = url.replace(/\/+$/, "");
+    this.#authorization = authorization;
+  }
+
+  async get<T>(path: string, query: Readonly<Record<string, string | undefined>> = {}): Promise<T> {
+    const url = new URL(this.url + path);
+    for (const [name, value] of Object.entries(query)) {
+      if (value !== undefined) url.searchParams.set(name, value);
+    }
+    let response: Response;
+    try {
+      response = await fetch(url, {
+        headers: this.#authorization === undefined ? {} : { authorization: this.#authorization },
+      });
+    } catch (error) {
+      const { cause } = error as { cause?: NodeJS.ErrnoException };
+      throw new StartError(EXIT.FAILED, `${this.url}: no answer (${cause?.code ?? error})`);
+    }
+    const body = (await response.json().catch(() => ({}))) as { error?: string };
+    if (!response.ok) {
+      throw new StartError(EXIT.FAILED, `${this.url}: ${body.error ?? response.statusText}`);
+    }
+    return body as T;
+  }
+}

@@ -1,0 +1,244 @@
+/** `sluice status`, `top`, `queues`, `topics`, `groups`, `consumers`, `connections`, `browse`: looking at a running broker. */
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Command } from "commander";
+import type {
+  ConnectionView,
+  ConsumerView,
+  GroupView,
+  MessageView,
+  NodeView,
+  Overview,
+} from "../broker/inspect.ts";
+import { ApiClient, type ApiFlags } from "./api-client.ts";
+import { withConfigFlags } from "./config-flags.ts";
+import { type Cell, formatBytes, formatDuration, formatTable } from "./table.ts";
+
+export function addLookCommands(program: Command): void {
+  const look = (name: string, description: string): Command =>
+    withConfigFlags(program.command(name))
+      .description(description)
+      .option("--url <url>", "address of the broker's HTTP port")
+      .option("--json", "print what the API says");
+
+  look("status", "one page about the broker").action(async (flags: ApiFlags) => {
+    const overview = await (await ApiClient.open(flags)).get<Overview>("/api/overview");
+    print(flags, overview, () => statusPage(overview));
+  });
+
+  look("top", "queues and topics by what happens there, again every two seconds")
+    .option("--once", "print once, after one interval")
+    .option("--interval <seconds>", "seconds between two looks", "2")
+    .action(async (flags: ApiFlags & { once?: boolean; interval: string }) => top(flags));
+
+  for (const kind of ["queues", "topics"] as const) {
+    look(kind, `list ${kind}`)
+      .option("--all", "temporary ones too")
+      .action(async (flags: ApiFlags & { all?: boolean }) => {
+        const nodes = await (await ApiClient.open(flags)).get<NodeView[]>(`/api/${kind}`);
+        const shown = nodes.filter(({ isTemporary }) => flags.all === true || !isTemporary);
+        print(flags, shown, () => nodeTable(shown));
+      });
+  }
+
+  look("groups", "list consumer groups and subscriptions").action(async (flags: ApiFlags) => {
+    const groups = await (await ApiClient.open(flags)).get<GroupView[]>("/api/groups");
+    const shown = groups.filter(({ name }) => name !== "");
+    print(flags, shown, () =>
+      formatTable(
+        ["destination", "group", "members", "backlog", "unsettled", "filter"],
+        shown.map((g) => [
+          g.node,
+          g.name,
+          g.members,
+          g.backlog,
+          g.unsettled,
+          [g.path, g.tags, g.selector].filter((text) => text !== "").join(" "),
+        ]),
+      ),
+    );
+  });
+
+  look("consumers", "list consumers").action(async (flags: ApiFlags) => {
+    const consumers = await (await ApiClient.open(flags)).get<ConsumerView[]>("/api/consumers");
+    print(flags, consumers, () =>
+      formatTable(
+        ["id", "connection", "source", "group", "credit", "unsettled", "delivered"],
+        consumers.map((c) => [
+          c.id,
+          c.connection,
+          c.address,
+          c.group,
+          c.credit === null ? "unlimited" : String(c.credit),
+          c.unsettled,
+          c.delivered,
+        ]),
+      ),
+    );
+  });
+
+  look("connections", "list connections").action(async (flags: ApiFlags) => {
+    const connections = await (await ApiClient.open(flags)).get<ConnectionView[]>(
+      "/api/connections",
+    );
+    print(flags, connections, () =>
+      formatTable(
+        ["id", "protocol", "peer", "user", "client id", "since", "producers", "consumers"],
+        connections.map((c) => [
+          c.id,
+          c.protocol,
+          c.remote,
+          c.user,
+          c.clientId,
+          formatDuration(Date.now() - c.connectedAt),
+          c.producers,
+          c.consumers,
+        ]),
+      ),
+    );
+  });
+
+  look("browse", "look at messages without consuming them")
+    .argument("<destination>", "queue name, or queue:NAME or topic:NAME")
+    .option("--from <offset>", "first offset; default: the first that somebody is owed")
+    .option("--max <count>", "how many", "20")
+    .option("--shard <number>", "only this shard")
+    .option("--offset <offset>", "the one message there")
+    .option("--key <text>", "messages with this key or unique id")
+    .option("--settled", "also those that everybody is done with")
+    .action(async (destination: string, flags: ApiFlags & Record<string, string | boolean>) => {
+      const [, kind = "queue", name = ""] = /^(?:(queue|topic):)?(.*)$/s.exec(destination) ?? [];
+      const text = (key: string): string | undefined =>
+        typeof flags[key] === "string" ? (flags[key] as string) : undefined;
+      const messages = await (await ApiClient.open(flags)).get<MessageView[]>(
+        `/api/${kind}s/${encodeURIComponent(name)}/messages`,
+        {
+          from: text("from"),
+          max: text("max"),
+          shard: text("shard"),
+          offset: text("offset"),
+          key: text("key"),
+          settled: flags["settled"] === true ? "true" : undefined,
+        },
+      );
+      print(flags, messages, () => messages.map(messagePage).join("\n"));
+    });
+}
+
+function print(flags: ApiFlags, value: unknown, page: () => string): void {
+  process.stdout.write(flags.json === true ? `${JSON.stringify(value, null, 2)}\n` : page());
+}
+
+function statusPage(o: Overview): string {
+  const rows: Array<[string, Cell]> = [
+    ["node", `${o.node}, version ${o.version}, up ${formatDuration(o.uptimeMs)}`],
+    ["store", o.store === "ok" ? "ok" : `${o.store}: nothing more is taken`],
+    ["publishing", o.blocked === null ? "open" : `held back: ${o.blocked}`],
+    ["connections", o.connections],
+    ["consumers", o.consumers],
+    ["queues, topics, groups", `${o.queues}, ${o.topics}, ${o.groups}`],
+    ["MQTT sessions, retained", `${o.sessions}, ${o.retained}`],
+    ["messages in", `${o.counters.published} (${formatBytes(o.counters.publishedBytes)})`],
+    ["deliveries, accepted", `${o.counters.delivered}, ${o.counters.accepted}`],
+    [
+      "dead, expired, dropped",
+      `${o.counters.deadLettered}, ${o.counters.expired}, ${o.counters.dropped}`,
+    ],
+    [
+      "log",
+      `${formatBytes(o.log.appended)}, not yet synced ${formatBytes(o.log.appended - o.log.durable)}`,
+    ],
+  ];
+  return rows.map(([name, value]) => `${name.padEnd(24)} ${value}\n`).join("");
+}
+
+function nodeTable(nodes: readonly NodeView[]): string {
+  return formatTable(
+    ["name", "backlog", "ready", "unsettled", "consumers", "producers", "in", "out", "dead"],
+    nodes.map((n) => [
+      n.namespace === "/" ? n.name : `//${n.namespace}/${n.name}`,
+      n.backlog,
+      n.ready,
+      n.unsettled,
+      n.consumers,
+      n.producers,
+      n.counters.published,
+      n.counters.delivered,
+      n.counters.deadLettered,
+    ]),
+  );
+}
+
+async function top(flags: ApiFlags & { once?: boolean; interval: string }): Promise<void> {
+  const client = await ApiClient.open(flags);
+  const intervalMs = Math.max(0.2, Number(flags.interval) || 2) * 1000;
+  const look = async () => ({
+    at: performance.now(),
+    overview: await client.get<Overview>("/api/overview"),
+    nodes: [
+      ...(await client.get<NodeView[]>("/api/queues")),
+      ...(await client.get<NodeView[]>("/api/topics")),
+    ],
+  });
+  let before = await look();
+  for (;;) {
+    await sleep(intervalMs);
+    const now = await look();
+    const seconds = (now.at - before.at) / 1000;
+    const earlier = new Map(before.nodes.map((node) => [node.address, node]));
+    const rates = now.nodes
+      .map((node) => {
+        const old = earlier.get(node.address)?.counters ?? ZERO;
+        const rate = (name: "published" | "delivered" | "accepted"): number =>
+          Math.round((node.counters[name] - old[name]) / seconds);
+        return { node, in: rate("published"), out: rate("delivered"), done: rate("accepted") };
+      })
+      .sort((a, b) => b.in + b.out - (a.in + a.out) || b.node.backlog - a.node.backlog)
+      .slice(0, (process.stdout.rows ?? 30) - 5);
+    if (flags.json === true) process.stdout.write(`${JSON.stringify(rates)}\n`);
+    else {
+      const clear = flags.once === true || !process.stdout.isTTY ? "" : "\x1b[H\x1b[2J";
+      const { connections, consumers, blocked } = now.overview;
+      process.stdout.write(
+        `${clear}${connections} connections, ${consumers} consumers${blocked === null ? "" : `, publishing held back: ${blocked}`}\n\n${formatTable(
+          ["destination", "in/s", "out/s", "settled/s", "backlog", "unsettled", "consumers"],
+          rates.map(({ node, in: incoming, out, done }) => [
+            node.address,
+            incoming,
+            out,
+            done,
+            node.backlog,
+            node.unsettled,
+            node.consumers,
+          ]),
+        )}`,
+      );
+    }
+    if (flags.once === true) return;
+    before = now;
+  }
+}
+
+const ZERO = { published: 0, delivered: 0, accepted: 0 };
+
+function messagePage(m: MessageView): string {
+  const states = m.states.map(({ group, state, failed }) => {
+    const attempts = failed > 0 ? `, ${failed} failed` : "";
+    return `${group === "" ? "" : `${group}: `}${state}${attempts}`;
+  });
+  const head = `offset ${m.offset} in shard ${m.queueId}, ${m.bodyBytes} bytes (${m.encoding || "foreign"}), stored ${new Date(m.storedAt).toISOString()}, ${states.join("; ") || "no group"}\n`;
+  const properties = m.properties.map(([name, value]) => `  ${clean(name)}: ${clean(value)}\n`);
+  return head + properties.join("") + bodyText(m);
+}
+
+const clean = (text: string): string => text.replace(/\p{C}/gu, "\u00b7");
+
+/** Text as text, anything else in hex; the first lines. */
+function bodyText({ bodyBase64, bodyBytes }: MessageView): string {
+  const bytes = Buffer.from(bodyBase64, "base64");
+  const shown = bytes.subarray(0, 512);
+  const text = shown.toString("utf8");
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they tell text from anything else
+  const isText = !/[\u0000-\u0008\u000e-\u001f\ufffd]/.test(text);
+  const more = bodyBytes > shown.length ? ` … ${bodyBytes - shown.length} more bytes` : "";
+  return `  ${isText ? clean(text) : shown.toString("hex")}${more}\n`;
+}
