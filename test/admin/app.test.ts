@@ -1,0 +1,144 @@
+import test, { type ExecutionContext } from "ava";
+import { makeAddress } from "../../src/model/address.ts";
+import { Draft } from "../../src/model/draft.ts";
+import { ANONYMOUS } from "../../src/security/principal.ts";
+import type { UserStore } from "../../src/security/users.ts";
+import { makeUser } from "../../src/security/users-file.ts";
+import { openTestAdmin, REMOTE } from "../support/admin.ts";
+
+type Admin = Awaited<ReturnType<typeof openTestAdmin>>;
+
+async function opened(t: ExecutionContext, options: Parameters<typeof openTestAdmin>[0] = {}) {
+  const admin = await openTestAdmin(options);
+  t.teardown(() => admin.close());
+  return admin;
+}
+
+function publish({ broker }: Admin, queue: string, ...bodies: string[]) {
+  const connection = broker.connect({
+    protocol: "test",
+    remoteAddress: "192.0.2.1",
+    remotePort: 99,
+    principal: ANONYMOUS,
+    clientId: "c1",
+    namespace: "/",
+    clientIdPolicy: "coexist",
+    close: () => {},
+  });
+  const target = connection.openTarget(makeAddress("queue", queue));
+  for (const body of bodies) {
+    const draft = new Draft().reset();
+    draft.bytes = Buffer.from(body);
+    draft.end = draft.bytes.length;
+    draft.keys = body;
+    target.publish(draft);
+  }
+  return connection;
+}
+
+const users = (async (): Promise<UserStore> => {
+  const all = [
+    await makeUser("root", "pw", ["* *"]),
+    await makeUser("ann", "pw", ["send,receive *"]),
+  ];
+  return { size: 2, generation: 1, find: (name) => all.find((user) => user.name === name) };
+})();
+const basic = (user: string, password: string) => ({
+  authorization: `Basic ${Buffer.from(`${user}:${password}`).toString("base64")}`,
+});
+
+test("queues, their messages, connections and consumers can be looked at", async (t) => {
+  const admin = await opened(t);
+  publish(admin, "orders/eu", "one", "two");
+  const overview = await admin.get("/api/overview");
+  t.like(overview.json, { connections: 1, queues: 1, counters: { published: 2 } });
+  const [queue] = (await admin.get("/api/queues")).json;
+  t.like(queue, { name: "orders/eu", backlog: 2, producers: 1 });
+  const name = encodeURIComponent("orders/eu");
+  t.is((await admin.get(`/api/queues/${name}`)).json.groups.length, 1);
+  t.like((await admin.get("/api/connections")).json[0], { clientId: "c1", remote: "192.0.2.1:99" });
+  t.deepEqual((await admin.get("/api/consumers")).json, []);
+  const messages = (await admin.get(`/api/queues/${name}/messages`)).json;
+  t.deepEqual(
+    messages.map((m: { bodyBase64: string }) => Buffer.from(m.bodyBase64, "base64").toString()),
+    ["one", "two"],
+  );
+  const at = async (query: string) => await admin.get(`/api/queues/${name}/messages?${query}`);
+  t.is((await at("offset=1")).json[0].offset, 1);
+  t.is((await at("from=1")).json.length, 1);
+  t.is((await at("max=1")).json.length, 1);
+  t.deepEqual((await at("key=nothing")).json, []);
+});
+
+test("what is not there is 404, what makes no sense is 400", async (t) => {
+  const admin = await opened(t);
+  publish(admin, "q", "one");
+  t.is((await admin.get("/api/queues/nope")).status, 404);
+  t.is((await admin.get("/api/topics/q")).status, 404);
+  t.is((await admin.get("/api/queues/q?namespace=other")).status, 404);
+  t.is((await admin.get("/api/queues/q/messages?offset=7")).status, 404);
+  t.is((await admin.get("/api/queues/q/messages?offset=-1")).status, 400);
+  t.is((await admin.get("/api/queues/q/messages?from=x")).status, 400);
+  t.is((await admin.get("/elsewhere")).status, 404);
+});
+
+test("behind an open loopback only pages of this machine are answered", async (t) => {
+  const admin = await opened(t);
+  t.is((await admin.get("/api/overview")).status, 200);
+  t.is((await admin.get("/api/overview", undefined, { host: "evil.example" })).status, 403);
+  t.is((await admin.get("/api/overview", undefined, { host: "[::1]:15672" })).status, 200);
+  t.is((await admin.get("/api/overview", REMOTE)).status, 401);
+  t.is((await admin.get("/api/overview", REMOTE, basic("guest", "guest"))).status, 401);
+});
+
+test("users need the right admin", async (t) => {
+  const admin = await opened(t, { users: await users });
+  const nobody = await admin.get("/metrics");
+  t.is(nobody.status, 401);
+  t.regex(nobody.headers.get("www-authenticate") ?? "", /^Basic/);
+  t.is((await admin.get("/metrics", REMOTE, basic("root", "pw"))).status, 200);
+  t.is((await admin.get("/metrics", REMOTE, basic("root", "no"))).status, 401);
+  const ann = await admin.get("/api/queues", REMOTE, basic("ann", "pw"));
+  t.is(ann.status, 403);
+  t.regex(ann.json.error, /sluice grant ann "admin \*"/);
+});
+
+test("the token of this start is for this machine", async (t) => {
+  const admin = await opened(t, { users: await users });
+  const token = { authorization: "Bearer token-of-this-start" };
+  t.is((await admin.get("/api/queues", undefined, token)).status, 200);
+  t.is((await admin.get("/api/queues", REMOTE, token)).status, 401);
+  t.is((await admin.get("/api/queues", undefined, { authorization: "Bearer x" })).status, 401);
+});
+
+test("health needs no login; readiness follows the store and the stop", async (t) => {
+  const admin = await opened(t, { users: await users });
+  t.is((await admin.get("/healthz", REMOTE)).status, 200);
+  t.is((await admin.get("/readyz", REMOTE)).status, 200);
+  const stopping = await opened(t, { sources: { isReady: () => false } });
+  t.is((await stopping.get("/readyz")).status, 503);
+  t.is((await stopping.get("/healthz")).status, 200);
+});
+
+test("metrics are Prometheus text, and the number of series is bounded", async (t) => {
+  const admin = await opened(t, { settings: ["metrics.destinationsMax=2"] });
+  publish(admin, "busy", "1", "2", "3");
+  publish(admin, "also", "1", "2");
+  publish(admin, "rare", "1");
+  publish(admin, "rarer", "1");
+  const { text, headers } = await admin.get("/metrics");
+  t.regex(headers.get("content-type") ?? "", /^text\/plain; version=0\.0\.4/);
+  const published = text
+    .split("\n")
+    .filter((line) => line.startsWith("sluice_destination_published_total"));
+  t.deepEqual(published, [
+    'sluice_destination_published_total{kind="queue",namespace="/",name="busy"} 3',
+    'sluice_destination_published_total{kind="queue",namespace="/",name="also"} 2',
+    'sluice_destination_published_total{kind="queue",namespace="",name="other"} 2',
+  ]);
+  t.regex(text, /# TYPE sluice_destination_published_total counter/);
+  t.regex(text, /^sluice_connections\{protocol="test"\} 4$/m);
+  t.regex(text, /^sluice_received_bytes_total 11$/m);
+  const again = (await admin.get("/metrics")).text;
+  t.regex(again, /name="busy"\} 3/);
+});

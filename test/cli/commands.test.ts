@@ -1,0 +1,124 @@
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import test, { type ExecutionContext } from "ava";
+import { SluiceProcess } from "../support/process.ts";
+import { temporaryFolder } from "../support/temporary-folder.ts";
+import { until } from "../support/wait.ts";
+
+async function sluice(args: string[], input = "") {
+  const run = new SluiceProcess(args, { input });
+  const code = await run.exit;
+  return { code, out: run.stdout, error: run.stderr };
+}
+
+async function running(t: ExecutionContext, data: string, ...args: string[]) {
+  const broker = new SluiceProcess(["serve", "--port", "0", "--data", data, ...args]);
+  t.teardown(() => broker.child.kill("SIGKILL"));
+  await broker.ready();
+  return broker;
+}
+
+test("a running broker can be looked at from its data directory", async (t) => {
+  const data = temporaryFolder(t);
+  const broker = await running(t, data);
+  const status = await sluice(["status", "--data", data]);
+  t.is(status.code, 0, status.error);
+  t.regex(status.out, /^store +ok$/m);
+  const json = await sluice(["status", "--json", "--data", data]);
+  t.is(JSON.parse(json.out).node, "sluice");
+  const top = await sluice(["top", "--once", "--interval", "0.2", "--data", data]);
+  t.regex(top.out, /^0 connections, 0 consumers/);
+  const browse = await sluice(["browse", "orders", "--data", data]);
+  t.is(browse.code, 1);
+  t.regex(browse.error, /no queue "orders"/);
+  const byUrl = await sluice(["queues", "--url", `http://127.0.0.1:${broker.port()}`]);
+  t.is(byUrl.code, 0, byUrl.error);
+  broker.child.kill("SIGTERM");
+  t.is(await broker.exit, 0);
+  t.false(existsSync(join(data, "admin.json")));
+  const gone = await sluice(["status", "--data", data]);
+  t.is(gone.code, 1);
+  t.regex(gone.error, /no broker runs on/);
+});
+
+test("users are made, listed, granted, revoked and removed, and open the way to other addresses", async (t) => {
+  const data = temporaryFolder(t);
+  const made = await sluice(["user", "add", "ann", "--password-stdin", "--data", data], "s3cret\n");
+  t.is(made.code, 0, made.error);
+  const again = await sluice(["user", "add", "ann", "--generate", "--data", data]);
+  t.is(again.code, 2);
+  t.regex(again.error, /user "ann" exists/);
+  t.is((await sluice(["grant", "ann", "admin *", "--data", data])).code, 0);
+  t.is((await sluice(["grant", "ann", "write x", "--data", data])).code, 2);
+  t.is((await sluice(["grant", "ann", "send queue:q", "--deny", "--data", data])).code, 0);
+  const list = await sluice(["user", "list", "--data", data]);
+  t.regex(
+    list.out,
+    /^ann +true +create,delete,send,receive,browse,bind \*; admin \*; not send queue:q$/m,
+  );
+  t.is((await sluice(["revoke", "ann", "send queue:q", "--data", data])).code, 0);
+  const broker = await running(t, data, "--set", "listeners.main.host=0.0.0.0");
+  const url = `http://127.0.0.1:${broker.port()}/api/overview`;
+  t.is((await fetch(url)).status, 401);
+  const authorization = `Basic ${Buffer.from("ann:s3cret").toString("base64")}`;
+  t.is((await fetch(url, { headers: { authorization } })).status, 200);
+  t.is((await sluice(["status", "--data", data])).code, 0);
+  t.is((await sluice(["user", "remove", "ann", "--data", data])).code, 0);
+  await until("the broker saw it", () =>
+    broker.lines.some(({ event, users }) => event === "users.reloaded" && users === 0),
+  );
+  t.is((await fetch(url, { headers: { authorization } })).status, 401);
+});
+
+test("certificates are made that a listener works with", async (t) => {
+  const folder = temporaryFolder(t);
+  const out = join(folder, "tls");
+  t.is((await sluice(["tls", "create", "--out", out, "localhost"])).code, 0);
+  t.is((await sluice(["tls", "client", "ann", "--out", out])).code, 0);
+  t.regex(readFileSync(join(out, "ann.pem"), "utf8"), /BEGIN CERTIFICATE/);
+  t.is((await sluice(["tls", "client", "ann", "--out", folder])).code, 2);
+  const broker = await running(
+    t,
+    join(folder, "data"),
+    "--set",
+    `tls.certificate=${join(out, "server.pem")}`,
+    "--set",
+    `tls.key=${join(out, "server-key.pem")}`,
+    "--set",
+    "listeners.main.tls=required",
+  );
+  const { connect } = await import("node:tls");
+  const socket = connect({
+    port: broker.port(),
+    host: "127.0.0.1",
+    servername: "localhost",
+    ca: readFileSync(join(out, "ca.pem")),
+  });
+  let answer = "";
+  socket.on("data", (chunk) => (answer += chunk));
+  socket.on("error", () => {});
+  socket.write("CONNECT\naccept-version:1.2\nhost:localhost\n\n\0");
+  await until("connected over TLS", () => answer.startsWith("CONNECTED") || socket.destroyed);
+  t.regex(answer, /^CONNECTED/);
+  socket.destroy();
+});
+
+test("a certificate that cannot be used is exit 2", async (t) => {
+  const run = await sluice([
+    "serve",
+    "--port",
+    "0",
+    "--data",
+    temporaryFolder(t),
+    "--set",
+    "tls.certificate=/nowhere",
+  ]);
+  t.is(run.code, 2);
+  t.regex(run.error, /^sluice: tls\.certificate: \/nowhere cannot be read/);
+});
+
+test("the version is the package's", async (t) => {
+  const { version } = JSON.parse(readFileSync("package.json", "utf8"));
+  t.is((await sluice(["--version"])).out.trim(), version);
+  t.is((await sluice(["frobnicate"])).code, 2);
+});
