@@ -26,6 +26,7 @@ import type { OpenMode, Storage, StorageFile } from "./storage-file.ts";
 
 const SLOTS_PER_PAGE = 1024;
 const PAGE_BYTES = SLOTS_PER_PAGE * SLOT_SIZE;
+const PAGES_PER_READ = 256;
 const ENTRIES_PER_WRITE = 3276; // just under 64 KiB
 const MAX_SECONDS = 0x7fff_ffff;
 
@@ -203,10 +204,7 @@ export class IndexFile {
   #rebuildSlots(): void {
     const { slots } = this.#shape;
     const { header } = this;
-    for (let page = 0; page < this.#pages.length; page++) {
-      this.#pages[page] = Buffer.alloc(PAGE_BYTES);
-      this.#markDirty(page);
-    }
+    this.#clearSlots();
     header.usedSlots = 0;
     let seconds = 0;
     const block = Buffer.allocUnsafe(ENTRIES_PER_WRITE * INDEX_ENTRY_SIZE);
@@ -219,7 +217,9 @@ export class IndexFile {
         const keyHash = block.readInt32BE(i * INDEX_ENTRY_SIZE);
         if (keyHash < 0) continue; // Damaged: no hash is negative.
         const slot = keyHash % slots;
-        const page = this.#pages[Math.floor(slot / SLOTS_PER_PAGE)]!;
+        const pageIndex = Math.floor(slot / SLOTS_PER_PAGE);
+        const page = this.#page(pageIndex);
+        this.#markDirty(pageIndex);
         const inPage = (slot % SLOTS_PER_PAGE) * SLOT_SIZE;
         const previous = page.readInt32BE(inPage);
         if (previous === 0) header.usedSlots++;
@@ -232,6 +232,25 @@ export class IndexFile {
     header.endTimestamp = header.nextEntry === 1 ? 0 : header.beginTimestamp + seconds * 1000 + 999;
     this.#hasChanges = true;
     this.checkpoint();
+  }
+
+  /** Empties every slot. Pages that are empty already stay holes of the file and take no memory. */
+  #clearSlots(): void {
+    const block = Buffer.allocUnsafe(PAGES_PER_READ * PAGE_BYTES);
+    const zeros = Buffer.alloc(PAGE_BYTES);
+    const end = this.#shape.slots * SLOT_SIZE;
+    for (let at = 0; at < end; at += block.length) {
+      const length = Math.min(block.length, end - at);
+      const read = this.#file.readInto(block, 0, length, INDEX_HEADER_SIZE + at);
+      block.fill(0, read, length);
+      for (let from = 0; from < length; from += PAGE_BYTES) {
+        const to = Math.min(from + PAGE_BYTES, length);
+        if (block.compare(zeros, 0, to - from, from, to) === 0) continue;
+        const page = (at + from) / PAGE_BYTES;
+        this.#pages[page] = Buffer.alloc(PAGE_BYTES);
+        this.#markDirty(page);
+      }
+    }
   }
 }
 
