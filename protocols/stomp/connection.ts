@@ -111,8 +111,9 @@ export class StompConnection implements ProtocolConnection, SessionOwner {
         this.#connect(bytes);
         return true;
       }
-      if (!session.hasRoomFor(parser)) {
-        this.#hold(session);
+      if (!session.hasRoomFor(parser, bytes, this.#release)) {
+        this.#isHeld = true;
+        this.#wire.pauseInput();
         return false;
       }
       if (parser.command === COMMAND.DISCONNECT) this.#disconnect(session, bytes);
@@ -125,19 +126,12 @@ export class StompConnection implements ProtocolConnection, SessionOwner {
     return true;
   }
 
-  #hold(session: Session): void {
-    this.#isHeld = true;
-    this.#wire.pauseInput();
-    // Receipts that fill the queue come back through onReceipts, room in the store by itself.
-    if (!session.receipts.isFull) this.#services.broker.onRoom(() => this.#release());
-  }
-
-  #release(): void {
+  readonly #release = (): void => {
     if (!this.#isHeld) return;
     this.#isHeld = false;
     this.#heartbeat.received(this.#services.broker.turn.now);
     if (!this.#isOver) this.#wire.resumeInput();
-  }
+  };
 
   // ---- CONNECT
 

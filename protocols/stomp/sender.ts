@@ -69,8 +69,28 @@ export class Sender {
     this.#readHeaders(parser, bytes, draft);
     draft.properties = this.#block.end();
     const { targets } = route;
-    for (let i = 0; i < targets.length; i++) this.#publish(targets[i]!, draft, transaction);
-    if (this.#repeats > 0) this.#publishRepeats(targets, draft, transaction);
+    if (targets.length === 1 && this.#repeats === 0) this.#publish(targets[0]!, draft, transaction);
+    else this.#publishMany(targets, draft, transaction);
+  }
+
+  /**
+   * Would a message for this frame's destination be held back now (its queue is full and its policy is to wait)? Then
+   * `release` is called once that changes. A destination not used before is found out by `send`.
+   */
+  isHeldBack(parser: FrameParser, bytes: Buffer, release: () => void): boolean {
+    const route = this.#knownRoute(parser, bytes);
+    if (route === null) return false;
+    const { targets } = route;
+    for (let i = 0; i < targets.length; i++) {
+      const target = targets[i]!;
+      if (target.creditAllowance > 0) continue;
+      target.onAllowance = () => {
+        target.onAllowance = null;
+        release();
+      };
+      return true;
+    }
+    return false;
   }
 
   close(): void {
@@ -84,11 +104,18 @@ export class Sender {
     else this.#context.receipts.published(target.level, target.publish(draft));
   }
 
-  #publishRepeats(targets: readonly Target[], draft: Draft, transaction: Transaction | null): void {
-    const first = draft.deliverAt === 0 ? this.#context.now() : draft.deliverAt;
-    for (let i = 1; i <= this.#repeats; i++) {
-      draft.deliverAt = first + i * this.#periodMs;
-      for (const target of targets) this.#publish(target, draft, transaction);
+  /** Several destinations, or again and again. Publishing may change the draft, by the rules of one destination. */
+  #publishMany(targets: readonly Target[], draft: Draft, transaction: Transaction | null): void {
+    const { ttlMs, expiresAt, properties, deliverAt } = draft;
+    const first = deliverAt === 0 ? this.#context.now() : deliverAt;
+    for (let i = 0; i <= this.#repeats; i++) {
+      for (const target of targets) {
+        draft.ttlMs = ttlMs;
+        draft.expiresAt = expiresAt;
+        draft.properties = properties;
+        draft.deliverAt = i === 0 ? deliverAt : first + i * this.#periodMs;
+        this.#publish(target, draft, transaction);
+      }
     }
   }
 
@@ -97,8 +124,22 @@ export class Sender {
     if (index < 0) {
       throw new StompError("No destination", "A SEND frame needs the header destination.");
     }
+    const known = this.#knownRoute(parser, bytes);
+    if (known !== null) return known;
     const type = parser.text(bytes, HEADER.DESTINATION_TYPE);
-    if (type !== undefined) return this.#open(parser.valueAt(bytes, index), type);
+    const route = this.#open(parser.valueAt(bytes, index), type);
+    if (type === undefined) this.#remember(parser, bytes, index, route);
+    return route;
+  }
+
+  /** The open route of this frame's destination, or null. */
+  #knownRoute(parser: FrameParser, bytes: Buffer): Route | null {
+    const index = parser.indexOf(HEADER.DESTINATION);
+    if (index < 0) return null;
+    const type = parser.text(bytes, HEADER.DESTINATION_TYPE);
+    if (type !== undefined) {
+      return this.#routes.get(keyOf(parser.valueAt(bytes, index), type)) ?? null;
+    }
     const start = parser.base + parser.table[index * 4 + 2]!;
     const length = parser.base + parser.table[index * 4 + 3]! - start;
     const last = this.#lastName;
@@ -107,16 +148,20 @@ export class Sender {
       while (i < length && bytes[start + i] === last[i]) i++;
       if (i === length) return this.#lastRoute;
     }
-    const route = this.#open(parser.valueAt(bytes, index), undefined);
-    this.#lastName = Buffer.from(bytes.subarray(start, start + length));
-    this.#lastRoute = route;
+    const route = this.#routes.get(parser.valueAt(bytes, index));
+    if (route === undefined) return null;
+    this.#remember(parser, bytes, index, route);
     return route;
   }
 
+  #remember(parser: FrameParser, bytes: Buffer, index: number, route: Route): void {
+    const start = parser.base + parser.table[index * 4 + 2]!;
+    const end = parser.base + parser.table[index * 4 + 3]!;
+    this.#lastName = Buffer.from(bytes.subarray(start, end));
+    this.#lastRoute = route;
+  }
+
   #open(text: string, type: string | undefined): Route {
-    const key = type === undefined ? text : `${type}\n${text}`;
-    const known = this.#routes.get(key);
-    if (known !== undefined) return known;
     const { connection, destinations, options } = this.#context;
     const targets: Target[] = [];
     try {
@@ -133,7 +178,7 @@ export class Sender {
       isDurableByDefault: isTopic ? options.persistentTopics : options.persistentQueues,
     };
     if (this.#routes.size >= options.maxTargets) this.#forgetOldest();
-    this.#routes.set(key, route);
+    this.#routes.set(keyOf(text, type), route);
     return route;
   }
 
@@ -144,11 +189,6 @@ export class Sender {
       if (route === this.#lastRoute) this.#lastRoute = null;
       return;
     }
-  }
-
-  /** A target that failed for good (its node was deleted) is opened anew by the next SEND. */
-  forget(): void {
-    this.close();
   }
 
   /** Every header once, in order: into the draft, into the block, or nowhere. */
@@ -301,6 +341,9 @@ function isFalse(parser: FrameParser, bytes: Buffer, index: number): boolean {
   for (let i = 0; i < FALSE.length; i++) if (bytes[start + i] !== FALSE[i]) return false;
   return true;
 }
+
+const keyOf = (text: string, type: string | undefined): string =>
+  type === undefined ? text : `${type}\n${text}`;
 
 function closeRoute(route: Route): void {
   for (const target of route.targets) target.close();

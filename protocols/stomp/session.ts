@@ -95,11 +95,16 @@ export class Session implements SubscriptionOwner {
     });
   }
 
-  /** May this frame be taken now? False: keep it and wait for `onRoom` or receipts. */
-  hasRoomFor(parser: FrameParser): boolean {
+  /** May this frame be taken now? False: keep it; `release` is called when it is worth another try. */
+  hasRoomFor(parser: FrameParser, bytes: Buffer, release: () => void): boolean {
+    // The receipts' owner hears of it when some went out.
     if (this.receipts.isFull) return false;
     if (parser.command !== COMMAND.SEND) return true;
-    return this.#broker.hasRoom(parser.bodyEnd + RECORD_OVERHEAD);
+    if (!this.#broker.hasRoom(parser.bodyEnd + RECORD_OVERHEAD)) {
+      this.#broker.onRoom(release);
+      return false;
+    }
+    return !this.#sender.isHeldBack(parser, bytes, release);
   }
 
   /** Everything but CONNECT and DISCONNECT. */

@@ -57,6 +57,26 @@ test("without room in the store the frame waits, input stops, and all goes on by
   await broker.close();
 });
 
+test("a full queue whose policy is to wait holds its producers back, and only them", async (t) => {
+  const settings = { maxLength: 2, overflow: "block" } as const;
+  const broker = await openTestBroker({ policies: [{ match: "small", kind: "queue", settings }] });
+  const producer = await StompPeer.connect(broker);
+  const other = await StompPeer.connect(broker);
+  for (let n = 0; n < 5; n++) {
+    producer.send(`SEND\ndestination:/queue/small\nreceipt:${n}\n\n${n}\0`);
+  }
+  await until("two receipts", () => producer.frames.length === 2);
+  await new Promise((resolve) => setTimeout(resolve, 10));
+  t.is(producer.frames.length, 2);
+  other.send("SEND\ndestination:/queue/large\nreceipt:x\n\nx\0");
+  await other.take("RECEIPT");
+  other.send("SUBSCRIBE\nid:0\ndestination:/queue/small\n\n\0");
+  const bodies = (await other.takeMessages(5)).map((frame) => frame.body.toString());
+  t.deepEqual(bodies, ["0", "1", "2", "3", "4"]);
+  await until("all receipts", () => producer.frames.length === 5);
+  await broker.close();
+});
+
 test("a peer that waits for room is not taken for dead, and may go away", async (t) => {
   const broker = await openTestBroker();
   const peer = await StompPeer.connect(broker, 12, { headers: "heart-beat:1000,1000\n" });
