@@ -20,9 +20,10 @@ export function pathFilter(rest: string): MessageFilter | null {
   const levels = rest.split("/");
   if (!levels.includes("+") && !levels.includes("#")) {
     const hash = javaHash(rest);
+    const property = Buffer.from(`TAGS\x01${rest}\x02`);
     return {
       byHash: (tagHash) => (tagHash === hash ? VERDICT.MAYBE : VERDICT.NO),
-      byRecord: (record) => pathTagOf(record) === rest,
+      byRecord: (record) => hasPathTag(record, property),
     };
   }
   const matchesRoot = levelsMatch(levels, []);
@@ -34,6 +35,24 @@ export function pathFilter(rest: string): MessageFilter | null {
       return tag === "" ? matchesRoot : levelsMatch(levels, tag.split("/"));
     },
   };
+}
+
+/**
+ * Is this the record's path tag? The composer writes it right behind `x-enc` and `x-exp`, so the bytes are compared in
+ * their place: a reader of one path costs each message some 20 ns, not a text.
+ */
+function hasPathTag(record: RecordView, property: Buffer): boolean {
+  if ((record.flag & FLAG.TAG_IN_PATH) === 0) return false;
+  const { buffer } = record;
+  const end = record.propertiesEnd - property.length;
+  let at = record.propertiesStart;
+  for (let skip = (record.flag & FLAG.HAS_EXPIRY) === 0 ? 1 : 2; skip > 0; skip--) {
+    while (at <= end && buffer[at] !== 0x02) at++;
+    at++;
+  }
+  if (at > end) return false;
+  for (let i = 0; i < property.length; i++) if (buffer[at + i] !== property[i]) return false;
+  return true;
 }
 
 function pathTagOf(record: RecordView): string {

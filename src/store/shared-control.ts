@@ -23,6 +23,8 @@ export const WORD = {
   COMMAND_TAIL: 7,
   /** Nobody ever notifies this one: waiting on it is a sleep. */
   SLEEP: 8,
+  /** 1 while the store thread sleeps on WAKE_WRITER. */
+  WRITER_SLEEPS: 9,
 } as const;
 
 /** First word of each position. */
@@ -80,7 +82,17 @@ export class SharedControl {
 
   wakeWriter(): void {
     Atomics.add(this.words, WORD.WAKE_WRITER, 1);
-    Atomics.notify(this.words, WORD.WAKE_WRITER);
+    // A busy or resting writer looks by itself; a system call only for one that sleeps.
+    if (Atomics.load(this.words, WORD.WRITER_SLEEPS) !== 0) {
+      Atomics.notify(this.words, WORD.WAKE_WRITER);
+    }
+  }
+
+  /** Store thread: sleeps until woken, unless that happened since WAKE_WRITER was `seen`. */
+  sleep(seen: number, timeoutMs: number): void {
+    Atomics.store(this.words, WORD.WRITER_SLEEPS, 1);
+    Atomics.wait(this.words, WORD.WAKE_WRITER, seen, timeoutMs);
+    Atomics.store(this.words, WORD.WRITER_SLEEPS, 0);
   }
   wakeLoop(): void {
     Atomics.add(this.words, WORD.WAKE_LOOP, 1);

@@ -21,6 +21,6 @@ while (!writer.isClosed) {
   const wait = writer.step(performance.now());
   if (writer.isClosed) break;
   if (writer.isResting) Atomics.wait(words, WORD.SLEEP, 0, wait);
-  else if (wait > 0) Atomics.wait(words, WORD.WAKE_WRITER, seen, wait);
+  else if (wait > 0) writer.control.sleep(seen, wait);
 }
 port.close();
