@@ -49,6 +49,17 @@ export const CAPABILITIES = {
   session: "persistent session",
   "session-takeover": "second connection takes the session over",
   qos: "QoS 0, 1 and 2",
+  "mqtt-shared": "shared subscription: members divide the messages, none is lost when one leaves",
+  "publish-subscribe": "publish and subscribe",
+  "user-properties": "MQTT 5: user properties, content type, payload format",
+  "request-response": "MQTT 5: response topic and correlation data",
+  "subscription-ids": "MQTT 5: subscription identifiers",
+  "subscription-options": "MQTT 5: no local, retain as published, retain handling",
+  "topic-alias": "MQTT 5: topic aliases",
+  "message-expiry": "MQTT 5: message expiry",
+  "session-expiry": "MQTT 5: session expiry",
+  "will-delay": "MQTT 5: will delay",
+  "reason-codes": "MQTT 5: reason codes",
   receipts: "receipts after durability",
 } as const;
 

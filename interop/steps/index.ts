@@ -5,6 +5,7 @@ import { goAmqp, goAmqpSuite } from "./go-amqp.ts";
 import { goldenStomp } from "./golden-stomp.ts";
 import { loadAmqp } from "./load.ts";
 import { matrixSteps } from "./matrix.ts";
+import { mqttJsTcp, mqttJsWebSocket } from "./mqtt.ts";
 import { proton } from "./proton.ts";
 import { qpidJms1, qpidJms2 } from "./qpid-jms.ts";
 import { rheaTcp, rheaWebSocket } from "./rhea.ts";
@@ -19,6 +20,8 @@ export const STEPS: readonly Step[] = [
   stompjsWebSocket,
   stompPy,
   goldenStomp,
+  mqttJsTcp,
+  mqttJsWebSocket,
   proton,
   goAmqp,
   qpidJms1,
