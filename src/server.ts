@@ -57,6 +57,7 @@ export class Server {
   readonly #inspection: Inspection;
   readonly #tls: TlsTerminator | null;
   readonly #localToken = randomBytes(24).toString("base64url");
+  #isOpen = false;
   #gateway: Promise<HttpGateway> | null = null;
   #refresher: NodeJS.Timeout | null = null;
   #stopping: Promise<void> | null = null;
@@ -139,13 +140,14 @@ export class Server {
     for (const wire of [...wires]) wire.destroy();
     (await this.#gateway)?.close();
     this.#loop.stop();
-    await removeLocalAccess(this.config);
-    await this.broker.close();
+    if (this.listeners.length > 0) await removeLocalAccess(this.config);
+    if (this.#isOpen) await this.broker.close();
   }
 
   async #openBroker(): Promise<void> {
     try {
       const report = await this.broker.open();
+      this.#isOpen = true;
       this.#logger.info("store.opened", {
         directory: this.config.data,
         clean: report.wasClean,

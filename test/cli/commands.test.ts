@@ -1,4 +1,5 @@
 import { existsSync, readFileSync } from "node:fs";
+import { connect } from "node:net";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
 import { SluiceProcess } from "../support/process.ts";
@@ -33,6 +34,17 @@ test("a running broker can be looked at from its data directory", async (t) => {
   t.regex(browse.error, /no queue "orders"/);
   const byUrl = await sluice(["queues", "--url", `http://127.0.0.1:${broker.port()}`]);
   t.is(byUrl.code, 0, byUrl.error);
+  const socket = connect(broker.port(), "127.0.0.1");
+  let answer = "";
+  socket.on("data", (chunk) => (answer += chunk));
+  socket.write("CONNECT\naccept-version:1.2\nhost:localhost\n\n\0");
+  socket.write("SEND\ndestination:/queue/orders\nkeys:k1\nreceipt:r\n\nhello\0");
+  await until("it is there", () => answer.includes("RECEIPT"));
+  socket.destroy();
+  for (const query of [[], ["--offset", "0"], ["--key", "k1"]]) {
+    const found = await sluice(["browse", "orders", ...query, "--data", data]);
+    t.regex(found.out, /^offset 0 in shard 0, 5 bytes .*ready\n[\s\S]*\n {2}hello\n$/, found.error);
+  }
   broker.child.kill("SIGTERM");
   t.is(await broker.exit, 0);
   t.false(existsSync(join(data, "admin.json")));
@@ -87,8 +99,8 @@ test("certificates are made that a listener works with", async (t) => {
     "--set",
     "listeners.main.tls=required",
   );
-  const { connect } = await import("node:tls");
-  const socket = connect({
+  const tls = await import("node:tls");
+  const socket = tls.connect({
     port: broker.port(),
     host: "127.0.0.1",
     servername: "localhost",

@@ -65,6 +65,18 @@ test("a data directory that cannot be used is exit 3", async (t) => {
   chmodSync(folder, 0o700);
 });
 
+test("a data directory that another broker uses is exit 3", async (t) => {
+  const data = temporaryFolder(t);
+  const first = serve("--port", "0", "--data", data);
+  await first.ready();
+  const second = serve("--port", "0", "--data", data);
+  t.is(await second.exit, 3);
+  t.regex(second.stderr, /^sluice: data directory .*: /);
+  t.is(second.stderr.trim().split("\n").length, 1);
+  first.child.kill("SIGTERM");
+  t.is(await first.exit, 0);
+});
+
 test("a port in use is exit 4 and names the key", async (t) => {
   const other = net.createServer().listen(0, "127.0.0.1");
   await until("listening", () => other.listening);
