@@ -88,6 +88,8 @@ export const DEFAULT_PARSER_LIMITS: ParserLimits = {
 const MAX_COMMAND_BYTES = 32;
 /** Header sections longer than this are not remembered. */
 const MEMO_BYTES = 1024;
+const ACK_HEAD = Buffer.from("ACK\nid:", "latin1");
+const MAX_PLAIN_ID = 64;
 const LF = 0x0a;
 const CR = 0x0d;
 const COLON = 0x3a;
@@ -160,7 +162,12 @@ export class FrameParser {
       at = skipEols(bytes, at, end);
       this.rest = at;
       this.wanted = 0;
-      if (at === end || !this.#readCommand(bytes, at, end)) return -1;
+      if (at === end) return -1;
+      if (bytes[at] === ACK_HEAD[0] && this.version === 12) {
+        const next = this.#readPlainAck(bytes, at, end);
+        if (next > 0) return next;
+      }
+      if (!this.#readCommand(bytes, at, end)) return -1;
     } else {
       this.base = at;
       this.rest = at;
@@ -204,6 +211,49 @@ export class FrameParser {
     return this.isEscaped ? unescapeHeader(text) : text;
   }
 
+  /**
+   * The ACK that nearly every client of version 1.2 sends, `ACK LF id:<digits and dashes> LF LF NUL`, in one pass. Returns
+   * the index after it, or 0 when it is anything else, whole or not.
+   */
+  #readPlainAck(bytes: Buffer, at: number, end: number): number {
+    const idStart = at + ACK_HEAD.length;
+    if (end < idStart + 4) return 0;
+    for (let i = 1; i < ACK_HEAD.length; i++) if (bytes[at + i] !== ACK_HEAD[i]) return 0;
+    let p = idStart;
+    const most = Math.min(end, idStart + MAX_PLAIN_ID);
+    while (p < most) {
+      const c = bytes[p]!;
+      if ((c < 0x30 || c > 0x39) && c !== 0x2d) break;
+      p++;
+    }
+    if (p + 3 > end || bytes[p] !== LF || bytes[p + 1] !== LF || bytes[p + 2] !== 0) return 0;
+    this.#begin(at, COMMAND.ACK);
+    this.#memoCount = 0;
+    const { table } = this;
+    table[0] = this.headersStart = 4;
+    table[1] = 6;
+    table[2] = 7;
+    table[3] = p - at;
+    this.ids[0] = HEADER.ID;
+    this.lineFlags[0] = 0;
+    this.#first[HEADER.ID] = 0;
+    this.headerCount = 1;
+    this.headersEnd = p + 1 - at;
+    this.bodyStart = this.bodyEnd = p + 2 - at;
+    return p + 3;
+  }
+
+  /** A new frame: nothing of the last one counts. */
+  #begin(at: number, command: number): void {
+    for (let i = 0; i < this.headerCount; i++) this.#first[this.ids[i]!] = -1;
+    this.base = at;
+    this.command = command;
+    this.headerCount = 0;
+    this.hasContentLength = false;
+    this.flags = 0;
+    this.#contentLength = -1;
+  }
+
   #readCommand(bytes: Buffer, at: number, end: number): boolean {
     const most = Math.min(end, at + MAX_COMMAND_BYTES + 2);
     let p = at;
@@ -214,13 +264,7 @@ export class FrameParser {
     if (p === most && p < at + MAX_COMMAND_BYTES + 2) return false;
     const stop = p > at && bytes[p] === LF && bytes[p - 1] === CR ? p - 1 : p;
     const command = p < most && bytes[p] === LF ? commandAt(bytes, at, stop) : 0;
-    this.base = at;
-    this.command = command;
-    for (let i = 0; i < this.headerCount; i++) this.#first[this.ids[i]!] = -1;
-    this.headerCount = 0;
-    this.hasContentLength = false;
-    this.flags = 0;
-    this.#contentLength = -1;
+    this.#begin(at, command);
     if (command === 0 || command > LAST_CLIENT_COMMAND !== this.#isServer) {
       throw new StompError(
         "Unknown command",
