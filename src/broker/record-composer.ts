@@ -80,6 +80,10 @@ export class RecordComposer {
     dispatch: null,
   };
 
+  /** The last property text, and its bytes once it came twice. */
+  #lastText = "";
+  #lastBytes: Buffer | null = null;
+
   /** Fills `fields`. `expiresAt` is the effective expiry, 0 for none. */
   compose(
     template: RecordTemplate,
@@ -135,8 +139,7 @@ export class RecordComposer {
       at = this.#put(at, "__SHARDINGKEY", draft.group);
     }
     if (draft.properties !== "") {
-      this.#check(at, draft.properties.length * 3);
-      at += out.write(draft.properties, at, "utf8");
+      at = this.#putText(at, draft.properties);
     }
     if (at > PROPERTIES_MAX_BYTES) throw tooLarge(at);
     fields.flag = flag;
@@ -145,6 +148,22 @@ export class RecordComposer {
     return fields;
   }
 
+  /** Property text as it is. Many producers send the same again and again: the second time its bytes are kept. */
+  #putText(at: number, text: string): number {
+    this.#check(at, text.length * 3);
+    const out = this.fields.properties;
+    if (text !== this.#lastText) {
+      this.#lastText = text;
+      this.#lastBytes = null;
+      return at + out.write(text, at, "utf8");
+    }
+    this.#lastBytes ??= Buffer.from(text);
+    const bytes = this.#lastBytes;
+    const { length } = bytes;
+    if (length > 48) bytes.copy(out, at);
+    else for (let i = 0; i < length; i++) out[at + i] = bytes[i]!;
+    return at + length;
+  }
   #put(at: number, name: string, value: string): number {
     this.#check(at, name.length + 2 + value.length * 3);
     const out = this.fields.properties;
