@@ -21,12 +21,17 @@ export interface GreetingOptions {
   readonly http: (() => Promise<HttpGateway>) | null;
   /** The peer may introduce its client with a PROXY header. */
   readonly mayProxy: boolean;
-  /** A PROXY header named the real peer; false to let it go (too many of that address). */
-  onProxied(address: string): boolean;
+  readonly visit: Visit;
   /** The protocol is known, or the connection ended before it was. */
-  onDecided(): void;
+  onDecided(greeting: Greeting): void;
+}
+
+/** A connection as its listener counts it. */
+export interface Visit {
+  /** A PROXY header named the real peer; false to let it go (too many of that address). */
+  moveTo(address: string): boolean;
   /** The connection is gone. Once. */
-  onGone(): void;
+  end(): void;
 }
 
 const REFUSED_LINGER_MS = 1000;
@@ -113,7 +118,7 @@ export class Greeting {
           sniffed.adapter,
           this.#facts,
           this.#bytes,
-          this.#options.onGone,
+          this.#options.visit,
         );
         return;
       case "http":
@@ -153,7 +158,7 @@ export class Greeting {
         remotePort: port,
         isLoopback: false,
       };
-      if (!this.#options.onProxied(address)) {
+      if (!this.#options.visit.moveTo(address)) {
         this.destroy();
         return;
       }
@@ -202,7 +207,7 @@ export class Greeting {
     if (this.#isOver) return;
     this.#release();
     socket.unshift(this.#bytes);
-    gateway.accept(socket, this.#options.adapters, this.#facts, this.#options.onGone);
+    gateway.accept(socket, this.#options.adapters, this.#facts, this.#options.visit);
   }
 
   #turnAway(event: string): void {
@@ -232,7 +237,7 @@ export class Greeting {
     socket.off("error", ignore);
     socket.off("end", this.#onClose);
     socket.off("close", this.#onClose);
-    this.#options.onDecided();
+    this.#options.onDecided(this);
   }
 
   #over(): void {
@@ -240,7 +245,7 @@ export class Greeting {
     this.#release();
     this.#socket.on("error", ignore);
     this.#socket.destroy();
-    this.#options.onGone();
+    this.#options.visit.end();
   }
 }
 

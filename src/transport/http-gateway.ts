@@ -6,6 +6,7 @@ import * as http from "node:http";
 import type * as net from "node:net";
 import { WebSocketServer } from "ws";
 import { isLoopbackAddress } from "../util/network.ts";
+import type { Visit } from "./greeting.ts";
 import type { TransportLoop } from "./loop.ts";
 import { WebSocketWire } from "./websocket-wire.ts";
 import type { ProtocolAdapter, WireInfo } from "./wire.ts";
@@ -27,7 +28,7 @@ export interface HttpGatewayOptions {
 interface Visitor {
   readonly facts: WireInfo;
   readonly adapters: readonly ProtocolAdapter[];
-  readonly onGone: () => void;
+  readonly visit: Visit;
   isUpgraded: boolean;
 }
 
@@ -68,14 +69,14 @@ export class HttpGateway {
     socket: net.Socket,
     adapters: readonly ProtocolAdapter[],
     facts: WireInfo,
-    onGone: () => void,
+    visit: Visit,
   ): void {
-    const visitor: Visitor = { facts, adapters, onGone, isUpgraded: false };
+    const visitor: Visitor = { facts, adapters, visit, isUpgraded: false };
     this.#visitors.set(socket, visitor);
     this.#sockets.add(socket);
     socket.once("close", () => {
       this.#sockets.delete(socket);
-      if (!visitor.isUpgraded) onGone();
+      if (!visitor.isUpgraded) visit.end();
     });
     this.#server.emit("connection", socket);
     socket.resume();
@@ -112,7 +113,7 @@ export class HttpGateway {
       visitor.isUpgraded = true;
       this.#sockets.delete(socket);
       const info = { ...visitor.facts, isWebSocket: true, subProtocol: agreed.subProtocol };
-      WebSocketWire.open(this.#loop, webSocket, agreed.candidates, info, visitor.onGone);
+      WebSocketWire.open(this.#loop, webSocket, agreed.candidates, info, visitor.visit);
     });
   }
 

@@ -5,7 +5,7 @@
 import * as net from "node:net";
 import type { Logger } from "../telemetry/log.ts";
 import { isLoopbackAddress, plainAddress } from "../util/network.ts";
-import { Greeting } from "./greeting.ts";
+import { Greeting, type Visit } from "./greeting.ts";
 import type { HttpGateway } from "./http-gateway.ts";
 import type { TransportLoop } from "./loop.ts";
 import type { TlsTerminator } from "./tls-terminator.ts";
@@ -48,6 +48,12 @@ export class Listener {
   readonly #greetings = new Set<Greeting>();
   #isLoopback = false;
   connections = 0;
+  readonly #onDecided = (greeting: Greeting): void => void this.#greetings.delete(greeting);
+  readonly #gate: Gate = {
+    admit: (address) => this.#admit(address),
+    count: (address) => this.#count(address),
+    dismiss: (address) => this.#dismiss(address),
+  };
 
   constructor(loop: TransportLoop, options: ListenerOptions, counts = new ConnectionCounts()) {
     this.options = options;
@@ -90,20 +96,19 @@ export class Listener {
   }
 
   #onConnection(socket: net.Socket): void {
-    let remoteAddress = socket.remoteAddress ?? "";
+    const remoteAddress = socket.remoteAddress ?? "";
     if (!this.#admit(remoteAddress)) {
       socket.destroy();
       return;
     }
     const { options } = this;
-    const isProxy = options.isTrustedProxy?.(remoteAddress) ?? false;
     const greeting = new Greeting(this.#loop, socket, {
       adapters: options.adapters,
       handshakeTimeoutMs: options.handshakeTimeoutMs,
       tls: options.tls ?? null,
       isTlsRequired: options.isTlsRequired ?? false,
       http: options.http ?? null,
-      mayProxy: isProxy,
+      mayProxy: options.isTrustedProxy?.(remoteAddress) ?? false,
       facts: {
         remoteAddress: plainAddress(remoteAddress),
         remotePort: socket.remotePort ?? 0,
@@ -115,16 +120,8 @@ export class Listener {
         subProtocol: "",
         certificate: null,
       },
-      onProxied: (address) => {
-        this.#dismiss(remoteAddress);
-        remoteAddress = address;
-        const isWelcome = this.#admit(address);
-        // Refused ones are dismissed again when their socket closes.
-        if (!isWelcome) this.#count(address);
-        return isWelcome;
-      },
-      onDecided: () => this.#greetings.delete(greeting),
-      onGone: () => this.#dismiss(remoteAddress),
+      visit: new CountedVisit(this.#gate, remoteAddress),
+      onDecided: this.#onDecided,
     });
     this.#greetings.add(greeting);
     greeting.start();
@@ -167,5 +164,35 @@ export class Listener {
     const left = (counts.byAddress.get(remoteAddress) ?? 1) - 1;
     if (left === 0) counts.byAddress.delete(remoteAddress);
     else counts.byAddress.set(remoteAddress, left);
+  }
+}
+
+interface Gate {
+  admit(address: string): boolean;
+  count(address: string): void;
+  dismiss(address: string): void;
+}
+
+/** Lives as long as its connection: holds nothing but what it takes to count it out. */
+class CountedVisit implements Visit {
+  readonly #gate: Gate;
+  #address: string;
+
+  constructor(gate: Gate, address: string) {
+    this.#gate = gate;
+    this.#address = address;
+  }
+
+  moveTo(address: string): boolean {
+    this.#gate.dismiss(this.#address);
+    this.#address = address;
+    const isWelcome = this.#gate.admit(address);
+    // Refused ones are counted out again when their socket closes.
+    if (!isWelcome) this.#gate.count(address);
+    return isWelcome;
+  }
+
+  end(): void {
+    this.#gate.dismiss(this.#address);
   }
 }

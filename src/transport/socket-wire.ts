@@ -7,21 +7,27 @@
  */
 import * as net from "node:net";
 import { BaseWire } from "./base-wire.ts";
+import type { Visit } from "./greeting.ts";
 import { READ_BUFFER_BYTES, type TransportLoop } from "./loop.ts";
 import type { ProtocolAdapter, WireInfo } from "./wire.ts";
 
 /** After so many bytes without a pause the other sockets of the loop get their turn. */
 const FAIR_SHARE_BYTES = 2 * READ_BUFFER_BYTES;
 
+/** The wire of a socket: one set of handlers serves all of them. */
+const WIRE = Symbol("wire");
+type WiredSocket = net.Socket & { [WIRE]: SocketWire };
+
 export class SocketWire extends BaseWire {
-  #socket: net.Socket;
+  readonly #socket: WiredSocket;
+  readonly #visit: Visit;
   #isReading = true;
   #sinceYield = 0;
   #error: Error | null = null;
 
   /**
    * Opens `adapter` on an accepted socket that nobody reads (paused, no listeners). `first` is what was read already.
-   * `onGone` is called once, after the protocol was told.
+   * The visit ends after the protocol was told.
    */
   static open(
     loop: TransportLoop,
@@ -29,41 +35,44 @@ export class SocketWire extends BaseWire {
     adapter: ProtocolAdapter,
     info: WireInfo,
     first: Buffer,
-    onGone: () => void,
+    visit: Visit,
   ): SocketWire {
-    const wire = new SocketWire(loop, accepted, info, onGone);
+    const wire = new SocketWire(loop, accepted, info, visit);
     wire.attach(adapter.open(wire));
     if (first.length > 0) wire.receive(first, 0, first.length);
     wire.#startReading();
     return wire;
   }
 
-  private constructor(
-    loop: TransportLoop,
-    accepted: net.Socket,
-    info: WireInfo,
-    onGone: () => void,
-  ) {
+  private constructor(loop: TransportLoop, accepted: net.Socket, info: WireInfo, visit: Visit) {
     super(loop, info);
+    this.#visit = visit;
     const adopted = info.isTls
       ? null
-      : adopt(accepted, loop.readBuffer, (count, bytes) => this.#onRead(count, bytes));
-    const socket = adopted ?? accepted;
+      : adopt(accepted, loop.readBuffer, (count, bytes) => this.takeRead(count, bytes));
+    const socket = (adopted ?? accepted) as WiredSocket;
+    socket[WIRE] = this;
     this.#socket = socket;
     if (adopted === null) {
-      socket.on("data", (bytes: Buffer) => {
-        if (!this.#onRead(bytes.length, bytes)) socket.pause();
-      });
+      socket.on("data", onData);
       socket.pause();
     }
-    socket.on("error", (error: Error) => {
-      this.#error = error;
-    });
-    socket.on("end", () => this.#onEnd());
-    socket.on("close", () => {
-      this.closed(this.#error);
-      onGone();
-    });
+    socket.on("error", onError);
+    socket.on("end", onEnd);
+    socket.on("close", onClose);
+  }
+
+  /** From the socket's events. */
+  takeError(error: Error): void {
+    this.#error = error;
+  }
+  takeEnd(): void {
+    // The peer has said its last word; what it is still owed goes out before we close too.
+    if (!this.isEnding) this.end();
+  }
+  takeClose(): void {
+    this.closed(this.#error);
+    this.#visit.end();
   }
 
   protected transmit(chunk: Buffer, length: number): boolean {
@@ -94,7 +103,7 @@ export class SocketWire extends BaseWire {
   }
 
   /** False stops the reading. */
-  #onRead(count: number, bytes: Uint8Array): boolean {
+  takeRead(count: number, bytes: Uint8Array): boolean {
     this.receive(bytes as Buffer, 0, count);
     this.#sinceYield += count;
     if (this.#sinceYield > FAIR_SHARE_BYTES && this.#isReading) {
@@ -104,11 +113,19 @@ export class SocketWire extends BaseWire {
     }
     return this.#isReading;
   }
+}
 
-  #onEnd(): void {
-    // The peer has said its last word; what it is still owed goes out before we close too.
-    if (!this.isEnding) this.end();
-  }
+function onData(this: WiredSocket, bytes: Buffer): void {
+  if (!this[WIRE].takeRead(bytes.length, bytes)) this.pause();
+}
+function onError(this: WiredSocket, error: Error): void {
+  this[WIRE].takeError(error);
+}
+function onEnd(this: WiredSocket): void {
+  this[WIRE].takeEnd();
+}
+function onClose(this: WiredSocket): void {
+  this[WIRE].takeClose();
 }
 
 type Handle = { readStop?(): number; reading?: boolean; fd?: number };

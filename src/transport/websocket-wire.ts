@@ -5,6 +5,7 @@
 import { isUtf8 } from "node:buffer";
 import type { WebSocket } from "ws";
 import { BaseWire } from "./base-wire.ts";
+import type { Visit } from "./greeting.ts";
 import type { TransportLoop } from "./loop.ts";
 import { sniff } from "./sniff.ts";
 import type { ProtocolAdapter, ProtocolConnection, WireInfo } from "./wire.ts";
@@ -28,16 +29,16 @@ export class WebSocketWire extends BaseWire {
     socket: WebSocket,
     candidates: readonly ProtocolAdapter[],
     info: WireInfo,
-    onGone: () => void,
+    visit: Visit,
   ): WebSocketWire {
-    const wire = new WebSocketWire(loop, socket, info, onGone);
+    const wire = new WebSocketWire(loop, socket, info, visit);
     const [only] = candidates;
     if (candidates.length === 1 && only !== undefined) wire.#choose(only);
     else wire.attach(new Chooser(wire, candidates, (adapter) => wire.#choose(adapter)));
     return wire;
   }
 
-  private constructor(loop: TransportLoop, socket: WebSocket, info: WireInfo, onGone: () => void) {
+  private constructor(loop: TransportLoop, socket: WebSocket, info: WireInfo, visit: Visit) {
     super(loop, info);
     this.#socket = socket;
     this.#lastHeardMs = loop.turn.now;
@@ -50,7 +51,7 @@ export class WebSocketWire extends BaseWire {
     });
     socket.on("close", () => {
       this.closed(this.#error);
-      onGone();
+      visit.end();
     });
   }
 
