@@ -55,6 +55,7 @@ function translate(fields: Fields): Partial<NodeSettings> {
   if (fields.dedupWindow !== undefined) settings.dedupWindowMs = fields.dedupWindow;
   if (fields.history !== undefined) settings.historyMs = fields.history;
   if (fields.historyCount !== undefined) settings.historyCount = limit(fields.historyCount);
+  if (fields.historyBytes !== undefined) settings.historyBytes = limit(fields.historyBytes);
   return settings;
 }
 

@@ -12,11 +12,18 @@ import type { ShardProgress } from "./shard-progress.ts";
 
 export interface AdmissionHost {
   drop(shard: ShardProgress, offset: number, reason: DeathReason): void;
-  countStored(node: Node, queue: StoreQueue, offset: number): void;
+  readonly store: { readonly lastSize: number };
+  /** Gives back what no group of a topic owes. True when there was something. */
+  dropHistory(node: Node): boolean;
 }
 
 /** -1: go on; otherwise the position to answer with, and nothing is stored. Throws queue-full. */
-export function admit(node: Node, draft: Draft, now: number): number {
+export function admit(
+  node: Node,
+  draft: Draft,
+  now: number,
+  host: Pick<AdmissionHost, "dropHistory">,
+): number {
   if (node.duplicates !== null && draft.dedupId !== "") {
     const position = node.duplicates.find(draft.dedupId, now);
     if (position >= 0) {
@@ -25,7 +32,9 @@ export function admit(node: Node, draft: Draft, now: number): number {
     }
     draft.properties += `${DEDUP_PROPERTY}\x01${draft.dedupId}\x02`;
   }
-  if (node.settings.overflow === "reject" && isFull(node, draft.end - draft.start)) {
+  const bytes = draft.end - draft.start;
+  const isOver = node.settings.overflow === "reject" && isFull(node, bytes);
+  if (isOver && !(makesRoom(node, host) && !isFull(node, bytes))) {
     node.counters.rejected++;
     throw new BrokerError(
       "queue-full",
@@ -49,16 +58,21 @@ export function afterAppend(
   if (node.duplicates !== null && draft.dedupId !== "") {
     node.duplicates.add(draft.dedupId, now, position);
   }
-  if (node.settings.maxBytes >= 0) host.countStored(node, queue, offset);
+  if (node.countsBytes) node.storedBytes += host.store.lastSize;
   if (node.lastValues !== null && draft.keys !== "") replaceValue(node, queue, offset, draft.keys);
   const { overflow } = node.settings;
   if (overflow !== "drop-head" && overflow !== "dead-letter") return;
   while (isFull(node, 0)) {
+    if (makesRoom(node, host)) continue;
     const oldest = oldestReady(node);
     if (oldest === undefined) return;
     host.drop(oldest.shard, oldest.offset, "maxlen");
   }
 }
+
+/** History counts only as long as nobody needs its place. */
+const makesRoom = (node: Node, host: Pick<AdmissionHost, "dropHistory">): boolean =>
+  node.countsHistory && host.dropHistory(node);
 
 /** Property that carries the id, so that the window survives a restart. */
 export const DEDUP_PROPERTY = "__DEDUP";

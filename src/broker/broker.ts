@@ -2,9 +2,7 @@
  * The broker: what every adapter talks to (facade.ts). It owns the nodes and groups, and ties together the store, the
  * dispatcher, the journal of progress and the waiters for durability. One event loop; no method blocks.
  */
-import { randomBytes } from "node:crypto";
-import { type Address, makeAddress } from "../model/address.ts";
-import { TEMPORARY_PREFIX } from "../model/address-dialects.ts";
+import { type Address, isTopicKind, makeAddress } from "../model/address.ts";
 import type { Draft } from "../model/draft.ts";
 import { BrokerError } from "../model/errors.ts";
 import { hasWildcard } from "../model/topic-path.ts";
@@ -13,12 +11,14 @@ import type { MessageStore, OpenReport, StoreHealth, StoreQueue } from "../store
 import type { Logger } from "../telemetry/log.ts";
 import { PHASE, type Turn, type TurnTask } from "../util/turn.ts";
 import { STATE } from "./ack-state.ts";
-import { afterAppend, isFull } from "./admission.ts";
+import { afterAppend } from "./admission.ts";
 import { applyEntry, CatalogWriter, emptyImage } from "./catalog.ts";
+import { ClientIds } from "./client-ids.ts";
 import { Connection } from "./connection.ts";
-import { Consumer, type ConsumerHost } from "./consumer.ts";
-import type { ConsumerGroup, GroupHost } from "./consumer-group.ts";
-import { DeadLetters, type DeathReason } from "./dead-letter.ts";
+import type { Consumer, ConsumerHost } from "./consumer.ts";
+import type { GroupHost } from "./consumer-group.ts";
+import { ConsumerOpener, positionOf } from "./consumer-opener.ts";
+import { DeadLetters, type DeathReason, deadLetterQueueOf } from "./dead-letter.ts";
 import { DelayScheduler } from "./delay-scheduler.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { Expirer } from "./expirer.ts";
@@ -28,15 +28,15 @@ import type {
   BrokerLimits,
   ConfirmWaiter,
   ConnectRequest,
-  ConsumerRequest,
-  DeliverySink,
   DurabilityLevel,
-  StartPosition,
 } from "./facade.ts";
 import type { MessageFilter } from "./filter.ts";
+import { FlowControl } from "./flow-control.ts";
+import { Housekeeping } from "./housekeeping.ts";
 import type { Node } from "./node.ts";
-import { NodeRegistry, rootOf } from "./node-registry.ts";
-import { DLQ_PREFIX, type NodeSettings, type Policy } from "./policy.ts";
+import { NodeDirectory } from "./node-directory.ts";
+import { NodeRegistry } from "./node-registry.ts";
+import type { NodeSettings, Policy } from "./policy.ts";
 import { ProgressJournal } from "./progress-journal.ts";
 import { RecordComposer, RecordTemplate } from "./record-composer.ts";
 import { restorePolicies } from "./restore-policies.ts";
@@ -45,12 +45,13 @@ import { SessionRegistry } from "./session-registry.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 import { ShardTimers } from "./shard-timers.ts";
 import { StoredBytes } from "./stored-bytes.ts";
-import { hasOneRoot, Subscriptions } from "./subscriptions.ts";
+import { Subscriptions } from "./subscriptions.ts";
 import { expiryOf, limitTtl, Target, type TargetHost } from "./target.ts";
 import { TopicPublisher } from "./topic-publisher.ts";
 import { Transaction, type TransactionHost } from "./transaction.ts";
 import { TransactionLog } from "./transaction-log.ts";
-import { Entries } from "./visibility.ts";
+import { Entries, type Visibility } from "./visibility.ts";
+import { WildcardSubscriptions } from "./wildcard-subscriptions.ts";
 
 export interface BrokerOptions {
   readonly nodeName: string;
@@ -68,8 +69,6 @@ export interface BrokerOptions {
 
 /** The journal is rewritten as a snapshot once it has grown by this much. */
 const SNAPSHOT_BYTES = 64 * 1024 * 1024;
-/** Log written between two trims of busy nodes. */
-const TRIM_BYTES = 16 * 1024 * 1024;
 /** How often retention, snapshots and expiry by time are looked at. */
 const HOUSEKEEPING_MS = 1000;
 
@@ -83,6 +82,8 @@ export class Broker
   readonly store: MessageStore;
   readonly composer = new RecordComposer();
   readonly registry: NodeRegistry;
+  readonly directory: NodeDirectory;
+  readonly opener: ConsumerOpener;
   readonly core: SessionCore;
   readonly sessions: SessionRegistry;
   readonly topics: TopicPublisher;
@@ -95,24 +96,17 @@ export class Broker
   readonly #delays: DelayScheduler;
   readonly #transactions: TransactionLog;
   readonly #retries = new ShardTimers((shard, offset) => this.#retryNow(shard, offset));
-  readonly #expirer: Expirer;
+  readonly #flow: FlowControl;
+  readonly #clientIds = new ClientIds();
+  readonly #housekeeping: Housekeeping;
   readonly #storedBytes: StoredBytes;
-  readonly #heldNodes = new Set<Node>();
   readonly #log: Logger;
   #waiters: ConfirmWaiter[] = [];
-  readonly #roomCallbacks: Array<() => void> = [];
-  readonly #blockedCallbacks = new Set<(blocked: { readonly reason: string } | null) => void>();
-  #blocked: { readonly reason: string } | null = null;
   #nextConnectionId = 1;
   #nextConsumerId = 1;
-  #temporaryNumber = 0;
   #isPublishRequested = false;
   #isSyncWanted = false;
-  /** Nodes with settlements since the last trim. */
-  readonly #touched = new Set<Node>();
-  /** End of the log then. */
-  #trimmedAt = 0;
-  #housekeeping: NodeJS.Timeout | undefined;
+  #houseTimer: NodeJS.Timeout | undefined;
 
   constructor(store: MessageStore, turn: Turn, options: BrokerOptions) {
     this.store = store;
@@ -124,33 +118,53 @@ export class Broker
     this.limits = options.limits;
     this.#journal = new ProgressJournal(store);
     this.#storedBytes = new StoredBytes(store);
-    this.registry = new NodeRegistry(store, this.#journal, this, options, (node) =>
-      this.#onNode(node),
+    const bury = (shard: ShardProgress, offset: number): void =>
+      this.#bury(shard, offset, "expired");
+    this.#housekeeping = new Housekeeping({
+      store,
+      turn,
+      expirer: new Expirer(store, bury),
+      snapshotWork: () => null,
+      keepHouse: () => {
+        this.sessions.keepHouse();
+        if (store.journal.bytesSinceSnapshot > SNAPSHOT_BYTES) this.snapshot();
+      },
+    });
+    this.#flow = new FlowControl(store, options.logger, this.connections);
+    this.registry = new NodeRegistry(
+      store,
+      this.#journal,
+      this,
+      this.#housekeeping,
+      options,
+      (node) => this.#onNode(node),
     );
-    this.subscriptions = new Subscriptions(this.registry, (node, from) =>
-      this.#position(node, from),
-    );
+    this.directory = new NodeDirectory(this.registry, options.autoCreate, options.logger);
     this.core = new SessionCore(this, this.#journal);
+    this.subscriptions = new Subscriptions(
+      this.registry,
+      new WildcardSubscriptions(this.registry, this.core.routes),
+      (node, from) => positionOf(store, node, from),
+    );
+    this.opener = new ConsumerOpener(this);
     this.sessions = new SessionRegistry(this.core);
     this.topics = new TopicPublisher(this.core);
     this.#dispatcher = new Dispatcher(store, new Entries(store), this.core.visibility, turn, {
       damaged: (shard, offset, at) => this.#damaged(shard, offset, at),
-      expired: (shard, offset) => this.#bury(shard, offset, "expired"),
+      expired: bury,
     });
     this.#deadLetters = new DeadLetters({
       store,
-      deadLetterQueueOf: ({ settings, address }) =>
-        settings.deadLetterTo === "" ? DLQ_PREFIX + address.name : settings.deadLetterTo,
+      deadLetterQueueOf,
       publishDead: (node, name, draft) => this.#publishDead(node, name, draft),
       noteDeath: (shard, reason) => this.#noteDeath(shard, reason),
     });
     this.#delays = new DelayScheduler(this);
     this.#transactions = new TransactionLog(store, this.#journal);
-    this.#expirer = new Expirer(store, (shard, offset) => this.#bury(shard, offset, "expired"));
   }
 
-  get queueDefaults(): NodeSettings {
-    return this.#options.queueDefaults;
+  get visibility(): Visibility {
+    return this.core.visibility;
   }
   nextConsumerId(): number {
     return this.#nextConsumerId++;
@@ -163,7 +177,10 @@ export class Broker
   async open(): Promise<OpenReport> {
     const report = await this.store.open({
       onWatermark: () => this.#onWatermark(),
-      onRoom: () => this.#onRoom(),
+      onRoom: () => {
+        this.turn.touch();
+        this.#flow.onRoom();
+      },
       onHealth: (health) => this.#onHealth(health),
       onReadable: (queue) => this.registry.ofShard(queue)?.scheduleShard(queue),
     });
@@ -173,17 +190,21 @@ export class Broker
     this.registry.restore(image);
     this.subscriptions.restore();
     this.sessions.restore(image.state);
-    for (const node of this.registry.nodes())
+    for (const node of this.registry.nodes()) {
       restorePolicies(node, this.store, this.#storedBytes, this.turn.now);
+      this.#housekeeping.restore(node);
+      if (node.kind === "topic") node.touch();
+    }
     this.#delays.restore();
     this.snapshot();
-    this.#housekeeping = setInterval(() => this.#keepHouse(), HOUSEKEEPING_MS);
-    this.#housekeeping.unref();
+    this.#houseTimer = setInterval(() => this.#housekeeping.begin(), HOUSEKEEPING_MS);
+    this.#houseTimer.unref();
     return report;
   }
 
   async close(): Promise<void> {
-    clearInterval(this.#housekeeping);
+    clearInterval(this.#houseTimer);
+    this.#housekeeping.close();
     this.#delays.close();
     this.sessions.close();
     this.#retries.close();
@@ -211,13 +232,12 @@ export class Broker
   // ---- connections -------------------------------------------------------------------------------------------------
 
   connect(request: ConnectRequest): BrokerConnection {
-    if (request.clientId !== "" && request.clientIdPolicy !== "coexist")
-      this.#claimClientId(request);
+    this.#clientIds.claim(request);
     const peer = request.peer ?? {
       remoteAddress: request.remoteAddress,
       remotePort: request.remotePort,
       listener: "",
-      isLoopback: false,
+      isLoopback: true,
       isTls: false,
       certificate: null,
     };
@@ -228,87 +248,13 @@ export class Broker
     );
     const connection = new Connection(this, this.#nextConnectionId++, request, permissions);
     this.connections.set(connection.id, connection);
+    this.#clientIds.add(connection);
     return connection;
-  }
-
-  #claimClientId(request: ConnectRequest): void {
-    for (const other of [...this.connections.values()]) {
-      const same =
-        other.clientId === request.clientId &&
-        other.namespace === request.namespace &&
-        other.request.protocol === request.protocol &&
-        other.principal.name === request.principal.name &&
-        other.request.clientIdPolicy !== "coexist";
-      if (!same) continue;
-      if (request.clientIdPolicy === "refuse") {
-        throw new BrokerError(
-          "resource-locked",
-          `client id '${request.clientId}' is in use by a connection from ${other.request.remoteAddress}: close it or use another client id`,
-        );
-      }
-      other.request.close(
-        new BrokerError("connection-forced", `client id '${request.clientId}' connected again`),
-      );
-      other.close();
-    }
   }
 
   connectionClosed(connection: Connection): void {
     this.connections.delete(connection.id);
-  }
-
-  // ---- nodes -------------------------------------------------------------------------------------------------------
-
-  /** The node an address means; made where `connection` may and creation is on. */
-  nodeFor(connection: Connection, address: Address, mustExist: boolean): Node {
-    const { namespace } = address;
-    const found = this.#findNode(address);
-    if (found !== undefined) return found;
-    const kind = kindOf(address);
-    const name = nameOf(address, kind);
-    if (mustExist || !this.#options.autoCreate || address.kind.startsWith("temp-")) {
-      throw new BrokerError("not-found", `no ${kind} '${address.name}'`, { name: address.name });
-    }
-    connection.demand("create", address);
-    const node = this.registry.create(kind, namespace, name, false);
-    this.#log.info("node.created", { kind, name, namespace });
-    return node;
-  }
-
-  #findNode(address: Address): Node | undefined {
-    const { namespace, name } = address;
-    if (address.kind === "any") {
-      return (
-        this.registry.find("queue", namespace, name) ??
-        this.registry.find("topic", namespace, rootOf(name))
-      );
-    }
-    const kind = kindOf(address);
-    return this.registry.find(kind, namespace, nameOf(address, kind));
-  }
-
-  createTemporary(connection: Connection, kind: "queue" | "topic"): Node {
-    // Unguessable, and recognised as temporary in every protocol's bare spelling.
-    const prefix = TEMPORARY_PREFIX[`temp-${kind}`];
-    const random = randomBytes(9).toString("base64url");
-    const name = `${prefix}${connection.id}-${++this.#temporaryNumber}-${random}`;
-    return this.registry.create(kind, connection.namespace, name, true);
-  }
-
-  deleteNode(node: Node): void {
-    if (node.isDeleted) return;
-    const reason = new BrokerError(
-      "resource-deleted",
-      `${node.kind} '${node.address.name}' was deleted`,
-    );
-    node.isDeleted = true;
-    for (const group of node.groups.values()) {
-      for (const consumer of [...group.members]) {
-        consumer.lose();
-        consumer.sink.onCancel(reason);
-      }
-    }
-    this.registry.delete(node);
+    this.#clientIds.remove(connection);
   }
 
   // ---- publishing --------------------------------------------------------------------------------------------------
@@ -318,13 +264,13 @@ export class Broker
     address: Address,
     options: { readonly mustExist?: boolean },
   ): Target {
-    if (isTopicAddress(address) && hasWildcard(address.name)) {
+    if (isTopicKind(address.kind) && hasWildcard(address.name)) {
       throw new BrokerError(
         "invalid-address",
         `'${address.name}' has wildcards: they are for receiving; send to one topic`,
       );
     }
-    const node = this.nodeFor(connection, address, options.mustExist ?? false);
+    const node = this.directory.nodeFor(connection, address, options.mustExist ?? false);
     const resolved = makeAddress(
       node.address.kind,
       node.kind === "topic" ? address.name : node.address.name,
@@ -352,14 +298,7 @@ export class Broker
   targetClosed(target: Target): void {
     const connection = this.connections.get(target.connectionId);
     connection?.targets.delete(target);
-    this.#linkClosed(target.node);
-  }
-
-  #linkClosed(node: Node): void {
-    if (!node.isTemporary) return;
-    for (const connection of this.connections.values()) {
-      if (connection.temporaries.has(node)) connection.linkClosed(node);
-    }
+    target.node.owner?.linkClosed(target.node);
   }
 
   noteAppend(isSync: boolean): void {
@@ -397,143 +336,20 @@ export class Broker
 
   // ---- consuming ---------------------------------------------------------------------------------------------------
 
-  openConsumer(connection: Connection, request: ConsumerRequest, sink: DeliverySink): Consumer {
-    const { address } = request;
-    if (isTopicAddress(address) && !hasOneRoot(address)) {
-      throw new BrokerError(
-        "not-implemented",
-        `'${address.name}' begins with a wildcard: name the first level of the topic`,
-      );
-    }
-    const node = this.nodeFor(connection, address, false);
-    connection.demand(request.mode === "browse" ? "browse" : "receive", {
-      ...node.address,
-      name: node.kind === "topic" ? address.name : node.address.name,
-    });
-    if (node.isTemporary && !connection.temporaries.has(node)) {
-      throw new BrokerError(
-        "resource-locked",
-        `temporary ${node.kind} '${node.address.name}' may be consumed only by the connection that made it`,
-      );
-    }
-    const selector = request.selector ?? "";
-    const isQueue = node.kind === "queue";
-    const group = isQueue
-      ? node.ownGroup
-      : this.subscriptions.groupFor(node, address.name, request, connection.clientId, (stolen) =>
-          this.#steal(stolen),
-        );
-    const filter = isQueue ? this.#queueFilter(request) : null;
-    this.#checkExclusive(group, request, node);
-    const consumer = new Consumer(
-      {
-        id: this.#nextConsumerId++,
-        address: { ...address, kind: node.address.kind },
-        info: {
-          kind: node.kind,
-          isDurable: group.settings.identity?.isDurable ?? (isQueue || group.isDurable),
-          isShared: group.settings.identity?.isShared ?? false,
-          tags: request.tags ?? address.tags,
-          selector,
-          noLocal: !isQueue && (request.noLocal ?? false),
-        },
-        group,
-        sink,
-        isPreSettled: request.preSettled || request.mode === "browse",
-        isBrowser: request.mode === "browse",
-        isExclusive: request.isExclusive ?? false,
-        priority: request.priority ?? 0,
-        filter,
-        connectionId: connection.id,
-        onLost: request.onLost,
-      },
-      this,
-    );
-    if (consumer.isBrowser) {
-      for (const shard of group.shards) {
-        consumer.scan[shard.index] = shard.state.low;
-        consumer.scanEnd[shard.index] = shard.queue.maxOffset;
-      }
-    } else group.add(consumer);
-    return consumer;
-  }
-
-  #queueFilter(request: ConsumerRequest): MessageFilter | null {
-    const tags = request.tags ?? request.address.tags;
-    return this.registry.filterOf(
-      {
-        name: "",
-        isDurable: false,
-        isOrdered: false,
-        isVolatile: false,
-        identity: null,
-        tags,
-        selector: request.selector ?? "",
-        noLocal: false,
-        path: "",
-      },
-      "",
-    );
-  }
-
-  #checkExclusive(group: ConsumerGroup, request: ConsumerRequest, node: Node): void {
-    if (request.mode === "browse") return;
-    const holder = group.members.find((member) => member.isExclusive);
-    if (holder === undefined && !(request.isExclusive === true && group.members.length > 0)) return;
-    throw new BrokerError(
-      "resource-locked",
-      holder !== undefined
-        ? `${node.kind} '${node.address.name}' has an exclusive consumer`
-        : `${node.kind} '${node.address.name}' has ${group.members.length} consumer(s): an exclusive one must be the only one`,
-    );
-  }
-
-  #steal(group: ConsumerGroup): void {
-    const reason = new BrokerError(
-      "link-stolen",
-      `subscription '${group.name}' was opened by another link`,
-    );
-    for (const consumer of [...group.members]) {
-      consumer.lose();
-      consumer.sink.onCancel(reason);
-    }
-  }
-
   consumerClosed(consumer: Consumer): void {
     const { group } = consumer;
     this.connections.get(consumer.connectionId)?.consumers.delete(consumer);
     if (group.settings.isVolatile && group.members.length === 0 && !consumer.isBrowser) {
       this.subscriptions.forget(group);
     }
-    this.#linkClosed(group.node);
-  }
-
-  #position(node: Node, from: StartPosition): "first" | "next" | number[] {
-    switch (from.kind) {
-      case "first":
-        return "first";
-      case "next":
-        return "next";
-      case "last":
-        return node.shards.map((queue) => Math.max(queue.minOffset, queue.maxOffset - 1));
-      case "offset":
-        return node.shards.map(() => from.offset);
-      case "time":
-        return node.shards.map((queue) => this.store.searchByTime(queue, from.timestampMs));
-      default: {
-        const never: never = from;
-        throw new Error(`unknown position ${String(never)}`);
-      }
-    }
+    group.node.owner?.linkClosed(group.node);
   }
 
   schedule(shard: ShardProgress): void {
     this.#dispatcher.schedule(shard);
   }
   markDirty(shard: ShardProgress): void {
-    this.#touched.add(shard.group.node);
     this.#journal.markDirty(shard);
-    this.core.noteSettled(shard);
     this.requestPublish();
   }
   scheduleDrain(consumer: Consumer): void {
@@ -555,35 +371,21 @@ export class Broker
     }
   }
 
-  countStored(node: Node, queue: StoreQueue, offset: number): void {
-    this.#storedBytes.added(node, queue, offset);
+  dropHistory(node: Node): boolean {
+    return this.#housekeeping.dropHistory(node);
   }
 
   /** A node was made: where its policies count what is stored, watch what is settled. */
   #onNode(node: Node): void {
-    if (node.kind !== "queue" || (node.settings.maxLength < 0 && node.settings.maxBytes < 0))
-      return;
+    if (node.hasHistory) this.#housekeeping.watchHistory(node);
+    const { maxLength, maxBytes } = node.settings;
+    if (node.kind !== "queue" || (maxLength < 0 && maxBytes < 0)) return;
     node.onSettled = (shard, from, count) => {
-      if (node.settings.maxBytes >= 0) this.#storedBytes.settled(shard, from, count);
-      if (node.isHoldingBack) {
-        this.#heldNodes.add(node);
-        this.requestPublish();
-      }
+      if (maxBytes >= 0) this.#storedBytes.settled(shard, from, count);
+      if (node.heldTargets === null) return;
+      this.#flow.noteEased(node);
+      this.requestPublish();
     };
-  }
-
-  /** Queues that held producers back and have given some messages away since. */
-  #resumeHeld(): void {
-    for (const node of this.#heldNodes) {
-      if (isFull(node, 1)) continue;
-      node.isHoldingBack = false;
-      for (const connection of this.connections.values()) {
-        for (const target of connection.targets) {
-          if (target.node === node) target.onAllowance?.();
-        }
-      }
-    }
-    this.#heldNodes.clear();
   }
 
   retryLater(shard: ShardProgress, offset: number, delayMs: number): void {
@@ -670,8 +472,8 @@ export class Broker
 
   runTurn(): void {
     this.#isPublishRequested = false;
-    if (this.#heldNodes.size > 0) this.#resumeHeld();
-    if (this.store.watermarks.appended - this.#trimmedAt >= TRIM_BYTES) this.#trimTouched();
+    if (this.#flow.hasEased) this.#flow.resume();
+    this.#housekeeping.noteAppended(this.store.watermarks.appended);
     this.#journal.flush();
     this.#transactions.noteJournaled();
     const sync = this.#isSyncWanted;
@@ -717,104 +519,31 @@ export class Broker
     return this.store.hasRoom(bytes);
   }
   onRoom(callback: () => void): void {
-    this.#roomCallbacks.push(callback);
+    this.#flow.waitForRoom(callback);
   }
-  #onRoom(): void {
-    this.turn.touch();
-    for (const callback of this.#roomCallbacks.splice(0)) callback();
-  }
-
   get blocked(): { readonly reason: string } | null {
-    return this.#blocked;
+    return this.#flow.blocked;
   }
   get isBlocked(): boolean {
-    return this.#blocked !== null;
+    return this.#flow.blocked !== null;
   }
   onBlocked(callback: (blocked: { readonly reason: string } | null) => void): () => void {
-    this.#blockedCallbacks.add(callback);
-    return () => this.#blockedCallbacks.delete(callback);
+    return this.#flow.watch(callback);
   }
 
   #onHealth(health: StoreHealth): void {
     this.turn.touch();
-    const blocked = health.state === "ok" ? null : { reason: health.reason };
-    if (blocked === null) this.#log.info("store.resumed", { message: "publishing goes on" });
-    else this.#log.error("store.blocked", { state: health.state, message: blocked.reason });
-    this.#blocked = blocked;
-    for (const callback of [...this.#blockedCallbacks]) callback(blocked);
-    if (blocked !== null) return;
-    for (const connection of this.connections.values()) {
-      for (const target of connection.targets) target.onAllowance?.();
-    }
+    if (health.state === "full") this.#housekeeping.dropHistories();
+    this.#flow.onHealth(health);
   }
 
   // ---- housekeeping ------------------------------------------------------------------------------------------------
 
-  #keepHouse(): void {
-    this.turn.touch();
-    for (const node of this.registry.nodes()) {
-      if (node.expiry !== null) this.#expirer.sweep(node, this.turn.now);
-      this.#trim(node);
-    }
-    for (const node of this.core.takeTouched()) this.#trim(node);
-    this.sessions.keepHouse();
-    if (this.store.journal.bytesSinceSnapshot > SNAPSHOT_BYTES) this.snapshot();
-  }
-
-  /** Under load the store hears more often what is done with, so that it need not stay in memory. */
-  #trimTouched(): void {
-    this.#trimmedAt = this.store.watermarks.appended;
-    for (const node of this.#touched) if (!node.isDeleted) this.#trim(node);
-    this.#touched.clear();
-  }
-
-  /** Tells the store what nobody needs any more. */
-  #trim(node: Node): void {
-    const { historyMs } = node.settings;
-    for (let index = 0; index < node.shards.length; index++) {
-      const queue = node.shards[index]!;
-      let owed = queue.maxOffset;
-      for (const group of node.groups.values()) {
-        owed = Math.min(owed, group.shards[index]!.state.low);
-      }
-      if (node.kind === "topic" && historyMs > 0 && owed > queue.minOffset) {
-        const kept = this.store.searchByTime(queue, this.turn.now - historyMs);
-        owed = Math.min(owed, kept);
-      }
-      if (owed > queue.minOffset) this.store.trim(queue, owed);
-    }
+  /** A round of what the clock does every second, at once. */
+  keepHouse(): void {
+    this.#housekeeping.finish();
   }
 }
 
 const DEAD_TEMPLATE = new RecordTemplate("");
 const LOOPBACK = Buffer.from([127, 0, 0, 1, 0, 0, 0, 0]);
-
-/** The kind of node behind an address; throws for what is no node of messages. */
-function kindOf(address: Address): "queue" | "topic" {
-  switch (address.kind) {
-    case "any":
-    case "queue":
-    case "temp-queue":
-    case "dlq":
-      return "queue";
-    case "topic":
-    case "temp-topic":
-      return "topic";
-    default:
-      throw new BrokerError(
-        "not-found",
-        `there are no ${address.kind} nodes here: use a queue or a topic`,
-        { kind: address.kind },
-      );
-  }
-}
-
-const nameOf = (address: Address, kind: "queue" | "topic"): string =>
-  kind === "topic"
-    ? rootOf(address.name)
-    : address.kind === "dlq"
-      ? DLQ_PREFIX + address.name
-      : address.name;
-
-const isTopicAddress = (address: Address): boolean =>
-  address.kind === "topic" || address.kind === "temp-topic";

@@ -72,7 +72,7 @@ export class Connection implements BrokerConnection {
   }
 
   openConsumer(request: ConsumerRequest, sink: DeliverySink): ConsumerFacade {
-    const consumer = this.#broker.openConsumer(this, request, sink);
+    const consumer = this.#broker.opener.open(this, request, sink);
     this.consumers.add(consumer);
     return consumer;
   }
@@ -86,7 +86,7 @@ export class Connection implements BrokerConnection {
   }
 
   createTemporary(kind: "queue" | "topic", lifetime: TemporaryLifetime): Address {
-    const node = this.#broker.createTemporary(this, kind);
+    const node = this.#broker.directory.createTemporary(this, kind);
     this.temporaries.set(node, lifetime);
     return { ...node.address, kind: kind === "queue" ? "temp-queue" : "temp-topic" };
   }
@@ -95,7 +95,7 @@ export class Connection implements BrokerConnection {
     for (const node of this.temporaries.keys()) {
       if (node.address.name !== address.name) continue;
       this.temporaries.delete(node);
-      this.#broker.deleteNode(node);
+      this.#broker.directory.delete(node);
       return;
     }
     throw new BrokerError("not-found", `no temporary node '${address.name}' of this connection`);
@@ -115,7 +115,7 @@ export class Connection implements BrokerConnection {
           : !hasLinks && !hasMessages;
     if (!isDue) return;
     this.temporaries.delete(node);
-    this.#broker.deleteNode(node);
+    this.#broker.directory.delete(node);
   }
 
   beginTransaction(): Transaction {
@@ -127,7 +127,7 @@ export class Connection implements BrokerConnection {
     this.isClosed = true;
     for (const consumer of [...this.consumers]) consumer.lose();
     for (const target of [...this.targets]) target.close();
-    for (const node of [...this.temporaries.keys()]) this.#broker.deleteNode(node);
+    for (const node of [...this.temporaries.keys()]) this.#broker.directory.delete(node);
     this.temporaries.clear();
     this.#broker.connectionClosed(this);
   }

@@ -17,6 +17,7 @@ import { propertyText, RECORD_PROPERTY, unescapeText } from "../model/properties
 import { RecordView } from "../model/record-view.ts";
 import type { EntryBatch, MessageStore } from "../store/message-store.ts";
 import type { Node } from "./node.ts";
+import { DLQ_PREFIX } from "./policy.ts";
 import { redraft } from "./redraft.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 
@@ -28,7 +29,7 @@ export const REDRIVEN_PROPERTY = "__REDRIVEN";
 export interface DeadLetterHost {
   readonly store: MessageStore;
   /** Name of the queue that the node's dead letters go to. */
-  deadLetterQueueOf(node: Node): string;
+  deadLetterQueueOf(shard: ShardProgress): string;
   publishDead(node: Node, queueName: string, draft: Draft): number;
   noteDeath(shard: ShardProgress, reason: DeathReason): void;
 }
@@ -56,7 +57,7 @@ export class DeadLetters {
   bury(shard: ShardProgress, offset: number, reason: DeathReason, now: number): void {
     const { node } = shard.group;
     this.#host.noteDeath(shard, reason);
-    const to = node.settings.hasDeadLetters ? this.#host.deadLetterQueueOf(node) : "";
+    const to = node.settings.hasDeadLetters ? this.#host.deadLetterQueueOf(shard) : "";
     if (to === "" || !this.#compose(shard, offset, reason, now, to)) {
       node.counters.dropped++;
       shard.settle(offset, 1);
@@ -156,6 +157,15 @@ export class DeadLetters {
     const root = node.kind === "topic" ? node.address.name : "";
     return tag === "" ? root : root === "" ? tag : `${root}/${tag}`;
   }
+}
+
+/** `DLQ.` and the name of the node, or of the subscription where that has a node of its own. */
+export function deadLetterQueueOf({ group }: ShardProgress): string {
+  const { settings, address } = group.node;
+  if (settings.deadLetterTo !== "") return settings.deadLetterTo;
+  if (address.kind !== "sub") return DLQ_PREFIX + address.name;
+  const { identity, path } = group.settings;
+  return DLQ_PREFIX + (identity === null ? path : `${identity.clientId}/${identity.name}`);
 }
 
 /** How a history names a subscription or group: by what people know it by. */

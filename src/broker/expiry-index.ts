@@ -10,6 +10,8 @@ export const EXPIRY_PAGE = 4096;
 export class ExpiryIndex {
   /** Page number → earliest expiry (ms since the epoch), per shard. */
   readonly #pages = new Map<StoreQueue, Map<number, number>>();
+  /** No page is due before this (ms since the epoch). */
+  earliest = Number.POSITIVE_INFINITY;
 
   note(queue: StoreQueue, offset: number, expiresAt: number): void {
     const page = Math.floor(offset / EXPIRY_PAGE);
@@ -20,6 +22,7 @@ export class ExpiryIndex {
     }
     const known = pages.get(page);
     if (known === undefined || expiresAt < known) pages.set(page, expiresAt);
+    if (expiresAt < this.earliest) this.earliest = expiresAt;
   }
 
   /** Everything in [from, to) may hold anything: look at it once. */
@@ -31,14 +34,20 @@ export class ExpiryIndex {
 
   /** Takes out a page that is due, or undefined. The caller notes again what is still alive there. */
   takeDue(now: number): { queue: StoreQueue; from: number; to: number } | undefined {
+    if (this.earliest > now) return undefined;
+    let first = Number.POSITIVE_INFINITY;
     for (const [queue, pages] of this.#pages) {
       for (const [page, earliest] of pages) {
-        if (earliest > now) continue;
+        if (earliest > now) {
+          if (earliest < first) first = earliest;
+          continue;
+        }
         pages.delete(page);
         return { queue, from: page * EXPIRY_PAGE, to: (page + 1) * EXPIRY_PAGE };
       }
       if (pages.size === 0) this.#pages.delete(queue);
     }
+    this.earliest = first;
     return undefined;
   }
 

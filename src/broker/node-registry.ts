@@ -11,7 +11,7 @@ import type { CatalogImage, CatalogWriter, GroupEntry, NodeEntry } from "./catal
 import { ConsumerGroup, type GroupHost, type GroupSettings } from "./consumer-group.ts";
 import { ExpiryIndex } from "./expiry-index.ts";
 import { bothOf, type MessageFilter } from "./filter.ts";
-import { Node, queueIdOfPriority } from "./node.ts";
+import { Node, type NodeHost, queueIdOfPriority } from "./node.ts";
 import { noLocalFilter, pathFilter, tagFilter } from "./path-filter.ts";
 import { type NodeSettings, type Policy, sessionSettings, settingsFor } from "./policy.ts";
 import type { ProgressJournal } from "./progress-journal.ts";
@@ -28,6 +28,9 @@ export interface RegistryOptions {
 /** Home of control records: what a transaction settled, in the same atomic batch as what it published. */
 export const CONTROL_TOPIC = "SLUICE_CONTROL";
 
+/** Light nodes of wildcard subscriptions; then namespace and key, each behind a NUL. */
+export const WILDCARD_PREFIX = "wild\x00";
+
 export class NodeRegistry {
   readonly #nodes = new Map<string, Node>();
   readonly #byShard = new Map<StoreQueue, Node>();
@@ -37,22 +40,47 @@ export class NodeRegistry {
   readonly #journal: ProgressJournal;
   readonly #options: RegistryOptions;
   readonly #host: GroupHost;
+  readonly #nodeHost: NodeHost;
   readonly #onNode: (node: Node) => void;
   #nextNodeId = 1;
   #nextProgress = 1;
+  /** What holds at indexes of sessions. */
+  readonly indexSettings: NodeSettings;
+  /** What holds at indexes of wildcard subscriptions: as at topics, as far as it is about deliveries. */
+  readonly wildcardSettings: NodeSettings;
+  /** Somebody who reads all topics asked not to get its own messages. */
+  #isNoLocalEverywhere = false;
 
   constructor(
     store: MessageStore,
     journal: ProgressJournal,
     host: GroupHost,
+    nodeHost: NodeHost,
     options: RegistryOptions,
     onNode: (node: Node) => void,
   ) {
     this.#onNode = onNode;
+    this.#nodeHost = nodeHost;
     this.#store = store;
     this.#journal = journal;
     this.#host = host;
     this.#options = options;
+    this.indexSettings = sessionSettings(options.queueDefaults);
+    const { maxDeliveries, maxLosses, hasDeadLetters, deadLetterTo, retry } = options.topicDefaults;
+    this.wildcardSettings = {
+      ...this.indexSettings,
+      maxDeliveries,
+      maxLosses,
+      hasDeadLetters,
+      deadLetterTo,
+      retry,
+    };
+  }
+
+  /** From now on every topic's messages say who sent them. */
+  noteNoLocal(): void {
+    this.#isNoLocalEverywhere = true;
+    for (const node of this.#nodes.values()) if (node.kind === "topic") node.hasNoLocal = true;
   }
 
   get size(): number {
@@ -67,12 +95,12 @@ export class NodeRegistry {
   }
 
   /** The index of this name, made when it is not there. */
-  lightNode(name: string): Node {
+  lightNode(name: string, settings = ownGroupSettings(true)): Node {
     const found = this.#light.get(name);
     if (found !== undefined) return found;
     const node = this.#makeLight(this.#nextNodeId++, name);
     this.#journal.catalog.node(nodeEntry(node));
-    this.addGroup(node, ownGroupSettings(true), "first");
+    this.addGroup(node, settings, "first");
     return node;
   }
 
@@ -96,8 +124,8 @@ export class NodeRegistry {
   }
 
   /** A node without a name and its one group, which ends with its reader. */
-  addVolatile(node: Node): void {
-    this.addGroup(node, ownGroupSettings(false), "first");
+  addVolatile(node: Node, settings = ownGroupSettings(false)): void {
+    this.addGroup(node, settings, "first");
     for (const queue of node.shards) this.#byShard.set(queue, node);
   }
 
@@ -110,8 +138,9 @@ export class NodeRegistry {
   #makeLight(id: number, name: string): Node {
     const address = makeAddress("sub", name);
     const queue = this.#store.lightQueue(lightNameOf(address));
-    const settings = sessionSettings(this.#options.queueDefaults);
+    const settings = name.startsWith(WILDCARD_PREFIX) ? this.wildcardSettings : this.indexSettings;
     const node = new Node(id, address, "queue", false, settings, [queue]);
+    node.host = this.#nodeHost;
     this.#light.set(name, node);
     this.#byShard.set(queue, node);
     return node;
@@ -192,12 +221,15 @@ export class NodeRegistry {
   deleteGroup(group: ConsumerGroup): void {
     group.node.groups.delete(group.name);
     for (const shard of group.shards) shard.state.clear();
+    group.node.touch();
     if (group.isDurable && group.journalId >= 0) this.#journal.catalog.groupGone(group.journalId);
   }
 
   /** The filter that a group's settings spell. */
   filterOf(settings: Omit<GroupSettings, "filter">, clientId: string): MessageFilter | null {
-    let filter = settings.path === "" ? null : pathFilter(restOf(settings.path));
+    // Wildcards in the first level: the routes have seen to it.
+    const isByPath = settings.path !== "" && !isWild(settings.path);
+    let filter = isByPath ? pathFilter(restOf(settings.path)) : null;
     filter = bothOf(filter, settings.tags === "" ? null : tagFilter(settings.tags));
     if (settings.noLocal) filter = bothOf(filter, noLocalFilter(clientId));
     if (settings.selector !== "") {
@@ -224,7 +256,7 @@ export class NodeRegistry {
     }
     this.#adopt();
     for (const node of [...this.#nodes.values(), ...this.#light.values()]) {
-      if (node.kind === "queue" && !node.groups.has("")) {
+      if (node.kind === "queue" && node.groups.size === 0) {
         this.addGroup(node, ownGroupSettings(true), "first");
       }
     }
@@ -273,7 +305,10 @@ export class NodeRegistry {
   /** What lies here from before: it may hold expiries that nobody remembers. */
   #noteUnknown(node: Node, queue: StoreQueue, from: number): void {
     if (queue.maxOffset === from) return;
-    node.expiry ??= new ExpiryIndex();
+    if (node.expiry === null) {
+      node.expiry = new ExpiryIndex();
+      node.host?.expiring(node);
+    }
     node.expiry.noteUnknown(queue, from, queue.maxOffset);
   }
 
@@ -340,9 +375,18 @@ export class NodeRegistry {
     const shards = queueIds.map((queueId) => this.#store.queue(topic, queueId));
     const defaults = kind === "queue" ? this.#options.queueDefaults : this.#options.topicDefaults;
     const settings = isTemporary
-      ? { ...defaults, level: "memory" as const, hasDeadLetters: false, historyMs: 0 }
+      ? {
+          ...defaults,
+          level: "memory" as const,
+          hasDeadLetters: false,
+          historyMs: 0,
+          historyCount: -1,
+          historyBytes: -1,
+        }
       : settingsFor(kind, name, defaults, this.#options.policies);
     const node = new Node(id, address, kind, isTemporary, settings, shards);
+    if (kind === "topic") node.hasNoLocal = this.#isNoLocalEverywhere;
+    node.host = this.#nodeHost;
     this.#nodes.set(keyOf(kind, namespace, name), node);
     for (const queue of shards) this.#byShard.set(queue, node);
     this.#onNode(node);
@@ -399,6 +443,12 @@ export function ownGroupSettings(isDurable: boolean): GroupSettings {
     noLocal: false,
     path: "",
   };
+}
+
+/** Does the filter's first level match any topic? */
+export function isWild(filter: string): boolean {
+  const first = rootOf(filter);
+  return first === "+" || first === "#";
 }
 
 /** Levels below the root. */

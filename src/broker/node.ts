@@ -4,11 +4,13 @@
  */
 import type { Address } from "../model/address.ts";
 import type { StoreQueue } from "../store/message-store.ts";
+import type { Connection } from "./connection.ts";
 import type { ConsumerGroup } from "./consumer-group.ts";
 import { DuplicateWindow } from "./duplicate-window.ts";
 import { ExpiryIndex } from "./expiry-index.ts";
 import type { NodeSettings } from "./policy.ts";
 import type { ShardProgress } from "./shard-progress.ts";
+import type { Target } from "./target.ts";
 
 export interface NodeCounters {
   published: number;
@@ -35,6 +37,14 @@ export const queueIdOfPriority = (priority: number): number =>
 export const priorityOfQueueId = (queueId: number): number =>
   queueId === 0 ? DEFAULT_PRIORITY : queueId - 1;
 
+/** Who looks after nodes from time to time. */
+export interface NodeHost {
+  /** Something was published or settled: sets `isTouched`. */
+  touched(node: Node): void;
+  /** From now on it may hold messages with an expiry. */
+  expiring(node: Node): void;
+}
+
 export class Node {
   /** Number in the journal; -1 for temporary nodes. */
   readonly id: number;
@@ -57,6 +67,8 @@ export class Node {
     duplicates: 0,
   };
   isDeleted = false;
+  /** The connection that a temporary node belongs to. */
+  owner: Connection | null = null;
   /** Open targets: a temporary node may live only as long as it has links. */
   producerCount = 0;
   nextShard = 0;
@@ -74,8 +86,17 @@ export class Node {
   storedBytes = 0;
   /** No policy looks at single messages: publish and settle take the short way. */
   readonly isPlain: boolean;
-  /** Overflow "block" is in force. */
-  isHoldingBack = false;
+  /** Targets that got no credit because the queue is full (overflow "block"). */
+  heldTargets: Set<Target> | null = null;
+  /** Already on the list of what is to be trimmed. */
+  isTouched = false;
+  host: NodeHost | null = null;
+  /** Topics: messages that no group owes are kept for a while. */
+  readonly hasHistory: boolean;
+  /** Topics: `storedBytes` is what the log holds, owed or not. */
+  readonly countsHistory: boolean;
+  /** Something is limited in bytes. */
+  readonly countsBytes: boolean;
   /** Some reader asked not to get its own messages: record who sent each. */
   hasNoLocal = false;
 
@@ -94,14 +115,23 @@ export class Node {
     this.settings = settings;
     this.shards = shards;
     const { maxLength, maxBytes, dedupWindowMs, isLastValue } = settings;
-    this.isPlain = maxLength < 0 && maxBytes < 0 && dedupWindowMs === 0 && !isLastValue;
+    const { historyMs, historyCount, historyBytes } = settings;
+    const isTopic = kind === "topic";
+    this.hasHistory = isTopic && (historyMs > 0 || historyCount >= 0 || historyBytes >= 0);
+    this.countsHistory = isTopic && (historyBytes >= 0 || maxBytes >= 0);
+    this.countsBytes = this.countsHistory || maxBytes >= 0;
+    this.isPlain =
+      maxLength < 0 && maxBytes < 0 && dedupWindowMs === 0 && !isLastValue && !this.countsHistory;
     if (dedupWindowMs > 0) this.duplicates = new DuplicateWindow(dedupWindowMs);
     if (isLastValue) this.lastValues = new Map();
   }
 
   noteExpiry(queue: StoreQueue, offset: number, expiresAt: number): void {
     this.mayExpire = true;
-    this.expiry ??= new ExpiryIndex();
+    if (this.expiry === null) {
+      this.expiry = new ExpiryIndex();
+      this.host?.expiring(this);
+    }
     this.expiry.note(queue, offset, expiresAt);
   }
 
@@ -114,7 +144,12 @@ export class Node {
 
   /** Is there anybody to keep a message for? A queue keeps everything; a topic what a group or its history wants. */
   get isWanted(): boolean {
-    return this.kind === "queue" || this.groups.size > 0 || this.settings.historyMs > 0;
+    return this.kind === "queue" || this.groups.size > 0 || this.hasHistory;
+  }
+
+  /** Something of it may be trimmed soon. */
+  touch(): void {
+    if (!this.isTouched) this.host?.touched(this);
   }
 
   /** Something arrived in this shard: its groups look at it at the end of the turn. */

@@ -76,7 +76,7 @@ export class Operations {
         `${name.kind} '${name.name}' holds ${node.backlog} message(s)`,
       );
     }
-    this.#broker.deleteNode(node);
+    this.#broker.directory.delete(node);
   }
 
   /**

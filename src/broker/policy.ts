@@ -33,10 +33,12 @@ export interface NodeSettings {
   /** Name of that queue; "" for `DLQ.<name>`. */
   readonly deadLetterTo: string;
   readonly retry: RetryPolicy;
-  /** Topics: history kept for late and positional readers, ms; 0 keeps nothing that no group owes. */
+  /** Topics: history kept for late and positional readers, ms; 0 for no limit. Without any limit there is no history. */
   readonly historyMs: number;
   /** Topics: most messages of history; -1 for no limit. */
   readonly historyCount: number;
+  /** Topics: most bytes of stored records, owed ones included, up to which history is kept; -1 for no limit. */
+  readonly historyBytes: number;
   /** Longest time to live in ms, whatever the publisher says; 0 for none. */
   readonly ttlMs: number;
   /** Ready messages; -1 for no limit. */
@@ -61,6 +63,7 @@ export const DEFAULT_SETTINGS: NodeSettings = {
   retry: { kind: "none" },
   historyMs: 0,
   historyCount: -1,
+  historyBytes: -1,
   ttlMs: 0,
   maxLength: -1,
   maxBytes: -1,

@@ -15,19 +15,17 @@ import type { ConsumerGroup } from "./consumer-group.ts";
 import { type DeliverySink, OUTCOME } from "./facade.ts";
 import type { Node } from "./node.ts";
 import { type NodeRegistry, restOf, rootOf } from "./node-registry.ts";
-import { type NodeSettings, sessionSettings } from "./policy.ts";
+import type { NodeSettings } from "./policy.ts";
 import type { ProgressJournal } from "./progress-journal.ts";
 import { type RecordComposer, RecordTemplate } from "./record-composer.ts";
 import { redraft } from "./redraft.ts";
 import type { RetainedMessages } from "./retained.ts";
-import type { ShardProgress } from "./shard-progress.ts";
 import { Target, type TargetHost } from "./target.ts";
 import { type RouteReader, TopicRoutes } from "./topic-routes.ts";
 import { Visibility } from "./visibility.ts";
 
 export interface SessionCoreHost extends TargetHost, ConsumerHost {
   readonly registry: NodeRegistry;
-  readonly queueDefaults: NodeSettings;
   readonly sessions: { readonly retained: RetainedMessages };
   nextConsumerId(): number;
   /** Journal entries of one atomic batch, between the store's beginAtomic and endAtomic. */
@@ -51,8 +49,6 @@ export class SessionCore {
   readonly #host: SessionCoreHost;
   readonly #journal: ProgressJournal;
   readonly #copy = new Draft();
-  /** Indexes of which something was settled since they were last trimmed. */
-  readonly #touched = new Set<Node>();
 
   constructor(host: SessionCoreHost, journal: ProgressJournal) {
     this.#host = host;
@@ -92,7 +88,6 @@ export class SessionCore {
   }
 
   dropLightNode(node: Node): void {
-    this.#touched.delete(node);
     for (const queue of node.shards) this.visibility.forget(queue);
     this.#host.registry.deleteLight(node);
     this.#host.requestPublish();
@@ -108,18 +103,7 @@ export class SessionCore {
   }
 
   get nodeSettings(): NodeSettings {
-    return sessionSettings(this.#host.queueDefaults);
-  }
-
-  /** Something of an index was settled. */
-  noteSettled(shard: ShardProgress): void {
-    if (shard.queue.isLight) this.#touched.add(shard.group.node);
-  }
-
-  takeTouched(): Node[] {
-    const touched = [...this.#touched];
-    this.#touched.clear();
-    return touched;
+    return this.#host.registry.indexSettings;
   }
 
   /** More can be seen now of queues that held messages back. */

@@ -78,7 +78,8 @@ export class ShardProgress {
     if (this.attempts.size > 0) {
       for (let offset = from; offset < end; offset++) this.attempts.delete(offset);
     }
-    if (!state.settle(from, count) && this.group.isDurable) this.#addRun(from, count);
+    if (state.settle(from, count)) this.group.node.touch();
+    else if (this.group.isDurable) this.#addRun(from, count);
     if (this.next < state.low) this.next = state.low;
     this.group.releaseKeys(this, from, count);
     this.group.markDirty(this);

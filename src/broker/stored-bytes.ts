@@ -18,10 +18,6 @@ export class StoredBytes {
     this.#store = store;
   }
 
-  added(node: Node, queue: StoreQueue, offset: number): void {
-    node.storedBytes += this.#sizeOf(queue, offset, 1, null);
-  }
-
   /** Before the states change: what was not settled yet no longer counts. */
   settled(shard: ShardProgress, from: number, count: number): void {
     shard.group.node.storedBytes -= this.#sizeOf(shard.queue, from, count, shard);

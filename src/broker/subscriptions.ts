@@ -2,7 +2,7 @@
  * Topic subscriptions: which group a consumer request means, and the rules for sharing, replacing and deleting durable
  * ones (spec protocols.md §6.5: identity by client id and name, or by name alone when global).
  */
-import type { Address } from "../model/address.ts";
+import { type Address, makeAddress } from "../model/address.ts";
 import { BrokerError } from "../model/errors.ts";
 import type { ConsumerGroup, GroupSettings } from "./consumer-group.ts";
 import type {
@@ -12,10 +12,18 @@ import type {
   SubscriptionInfo,
 } from "./facade.ts";
 import type { Node } from "./node.ts";
-import { type NodeRegistry, restOf } from "./node-registry.ts";
+import { isWild, type NodeRegistry, restOf } from "./node-registry.ts";
+import type { WildcardSubscriptions } from "./wildcard-subscriptions.ts";
+
+/** A topic, or, for filters that begin with a wildcard, the namespace whose topics they match. */
+type Home = Node | string;
+
+const namespaceOf = (home: Home): string =>
+  typeof home === "string" ? home : home.address.namespace;
 
 export class Subscriptions {
   readonly #registry: NodeRegistry;
+  readonly wildcards: WildcardSubscriptions;
   /** namespace + identity → the group. */
   readonly #byIdentity = new Map<string, ConsumerGroup>();
   #volatileNumber = 0;
@@ -23,9 +31,11 @@ export class Subscriptions {
 
   constructor(
     registry: NodeRegistry,
+    wildcards: WildcardSubscriptions,
     positionOf: (node: Node, from: StartPosition) => "first" | "next" | number[],
   ) {
     this.#registry = registry;
+    this.wildcards = wildcards;
     this.#positionOf = positionOf;
   }
 
@@ -37,6 +47,18 @@ export class Subscriptions {
         if (identity !== null) this.#byIdentity.set(keyOf(node.address.namespace, identity), group);
       }
     }
+    this.wildcards.restore();
+    for (const group of this.wildcards.groups()) {
+      this.#byIdentity.set(this.#keyOf(group), group);
+    }
+  }
+
+  /** What the group is found by; those of topics that are no subscriptions are found there. */
+  #keyOf(group: ConsumerGroup): string {
+    const { identity, name, path } = group.settings;
+    const isWild = this.wildcards.has(group);
+    const namespace = isWild ? this.wildcards.namespaceOf(group) : group.node.address.namespace;
+    return identity !== null ? keyOf(namespace, identity) : groupKey(namespace, path, name);
   }
 
   find(namespace: string, identity: SubscriptionIdentity): ConsumerGroup | undefined {
@@ -49,7 +71,10 @@ export class Subscriptions {
     const { settings, node } = group;
     return {
       identity: settings.identity!,
-      address: { ...node.address, name: settings.path, tags: settings.tags },
+      address:
+        node.kind === "topic"
+          ? { ...node.address, name: settings.path, tags: settings.tags }
+          : makeAddress("topic", settings.path, { namespace, tags: settings.tags }),
       selector: settings.selector,
       noLocal: settings.noLocal,
       consumerCount: group.members.length,
@@ -76,16 +101,14 @@ export class Subscriptions {
 
   /** Removes a group and its identity. */
   forget(group: ConsumerGroup): void {
-    const { identity } = group.settings;
-    if (identity !== null) {
-      this.#byIdentity.delete(keyOf(group.node.address.namespace, identity));
-    }
-    this.#registry.deleteGroup(group);
+    this.#byIdentity.delete(this.#keyOf(group));
+    if (this.wildcards.has(group)) this.wildcards.remove(group);
+    else this.#registry.deleteGroup(group);
   }
 
-  /** The group on `node` that this request joins; made where it is new. */
+  /** The group at `home` that this request joins; made where it is new. */
   groupFor(
-    node: Node,
+    home: Home,
     path: string,
     request: ConsumerRequest,
     clientId: string,
@@ -100,14 +123,14 @@ export class Subscriptions {
       path,
     };
     if (request.subscription !== undefined) {
-      return this.#subscription(node, request, request.subscription, wanted, clientId, onSteal);
+      return this.#subscription(home, request, request.subscription, wanted, clientId, onSteal);
     }
     const groupName = request.group?.name ?? request.address.group;
     if (groupName !== "") {
-      return this.#namedGroup(node, path, request, groupName, wanted, clientId);
+      return this.#namedGroup(home, path, request, groupName, wanted, clientId);
     }
     return this.#add(
-      node,
+      home,
       {
         ...wanted,
         name: `~volatile-${++this.#volatileNumber}`,
@@ -121,17 +144,18 @@ export class Subscriptions {
   }
 
   #subscription(
-    node: Node,
+    home: Home,
     request: ConsumerRequest,
     identity: SubscriptionIdentity,
     wanted: Pick<GroupSettings, "isOrdered" | "tags" | "selector" | "noLocal" | "path">,
     clientId: string,
     onSteal: (group: ConsumerGroup) => void,
   ): ConsumerGroup {
-    const { namespace } = node.address;
+    const namespace = namespaceOf(home);
     const existing = this.find(namespace, identity);
     if (existing !== undefined) {
-      const isSame = existing.node === node && isSameWish(existing.settings, wanted);
+      const isHere = typeof home === "string" || existing.node === home;
+      const isSame = isHere && isSameWish(existing.settings, wanted);
       if (identity.isShared) {
         if (isSame) return existing;
         if (existing.members.length > 0) {
@@ -153,7 +177,7 @@ export class Subscriptions {
       this.forget(existing);
     }
     const group = this.#add(
-      node,
+      home,
       {
         ...wanted,
         name: `${identity.isDurable ? "" : "~volatile-"}${identity.clientId === "" ? "~global" : identity.clientId}/${identity.name}`,
@@ -169,7 +193,7 @@ export class Subscriptions {
   }
 
   #namedGroup(
-    node: Node,
+    home: Home,
     path: string,
     request: ConsumerRequest,
     name: string,
@@ -178,12 +202,15 @@ export class Subscriptions {
   ): ConsumerGroup {
     const isBroadcast = request.group?.mode === "broadcast";
     // Broadcast: a cursor for each member, kept under its client id where it has one.
-    const rest = restOf(path);
+    const rest = typeof home === "string" ? "" : restOf(path);
     const shared = rest === "" ? name : `${rest}#${name}`;
     const groupName = isBroadcast
       ? `${shared}@${clientId === "" ? `~${++this.#volatileNumber}` : clientId}`
       : shared;
-    const existing = node.groups.get(groupName);
+    const existing =
+      typeof home === "string"
+        ? this.#byIdentity.get(groupKey(home, path, groupName))
+        : home.groups.get(groupName);
     if (existing !== undefined) {
       if (isSameWish(existing.settings, wanted)) return existing;
       if (existing.members.length > 0) {
@@ -195,7 +222,7 @@ export class Subscriptions {
       const offsets = existing.shards.map((shard) => shard.state.low);
       this.forget(existing);
       return this.#add(
-        node,
+        home,
         { ...wanted, name: groupName, isDurable: true, isVolatile: false, identity: null },
         { kind: "next" },
         clientId,
@@ -204,7 +231,7 @@ export class Subscriptions {
     }
     const isDurable = !isBroadcast || clientId !== "";
     return this.#add(
-      node,
+      home,
       { ...wanted, name: groupName, isDurable, isVolatile: !isDurable, identity: null },
       request.from ?? { kind: "first" },
       clientId,
@@ -212,13 +239,21 @@ export class Subscriptions {
   }
 
   #add(
-    node: Node,
+    home: Home,
     settings: Omit<GroupSettings, "filter">,
     from: StartPosition,
     clientId: string,
     offsets?: readonly number[],
   ): ConsumerGroup {
     const filter = this.#registry.filterOf(settings, clientId);
+    if (typeof home === "string") {
+      const { identity, path, name } = settings;
+      const key = identity === null ? groupKey("", path, name) : keyOf("", identity);
+      const group = this.wildcards.add(home, key, { ...settings, filter });
+      this.#byIdentity.set(this.#keyOf(group), group);
+      return group;
+    }
+    const node = home;
     if (settings.noLocal) node.hasNoLocal = true;
     const isDurable = settings.isDurable && !node.isTemporary;
     return this.#registry.addGroup(
@@ -244,8 +279,8 @@ function isSameWish(
 const keyOf = (namespace: string, identity: SubscriptionIdentity): string =>
   [namespace, identity.isDurable ? "d" : "v", identity.clientId, identity.name].join("\x00");
 
+const groupKey = (namespace: string, path: string, name: string): string =>
+  [namespace, "g", path, name].join("\x00");
+
 /** A topic address without wildcards in its first level has one home. */
-export function hasOneRoot(address: Address): boolean {
-  const first = address.name.split("/", 1)[0]!;
-  return first !== "+" && first !== "#";
-}
+export const hasOneRoot = (address: Address): boolean => !isWild(address.name);

@@ -75,7 +75,8 @@ export class Target implements TargetFacade {
     const { node } = this;
     if (this.#host.isBlocked) return 0;
     if (node.isPlain || node.settings.overflow !== "block" || !isFull(node, 1)) return ALLOWANCE;
-    node.isHoldingBack = true;
+    node.heldTargets ??= new Set();
+    node.heldTargets.add(this);
     return 0;
   }
 
@@ -98,7 +99,7 @@ export class Target implements TargetFacade {
     if (draft.deliverAt > now) return host.delay(this, draft, expiresAt);
     const route = this.#route;
     if (!node.isPlain && (route === null || node.isWanted)) {
-      const position = admit(node, draft, now);
+      const position = admit(node, draft, now, host);
       if (position >= 0) return position;
     }
     if (draft.group !== "") node.mayHaveKeys = true;
@@ -172,6 +173,7 @@ export class Target implements TargetFacade {
   close(): void {
     if (this.isClosed) return;
     this.isClosed = true;
+    this.node.heldTargets?.delete(this);
     this.node.producerCount--;
     this.#host.targetClosed(this);
   }

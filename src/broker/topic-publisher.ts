@@ -10,7 +10,13 @@ import type { Node } from "./node.ts";
 import type { RecordComposer, RecordTemplate } from "./record-composer.ts";
 import type { RetainedMessages } from "./retained.ts";
 import { ScratchRecord } from "./scratch-record.ts";
-import type { DirectReader, Route, TopicRoutes } from "./topic-routes.ts";
+import {
+  type DirectReader,
+  type Indexes,
+  NO_INDEXES,
+  type Route,
+  type TopicRoutes,
+} from "./topic-routes.ts";
 import type { Visibility } from "./visibility.ts";
 
 export interface TopicPublisherHost {
@@ -53,7 +59,8 @@ export class TopicPublisher {
   ): number {
     const host = this.#host;
     if (route.version !== host.routes.version) host.routes.refresh(route);
-    const isIndexed = draft.isDurable && route.direct.length > route.directOnly.length;
+    const indexes = draft.isDurable ? route : (route.always ?? NO_INDEXES);
+    const isIndexed = indexes.durable.length + indexes.volatile.length > 0;
     const direct = draft.isDurable ? route.directOnly : route.direct;
     const isKept = node.isWanted;
     this.hadReaders = isKept || isIndexed || direct.length > 0;
@@ -70,13 +77,16 @@ export class TopicPublisher {
       }
       return 0;
     }
-    const dispatch = this.#lightQueues(route, isIndexed, isRetained, received);
+    const dispatch = this.#lightQueues(indexes, isIndexed, isRetained, received);
     const retainedOffset = isRetained ? host.retained.queue.maxOffset : 0;
     const offset = queue.maxOffset;
     const fields = host.composer.compose(template, draft, bornHost, now, expiresAt, dispatch);
     const position = host.store.append(queue, fields);
     const size = host.store.lastSize;
-    if (isIndexed) this.#index(route, position, size, fields.tagHash, expiresAt, received !== null);
+    node.touch();
+    if (draft.group !== "" && route.always !== null) noteKeys(route.always);
+    if (isIndexed)
+      this.#index(indexes, position, size, fields.tagHash, expiresAt, received !== null);
     if (isRetained) {
       host.retained.set(route.namespace, route.path, retainedOffset, position - size, size);
     }
@@ -91,12 +101,12 @@ export class TopicPublisher {
 
   /** The dispatch list of the record, or null. */
   #lightQueues(
-    route: Route,
+    indexes: Indexes,
     isIndexed: boolean,
     isRetained: boolean,
     received: StoreQueue | null,
   ): readonly StoreQueue[] | null {
-    const durable = isIndexed ? route.durable : NONE;
+    const durable = isIndexed ? indexes.durable : NONE;
     if (!isRetained && received === null) return durable.length === 0 ? null : durable;
     const list = this.#dispatch;
     list.length = 0;
@@ -108,7 +118,7 @@ export class TopicPublisher {
 
   /** Entries for the indexes in memory, and everybody's turn at the end of the turn. */
   #index(
-    route: Route,
+    indexes: Indexes,
     position: number,
     size: number,
     tagHash: number,
@@ -116,7 +126,7 @@ export class TopicPublisher {
     isHeld: boolean,
   ): void {
     const { visibility, store } = this.#host;
-    const { durable, durableProgress, volatile, volatileProgress } = route;
+    const { durable, durableProgress, volatile, volatileProgress } = indexes;
     const isLate = size > IN_RING_BYTES && !store.view(position - size, size, this.#view);
     for (let i = 0; i < volatile.length; i++) {
       const index = volatile[i]!;
@@ -136,6 +146,12 @@ export class TopicPublisher {
 }
 
 const NONE: readonly StoreQueue[] = [];
+
+/** Consumers may share these indexes: a message with an ordering key goes to them by its key. */
+function noteKeys({ durableProgress, volatileProgress }: Indexes): void {
+  for (const progress of durableProgress) progress.group.node.mayHaveKeys = true;
+  for (const progress of volatileProgress) progress.group.node.mayHaveKeys = true;
+}
 
 function deliver(direct: readonly DirectReader[], record: RecordView, path: string): void {
   for (let i = 0; i < direct.length; i++) {

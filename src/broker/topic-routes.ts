@@ -22,6 +22,8 @@ export interface RouteReader {
   readonly progress: ShardProgress | null;
   /** A shared subscription is merged with nothing. */
   readonly isShared: boolean;
+  /** Messages that are not durable go through its index like all others. */
+  readonly takesAll?: boolean;
   deliverNow(record: RecordView, path: string, grant: Grant): void;
 }
 
@@ -35,8 +37,23 @@ export interface DirectReader {
   readonly grant: Grant;
 }
 
+/** Indexes that get an entry. */
+export interface Indexes {
+  readonly durable: StoreQueue[];
+  readonly durableProgress: ShardProgress[];
+  readonly volatile: VolatileIndex[];
+  readonly volatileProgress: ShardProgress[];
+}
+
+export const NO_INDEXES: Indexes = {
+  durable: [],
+  durableProgress: [],
+  volatile: [],
+  volatileProgress: [],
+};
+
 /** Answer for one path and one publisher. */
-export class Route {
+export class Route implements Indexes {
   readonly namespace: string;
   readonly path: string;
   version = -1;
@@ -51,14 +68,12 @@ export class Route {
   readonly direct: DirectReader[] = [];
   /** Those among them that were granted QoS 0 only: they get everything this way. */
   readonly directOnly: DirectReader[] = [];
+  /** The indexes that messages which are not durable go to as well; null while there are none. */
+  always: Indexes | null = null;
 
   constructor(namespace: string, path: string) {
     this.namespace = namespace;
     this.path = path;
-  }
-
-  get isEmpty(): boolean {
-    return this.direct.length === 0;
   }
 
   clear(): void {
@@ -68,6 +83,7 @@ export class Route {
     this.volatileProgress.length = 0;
     this.direct.length = 0;
     this.directOnly.length = 0;
+    this.always = null;
   }
 }
 
@@ -117,16 +133,25 @@ export class TopicRoutes {
 }
 
 function addTo(route: Route, reader: RouteReader, grant: Grant): void {
+  if (reader.takesAll === true) {
+    route.always ??= { durable: [], durableProgress: [], volatile: [], volatileProgress: [] };
+    addIndex(route.always, reader, reader.progress!);
+    addIndex(route, reader, reader.progress!);
+    return;
+  }
   const direct: DirectReader = { reader, grant };
   route.direct.push(direct);
   const { progress } = reader;
-  if (grant.qos === 0 || progress === null) {
-    route.directOnly.push(direct);
-  } else if (reader.volatileIndex !== null) {
-    route.volatile.push(reader.volatileIndex);
-    route.volatileProgress.push(progress);
+  if (grant.qos === 0 || progress === null) route.directOnly.push(direct);
+  else addIndex(route, reader, progress);
+}
+
+function addIndex(indexes: Indexes, reader: RouteReader, progress: ShardProgress): void {
+  if (reader.volatileIndex !== null) {
+    indexes.volatile.push(reader.volatileIndex);
+    indexes.volatileProgress.push(progress);
   } else {
-    route.durable.push(reader.index!);
-    route.durableProgress.push(progress);
+    indexes.durable.push(reader.index!);
+    indexes.durableProgress.push(progress);
   }
 }

@@ -89,6 +89,7 @@ const policy = z
       .meta({ description: "As `store.durability`." }),
     history: as(duration("0ms", ""), "topics.history"),
     historyCount: as(count(0, ""), "topics.historyCount"),
+    historyBytes: as(bytes("0", ""), "topics.historyBytes"),
     maxDeliveries: as(destinationFields.maxDeliveries, "queues.maxDeliveries"),
     deadLetters: as(destinationFields.deadLetters, "queues.deadLetters"),
     deadLetterTo: as(destinationFields.deadLetterTo, "queues.deadLetterTo"),
@@ -203,9 +204,16 @@ export const configSchema = z.strictObject({
     .strictObject({
       history: duration(
         "0ms",
-        "How long messages are kept that no subscriber is owed, for late and positional readers; 0 keeps none.",
+        "How long messages are kept that no subscriber is owed, for late and positional readers; 0 for no limit. History is kept once one of the three limits is set; it goes first when the disk gets short.",
       ),
-      historyCount: count(0, "Most messages of that history; 0 for no limit."),
+      historyCount: count(
+        0,
+        "Most messages of a topic up to which history is kept; 0 for no limit.",
+      ),
+      historyBytes: bytes(
+        "0",
+        "Most bytes of a topic up to which history is kept; 0 for no limit.",
+      ),
     })
     .prefault({})
     .meta({ description: "What holds for topics that no policy speaks of." }),

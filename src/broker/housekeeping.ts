@@ -1,0 +1,245 @@
+/**
+ * What the clock does about every second: expired messages out, what nobody needs any more given back to the store,
+ * histories within their limits, the journal replaced by a snapshot. Only nodes of which something changed are looked
+ * at, in slices of a few milliseconds, so that its cost does not depend on how many nodes there are.
+ */
+import type { EntryBatch, MessageStore, StoreQueue } from "../store/message-store.ts";
+import type { Turn } from "../util/turn.ts";
+import type { Expirer } from "./expirer.ts";
+import type { Node, NodeHost } from "./node.ts";
+import { VolatileIndex } from "./volatile-index.ts";
+
+/** Longest time the event loop is kept from its other work. */
+const SLICE_MS = 8;
+/** The clock is read after so many steps. */
+const STEPS_PER_LOOK = 16;
+/** A history is looked at for its age after at most so many rounds. */
+const HISTORY_ROUNDS = 10;
+const BATCH = 256;
+/** Log written between two trims of busy nodes, and how many nodes then at most. */
+const TRIM_BYTES = 16 * 1024 * 1024;
+const BUSY_NODES = 256;
+
+export interface HousekeepingHost {
+  readonly store: MessageStore;
+  readonly turn: Turn;
+  readonly expirer: Expirer;
+  /** The steps of a snapshot when one is due, or null. */
+  snapshotWork(): Iterator<void> | null;
+  /** Small things of others, once a round. */
+  keepHouse(): void;
+}
+
+export class Housekeeping implements NodeHost {
+  readonly #host: HousekeepingHost;
+  /** Nodes of which something was settled or published since they were last trimmed. */
+  #touched: Node[] = [];
+  readonly #expiring = new Set<Node>();
+  /** Topics that keep messages nobody owes. */
+  readonly #histories = new Set<Node>();
+  #historyRound = 0;
+  /** End of the log when busy nodes were trimmed. */
+  #trimmedAt = 0;
+  #work: Iterator<void> | null = null;
+  #immediate: NodeJS.Immediate | null = null;
+  readonly #entries: EntryBatch = {
+    physicalOffset: new Float64Array(BATCH),
+    size: new Int32Array(BATCH),
+    tagHash: new Int32Array(BATCH),
+  };
+
+  constructor(host: HousekeepingHost) {
+    this.#host = host;
+  }
+
+  get touchedCount(): number {
+    return this.#touched.length;
+  }
+
+  touched(node: Node): void {
+    node.isTouched = true;
+    this.#touched.push(node);
+  }
+  expiring(node: Node): void {
+    this.#expiring.add(node);
+  }
+  watchHistory(node: Node): void {
+    this.#histories.add(node);
+  }
+  forget(node: Node): void {
+    this.#expiring.delete(node);
+    this.#histories.delete(node);
+  }
+
+  /** Begins a round, unless the last one is still at work. */
+  begin(): void {
+    this.#host.turn.touch();
+    if (this.#work === null) {
+      this.#work = this.#round();
+      this.#slice();
+    }
+  }
+
+  /** A whole round now, for the end and for tests. */
+  finish(): void {
+    this.#host.turn.touch();
+    this.#work ??= this.#round();
+    while (this.#work.next().done !== true);
+    this.#work = null;
+    this.close();
+  }
+
+  close(): void {
+    if (this.#immediate !== null) clearImmediate(this.#immediate);
+    this.#immediate = null;
+  }
+
+  #slice(): void {
+    this.#immediate = null;
+    const work = this.#work;
+    if (work === null) return;
+    const until = performance.now() + SLICE_MS;
+    this.#host.turn.touch();
+    do {
+      for (let i = 0; i < STEPS_PER_LOOK; i++) {
+        if (work.next().done === true) {
+          this.#work = null;
+          return;
+        }
+      }
+    } while (performance.now() < until);
+    this.#immediate = setImmediate(() => this.#slice());
+  }
+
+  /** Once per turn: under load the store hears more often what is done with, so that it need not stay in memory. */
+  noteAppended(appended: number): void {
+    if (appended - this.#trimmedAt < TRIM_BYTES) return;
+    this.#trimmedAt = appended;
+    for (let count = Math.min(BUSY_NODES, this.#touched.length); count > 0; count--) {
+      const node = this.#touched.pop()!;
+      node.isTouched = false;
+      if (!node.isDeleted) this.trim(node);
+    }
+  }
+
+  *#round(): Generator<void> {
+    const { expirer, turn } = this.#host;
+    for (const node of this.#expiring) {
+      if (node.expiry === null || node.isDeleted) this.#expiring.delete(node);
+      else if (node.expiry.earliest <= turn.now) expirer.sweep(node, turn.now);
+      yield;
+    }
+    const touched = this.#touched;
+    this.#touched = [];
+    for (const node of touched) {
+      node.isTouched = false;
+      if (!node.isDeleted) this.trim(node);
+      yield;
+    }
+    const round = this.#historyRound++ % HISTORY_ROUNDS;
+    let number = 0;
+    for (const node of this.#histories) {
+      if (number++ % HISTORY_ROUNDS === round) this.trim(node);
+      yield;
+    }
+    this.#host.keepHouse();
+    const snapshot = this.#host.snapshotWork();
+    if (snapshot !== null) while (snapshot.next().done !== true) yield;
+  }
+
+  /** The disk is short: histories go, what groups are owed stays. */
+  dropHistories(): void {
+    for (const node of this.#histories) this.dropHistory(node);
+  }
+
+  /** Gives back everything of a node that no group owes. True when there was something. */
+  dropHistory(node: Node): boolean {
+    let isSome = false;
+    for (let index = 0; index < node.shards.length; index++) {
+      const queue = node.shards[index]!;
+      const owed = owedFrom(node, index);
+      if (owed <= queue.minOffset) continue;
+      this.#trimTo(node, queue, owed);
+      isSome = true;
+    }
+    return isSome;
+  }
+
+  /** Tells the store what nobody needs any more. */
+  trim(node: Node): void {
+    for (let index = 0; index < node.shards.length; index++) {
+      const queue = node.shards[index]!;
+      if (queue instanceof VolatileIndex) continue;
+      const owed = owedFrom(node, index);
+      if (owed <= queue.minOffset) continue;
+      const to = node.hasHistory ? this.#historyStart(node, queue, owed) : owed;
+      if (to > queue.minOffset) this.#trimTo(node, queue, to);
+    }
+  }
+
+  #trimTo(node: Node, queue: StoreQueue, to: number): void {
+    if (node.countsHistory) node.storedBytes -= this.#bytes(queue, queue.minOffset, to);
+    this.#host.store.trim(queue, to);
+  }
+
+  /** First offset that time, count and bytes let stay; never beyond what somebody is owed. */
+  #historyStart(node: Node, queue: StoreQueue, owed: number): number {
+    const { historyMs, historyCount, historyBytes } = node.settings;
+    let start = queue.minOffset;
+    if (historyMs > 0) {
+      start = Math.max(
+        start,
+        this.#host.store.searchByTime(queue, this.#host.turn.now - historyMs),
+      );
+    }
+    if (historyCount >= 0) start = Math.max(start, queue.maxOffset - historyCount);
+    if (historyBytes >= 0) {
+      // Of a topic with several shards, each may have its part.
+      let over = node.storedBytes - historyBytes;
+      over -= this.#bytes(queue, queue.minOffset, Math.min(start, owed));
+      start = this.#pass(queue, Math.max(start, queue.minOffset), owed, over / node.shards.length);
+    }
+    return Math.min(start, owed);
+  }
+
+  /** Passes over entries from `from` on until they make up `bytes`. */
+  #pass(queue: StoreQueue, from: number, to: number, bytes: number): number {
+    let at = from;
+    let left = bytes;
+    while (at < to && left > 0) {
+      const count = this.#host.store.read(queue, at, Math.min(BATCH, to - at), this.#entries);
+      if (count === 0) break;
+      for (let i = 0; i < count && left > 0; i++, at++) left -= this.#entries.size[i]!;
+    }
+    return at;
+  }
+
+  #bytes(queue: StoreQueue, from: number, to: number): number {
+    let bytes = 0;
+    for (let at = from; at < to; ) {
+      const count = this.#host.store.read(queue, at, Math.min(BATCH, to - at), this.#entries);
+      if (count === 0) break;
+      for (let i = 0; i < count; i++) bytes += this.#entries.size[i]!;
+      at += count;
+    }
+    return bytes;
+  }
+
+  /** After a restart: what the log holds of a topic whose history is limited in bytes. */
+  restore(node: Node): void {
+    if (!node.countsHistory) return;
+    node.storedBytes = 0;
+    for (const queue of node.shards) {
+      node.storedBytes += this.#bytes(queue, queue.minOffset, queue.maxOffset);
+    }
+  }
+}
+
+/** First offset of a shard that some group is owed. */
+function owedFrom(node: Node, index: number): number {
+  let owed = node.shards[index]!.maxOffset;
+  for (const group of node.groups.values()) {
+    owed = Math.min(owed, group.shards[index]!.state.low);
+  }
+  return owed;
+}
