@@ -149,12 +149,14 @@ export class Broker
     this.opener = new ConsumerOpener(this);
     this.sessions = new SessionRegistry(this.core);
     this.topics = new TopicPublisher(this.core);
-    this.#dispatcher = new Dispatcher(store, new Entries(store), this.core.visibility, turn, {
+    const entries = new Entries(store);
+    this.#dispatcher = new Dispatcher(store, entries, this.core.visibility, turn, {
       damaged: (shard, offset, at) => this.#damaged(shard, offset, at),
       expired: bury,
     });
     this.#deadLetters = new DeadLetters({
       store,
+      entries,
       deadLetterQueueOf,
       publishDead: (node, name, draft) => this.#publishDead(node, name, draft),
       noteDeath: (shard, reason) => this.#noteDeath(shard, reason),
@@ -250,6 +252,10 @@ export class Broker
     this.connections.set(connection.id, connection);
     this.#clientIds.add(connection);
     return connection;
+  }
+
+  deleteNode(node: Node): void {
+    this.directory.delete(node);
   }
 
   connectionClosed(connection: Connection): void {

@@ -27,7 +27,9 @@ export type { DeathReason } from "../model/deaths.ts";
 export const REDRIVEN_PROPERTY = "__REDRIVEN";
 
 export interface DeadLetterHost {
-  readonly store: MessageStore;
+  readonly store: Pick<MessageStore, "view">;
+  /** Of queues and of indexes in memory. */
+  readonly entries: Pick<MessageStore, "read">;
   /** Name of the queue that the node's dead letters go to. */
   deadLetterQueueOf(shard: ShardProgress): string;
   publishDead(node: Node, queueName: string, draft: Draft): number;
@@ -91,7 +93,7 @@ export class DeadLetters {
     to: string,
   ): boolean {
     const { store } = this.#host;
-    if (store.read(shard.queue, offset, 1, this.#entry) !== 1) return false;
+    if (this.#host.entries.read(shard.queue, offset, 1, this.#entry) !== 1) return false;
     const view = this.#view;
     if (!store.view(this.#entry.physicalOffset[0]!, this.#entry.size[0]!, view)) return false;
     const draft = this.#draft;
@@ -165,7 +167,9 @@ export function deadLetterQueueOf({ group }: ShardProgress): string {
   if (settings.deadLetterTo !== "") return settings.deadLetterTo;
   if (address.kind !== "sub") return DLQ_PREFIX + address.name;
   const { identity, path } = group.settings;
-  return DLQ_PREFIX + (identity === null ? path : `${identity.clientId}/${identity.name}`);
+  if (identity === null) return DLQ_PREFIX + path;
+  const { clientId, name } = identity;
+  return DLQ_PREFIX + (clientId === "" ? name : `${clientId}/${name}`);
 }
 
 /** How a history names a subscription or group: by what people know it by. */

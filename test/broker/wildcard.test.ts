@@ -192,7 +192,7 @@ test("redelivery, dead letters and ordering keys work as in every group", async 
   const again = sink.received.findLast(({ text }) => text === first)!;
   sink.consumer.settle(again.number, again.number, OUTCOME.REJECT);
   await settle();
-  const dead = consume(peer, queue("DLQ./k"));
+  const dead = consume(peer, queue("DLQ.k"));
   await settle();
   t.deepEqual(dead.texts, [first]);
   await host.close();
