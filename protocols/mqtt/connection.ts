@@ -9,6 +9,7 @@ import type { BrokerConnection, BrokerFacade, ConfirmWaiter } from "../../src/br
 import type { ProtocolServices } from "../../src/broker/protocol-services.ts";
 import type {
   Grant,
+  KeptDelivery,
   Session,
   SessionHost,
   SessionSink,
@@ -55,6 +56,8 @@ import type { SysTree } from "./sys-tree.ts";
 const STATE = { NEW: 0, LOGIN: 1, OPEN: 2, CLOSED: 3 } as const;
 type State = (typeof STATE)[keyof typeof STATE];
 
+/** Messages sent to subscribers while one chunk is read, before the connection rests. */
+const DIRECT_PER_READ = 8192;
 /** Answers to SUBSCRIBE and UNSUBSCRIBE that may wait for the disk before input is held. */
 const ANSWERS_MAX = 64;
 
@@ -153,6 +156,8 @@ export class MqttConnection
   onData(bytes: Buffer, start: number, end: number): number {
     let at = start;
     this.#wanted = 0;
+    // QoS 0 messages go to their subscribers as they are read: many subscribers make a chunk long.
+    const restAt = this.counters.publishesOut + DIRECT_PER_READ;
     try {
       while (at < end && this.#holds === 0 && this.#state !== STATE.CLOSED) {
         if (!frame.open(bytes, at, end)) {
@@ -166,6 +171,7 @@ export class MqttConnection
         }
         if (!this.#take(bytes, first, bodyStart, next, next - at)) break;
         at = next;
+        if (this.counters.publishesOut > restAt) this.#rest();
       }
       this.#lastInputAt = this.broker.turn.now;
       if (this.#state === STATE.OPEN) this.#endBatch();
@@ -212,7 +218,16 @@ export class MqttConnection
     if (this.#state === STATE.OPEN && type === PACKET.PUBLISH) {
       if (size > this.settings.maxPacketBytes) this.#checkSize(size);
       checkFirstByte(first, this.version);
-      if (!this.#hasRoom(size)) return false;
+      if (!this.broker.hasRoom(size)) {
+        // MQTT 5 has a word for it; who cannot be told is not read from until there is room.
+        const isTold = this.#isV5 && (first & 6) !== 0 && this.broker.blocked !== null;
+        if (!isTold) {
+          this.#holdForRoom();
+          return false;
+        }
+        this.#inbound!.refuse(bytes, first, start, end);
+        return true;
+      }
       this.counters.packetsIn++;
       this.#inbound!.publish(bytes, first, start, end);
       return true;
@@ -307,12 +322,15 @@ export class MqttConnection
 
   // ── back-pressure ───────────────────────────────────────────────────────────────────────────────────────────────
 
-  #hasRoom(size: number): boolean {
-    const { broker } = this;
-    if (broker.hasRoom(size)) return true;
+  #holdForRoom(): void {
     this.hold();
-    broker.onRoom(() => this.release());
-    return false;
+    this.broker.onRoom(() => this.release());
+  }
+
+  /** Enough for one turn: the rest of the input waits until others had theirs. */
+  #rest(): void {
+    this.hold();
+    this.broker.turn.request(PHASE.FLUSH, { runTurn: () => this.release() });
   }
 
   /** Leaves input unread until `release`. */
@@ -544,12 +562,14 @@ export class MqttConnection
     this.#end();
   }
 
-  onTakenOver(): void {
-    // The session is the other connection's already: nothing of it is touched here.
+  onTakenOver(): readonly KeptDelivery[] {
+    const keep = this.#outbound!.finish();
+    // The session is the other connection's now: nothing of it is touched after this.
     this.#session = null;
     this.#say(REASON.SESSION_TAKEN_OVER, "another connection uses this client identifier");
     this.#detach(false);
     this.#end();
+    return keep;
   }
 
   onEnded(reason: BrokerError): void {
@@ -565,7 +585,7 @@ export class MqttConnection
     if (this.#state === STATE.OPEN) {
       this.#outbound!.endBatch();
       this.#say(reason, text);
-    } else if (this.#state === STATE.LOGIN || this.#packet === null) this.#refuse(reason, text);
+    } else this.#refuse(reason, text);
     this.#detach(false);
     this.#end();
   }
@@ -595,13 +615,7 @@ export class MqttConnection
       return;
     }
     const code = returnCodeOf(reason);
-    if (
-      code >= 0 &&
-      (this.#login !== null ||
-        reason === REASON.UNSUPPORTED_VERSION ||
-        reason === REASON.CLIENT_ID_NOT_VALID)
-    )
-      this.wire.write(encodeConnack(VERSION.V311, false, code));
+    if (code >= 0) this.wire.write(encodeConnack(VERSION.V311, false, code));
   }
 
   /** DISCONNECT exists for servers in MQTT 5 only. */
@@ -616,7 +630,7 @@ export class MqttConnection
     this.#authentication.cancel();
     if (wasOpen) this.counters.connections--;
     this.#subscriptions?.close();
-    this.#session?.detach(dropWill);
+    this.#session?.detach(dropWill, this.#outbound!.finish());
     this.#session = null;
     this.#inbound?.close();
     this.#connection?.close();

@@ -101,6 +101,17 @@ export class Inbound {
     else this.#hand(topic, draft, view);
   }
 
+  /** Publishing is blocked and the client can be told. */
+  refuse(bytes: Buffer, first: number, start: number, end: number): void {
+    const view = this.#view.open(bytes, first, start, end, this.#host.version);
+    if (view.propertiesEnd > view.propertiesStart)
+      this.#properties.open(bytes, view.propertiesStart, view.propertiesEnd);
+    // An alias it defines counts all the same.
+    this.#topicOf(bytes, view);
+    this.#checkQuota(view);
+    this.#refuse(view, REASON.QUOTA_EXCEEDED);
+  }
+
   #checkQuota(view: PublishView): void {
     const { session, settings } = this.#host;
     if (this.openCount < settings.receiveMaximum) return;

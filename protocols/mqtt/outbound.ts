@@ -9,12 +9,13 @@ import type { DeliveryRun, DeliverySink } from "../../src/broker/facade.ts";
 import { OUTCOME, type Outcome } from "../../src/broker/facade.ts";
 import type {
   Grant,
+  KeptDelivery,
   RetainedCursor,
   Session,
   SessionSource,
 } from "../../src/broker/session-facade.ts";
 import type { BrokerError } from "../../src/model/errors.ts";
-import { ENCODING, FLAG, type RecordView } from "../../src/model/record-view.ts";
+import { ENCODING, FLAG, RecordView } from "../../src/model/record-view.ts";
 import type { Wire } from "../../src/transport/wire.ts";
 import { PACKET } from "./codec/constants.ts";
 import type { Counters } from "./counters.ts";
@@ -59,6 +60,11 @@ export class Outbound {
   readonly #others = new PacketIdRing(OTHER_FIRST, OTHER_SPAN);
   /** By index; a closed one leaves a hole until its place is taken. */
   readonly #streams: Array<Stream | undefined> = [];
+  /** Retained messages that are open, by packet identifier. */
+  readonly #retained = new Map<number, UnfinishedRetained>();
+  /** From the session's last connection, until their stream opens. */
+  #unfinished: readonly UnfinishedShared[] = [];
+  readonly #view = new RecordView();
   #session: Session | null = null;
   #open = 0;
   /** Deliveries of one stream acknowledged in a row, settled together at the end of the batch. */
@@ -87,20 +93,66 @@ export class Outbound {
 
   start(session: Session): void {
     this.#session = session;
+    const unfinished = session.attachment instanceof Unfinished ? session.attachment : null;
+    session.attachment = null;
     // Their messages are with the client already: only the end of the exchange is missing.
-    for (const packetId of [...session.awaitingCompletion].sort((a, b) => a - b)) {
-      if (packetId >= OTHER_FIRST) this.#holdOther(packetId);
-      else this.#open++;
+    const ended = [...session.awaitingCompletion].sort((a, b) => a - b);
+    for (const packetId of ended) {
+      this.#open++;
       this.#host.pushSettled(PACKET.PUBREL, packetId, 0);
     }
+    // Identifiers of the upper half are handed out in a row: begin behind those that are still in use.
+    const used = [
+      ...ended.filter((packetId) => packetId >= OTHER_FIRST).map((packetId) => ({ packetId })),
+      ...(unfinished?.retained ?? []),
+      ...(unfinished?.shared ?? []),
+    ].sort((a, b) => a.packetId - b.packetId);
+    for (const one of used) this.#restore(one);
+    this.#unfinished = unfinished?.shared ?? [];
   }
 
-  /** Identifiers of the upper half are handed out in a row: begin behind those that are still in use. */
-  #holdOther(packetId: number): void {
-    const sequence = packetId - OTHER_FIRST;
+  #restore(one: { packetId: number } | UnfinishedRetained | UnfinishedShared): void {
+    const sequence = one.packetId - OTHER_FIRST;
     if (!this.#others.fits(sequence)) return;
-    this.#others.put(sequence, 0, -1, OPEN.AWAITS_COMPLETE);
-    this.#open++;
+    if ("source" in one) {
+      // Sent again once its stream is open.
+      this.#others.put(sequence, PENDING, one.delivery, OPEN.AWAITS_RECEIVED);
+      this.#open++;
+    } else if ("place" in one) {
+      if (this.#sendAgain(one)) {
+        this.#others.put(sequence, RETAINED, 0, one.state);
+        this.#retained.set(one.packetId, one);
+        this.#open++;
+      }
+    } else this.#others.put(sequence, PENDING, 0, OPEN.AWAITS_COMPLETE);
+  }
+
+  #sendAgain(one: UnfinishedRetained): boolean {
+    const { physicalOffset, size } = one.place;
+    if (!this.#session!.view(physicalOffset, size, this.#view)) return false;
+    const topic = this.#topics.ofPath(one.path);
+    this.#topics.tag.find(this.#view);
+    const flags = ((one.state === OPEN.AWAITS_ACK ? 1 : 2) << 1) | RETAIN | DUP;
+    return this.#send(topic, this.#view, flags, one.packetId, one.grant);
+  }
+
+  /** What the client may have taken although its answer did not come; kept with the session. */
+  finish(): readonly KeptDelivery[] {
+    const keep = new Unfinished();
+    const ring = this.#others;
+    ring.forEach((sequence) => {
+      const state = ring.stateOf(sequence);
+      const stream = this.#streams[ring.sourceOf(sequence)];
+      if (state === OPEN.AWAITS_RECEIVED && stream !== undefined) {
+        const { source } = stream;
+        const delivery = ring.deliveryOf(sequence);
+        keep.shared.push({ packetId: ring.idOf(sequence), source, delivery });
+      }
+    });
+    for (const one of this.#retained.values()) keep.retained.push(one);
+    if (this.#session !== null && keep.shared.length + keep.retained.length > 0)
+      this.#session.attachment = keep;
+    return keep.shared;
   }
 
   openSource(source: SessionSource): DeliverySink {
@@ -108,6 +160,9 @@ export class Outbound {
     if (index < 0) index = this.#streams.length;
     const stream = new Stream(this, source, index);
     this.#streams[index] = stream;
+    for (const one of this.#unfinished) {
+      if (one.source === source) this.#resend(stream, one);
+    }
     // The consumer exists only once the sink does: credit follows at the end of this batch.
     this.#isCreditDue = true;
     return stream;
@@ -125,6 +180,17 @@ export class Outbound {
       )
         this.#close(this.#others, sequence);
     });
+  }
+
+  /** MQTT-4.8.2-4: a shared message of QoS 2 is completed with the client that had it. */
+  #resend(stream: Stream, one: UnfinishedShared): void {
+    const sequence = this.#others.find(one.packetId);
+    if (sequence < 0) return;
+    this.#others.setSource(sequence, stream.index);
+    if (!stream.source.read(one.delivery, this.#view)) return;
+    const topic = this.#topics.ofRecord(this.#view);
+    const grant = stream.source.grantFor(topic.path);
+    if (grant !== null) this.#send(topic, this.#view, (2 << 1) | DUP, one.packetId, grant);
   }
 
   get isReady(): boolean {
@@ -296,7 +362,10 @@ export class Outbound {
     const ring = this.#others;
     const sequence = ring.next;
     if (!this.#send(topic, record, flags, ring.idOf(sequence), grant)) return;
-    ring.put(sequence, RETAINED, 0, qos === 1 ? OPEN.AWAITS_ACK : OPEN.AWAITS_RECEIVED);
+    const state = qos === 1 ? OPEN.AWAITS_ACK : OPEN.AWAITS_RECEIVED;
+    const packetId = ring.put(sequence, RETAINED, 0, state);
+    const place = { physicalOffset: record.physicalOffset, size: record.size };
+    this.#retained.set(packetId, { packetId, state, place, path: cursor.path, grant });
     this.#open++;
     this.#isCreditDue = true;
   }
@@ -344,6 +413,7 @@ export class Outbound {
       return true;
     }
     ring.setState(sequence, OPEN.AWAITS_COMPLETE);
+    this.#retained.delete(packetId);
     // First that the client has it, then that the message is done: cut between the two, the first one counts.
     const known = session.received(packetId);
     const settled = stream === undefined ? 0 : this.#settle(stream, delivery, OUTCOME.ACCEPT);
@@ -372,6 +442,8 @@ export class Outbound {
   }
 
   #close(ring: PacketIdRing, sequence: number): void {
+    if (ring === this.#others && this.#retained.size > 0)
+      this.#retained.delete(ring.idOf(sequence));
     ring.free(sequence);
     this.#open--;
     this.#isCreditDue = true;
@@ -405,6 +477,26 @@ export class Outbound {
 
 /** Stream index of retained messages: nothing is settled for them. */
 const RETAINED = 0xffff;
+/** Stream index of what an earlier connection left. */
+const PENDING = 0xfffe;
+
+interface UnfinishedShared extends KeptDelivery {
+  readonly packetId: number;
+}
+
+interface UnfinishedRetained {
+  readonly packetId: number;
+  readonly state: number;
+  readonly place: { readonly physicalOffset: number; readonly size: number };
+  readonly path: string;
+  readonly grant: Grant;
+}
+
+/** What a session remembers between connections; an index in the log remembers the session's own messages. */
+class Unfinished {
+  readonly shared: UnfinishedShared[] = [];
+  readonly retained: UnfinishedRetained[] = [];
+}
 
 /** One source's deliveries. */
 class Stream implements DeliverySink {

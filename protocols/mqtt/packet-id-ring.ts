@@ -96,6 +96,10 @@ export class PacketIdRing {
     return this.#sources[sequence & this.#mask]!;
   }
 
+  setSource(sequence: number, source: number): void {
+    this.#sources[sequence & this.#mask] = source;
+  }
+
   /** Closes a sequence number: its identifier may be used again. */
   free(sequence: number): void {
     this.#states[sequence & this.#mask] = OPEN.FREE;

@@ -18,6 +18,7 @@ import { MergedGrant } from "./grant.ts";
 import type { Node } from "./node.ts";
 import type {
   Grant,
+  KeptDelivery,
   RetainedCursor,
   Session,
   SessionSink,
@@ -42,6 +43,7 @@ export interface OwnSubscription {
   readonly shared: SharedSubscription | null;
 }
 
+const NOTHING_KEPT: readonly KeptDelivery[] = [];
 /** Longest filter, in characters, of a session that is kept: it is written into a journal entry. */
 const KEPT_FILTER_MAX = 8_192;
 /** More filters than this in one session are refused. */
@@ -143,22 +145,30 @@ export class ClientSession implements Session, RouteReader, SessionSource {
   }
 
   /** Takes the connection off. Deliveries it had go back to their places. */
-  disconnect(): void {
+  disconnect(keep: readonly KeptDelivery[]): void {
     if (this.progress !== null) {
       this.resentBelow = Math.max(this.resentBelow, this.progress.next);
     }
     const consumer = this.#consumer;
     this.#consumer = null;
     consumer?.close(OUTCOME.RELEASE);
-    for (const { shared } of this.subscriptions.values()) shared?.leave(this);
+    for (const { shared } of this.subscriptions.values()) shared?.leave(this, keep);
     if (this.connection !== null) this.connection.session = null;
     this.connection = null;
     this.sink = null;
     this.#isAttached = false;
   }
 
-  detach(dropWill: boolean): void {
-    this.registry.detach(this, dropWill);
+  detach(dropWill: boolean, keep: readonly KeptDelivery[]): void {
+    this.registry.detach(this, dropWill, keep);
+  }
+
+  read(delivery: number, view: RecordView): boolean {
+    return this.registry.readDelivery(this.consumer, delivery, view);
+  }
+
+  view(physicalOffset: number, size: number, view: RecordView): boolean {
+    return this.registry.view(physicalOffset, size, view);
   }
 
   setExpiry(seconds: number): void {
@@ -243,7 +253,7 @@ export class ClientSession implements Session, RouteReader, SessionSource {
     const { filter, share, binding, shared } = subscription;
     if (shared === null) this.registry.routes.remove(this.namespace, filter, binding);
     else {
-      shared.leave(this);
+      shared.leave(this, NOTHING_KEPT);
       shared.removeSession(this);
     }
     this.registry.noteSubscriptions(-1, share !== "");

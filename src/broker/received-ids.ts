@@ -21,7 +21,7 @@ export interface ReceivedHost {
   settlePosition(): number;
 }
 
-const NODE_NAME = "~mqtt-received";
+const NODE_NAME = "received";
 
 export class ReceivedIds {
   readonly #host: ReceivedHost;

@@ -9,7 +9,7 @@ import { javaHash } from "../model/tag.ts";
 import type { RecordFields, StoreQueue } from "../store/message-store.ts";
 
 /** The length field is a signed short; room is left for what the store adds (dispatch list, record CRC). */
-export const PROPERTIES_MAX_BYTES = 32_000;
+export const PROPERTIES_MAX_BYTES = 31_000;
 
 /** Longest path tag, in characters, that surely leaves room for other properties. */
 const LONG_TAG = 8_000;
@@ -164,6 +164,13 @@ export class RecordComposer {
     else for (let i = 0; i < length; i++) out[at + i] = bytes[i]!;
     return at + length;
   }
+
+  /** Adds one more property to `fields`. */
+  add(name: string, value: string): void {
+    const { propertiesLength } = this.fields;
+    this.fields.propertiesLength = this.#put(propertiesLength, name, value);
+  }
+
   #put(at: number, name: string, value: string): number {
     this.#check(at, name.length + 2 + value.length * 3);
     const out = this.fields.properties;

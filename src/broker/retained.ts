@@ -22,7 +22,7 @@ export interface RetainedHost {
   appendCopy(record: RecordView, path: string, namespace: string, queues: StoreQueue[]): void;
 }
 
-const NODE_NAME = "~mqtt-retained";
+const NODE_NAME = "retained";
 /** The index is tidied when it is this many times longer than what it holds. */
 const SLACK_FACTOR = 4;
 const SLACK_MIN = 10_000;

@@ -72,6 +72,8 @@ export interface SessionSource {
   readonly resentBelow: number;
   /** How to deliver a message of this source; null when no filter of the session matches any more: settle it away. */
   grantFor(path: string): Grant | null;
+  /** Positions `view` on the record of a delivery that is not settled; false when it cannot be read. */
+  read(delivery: number, view: RecordView): boolean;
   /** Changes whenever an earlier answer of `grantFor` may no longer hold. */
   readonly grantVersion: number;
 }
@@ -82,8 +84,11 @@ export interface SessionSink {
   closeSource(source: SessionSource): void;
   /** QoS 0, valid during the call. False when it was not taken because too much is waiting for this peer. */
   deliverNow(record: RecordView, path: string, grant: Grant): boolean;
-  /** Another connection has the session now: say so and close. Nothing of the session may be used after. */
-  onTakenOver(): void;
+  /**
+   * Another connection takes the session: say so and close. Nothing of the session may be used after, its deliveries are
+   * released as with `detach`. Returns those to keep.
+   */
+  onTakenOver(): readonly KeptDelivery[];
   /** The broker ends the session (an operator, revoked rights). */
   onEnded(reason: BrokerError): void;
 }
@@ -102,6 +107,12 @@ export interface RetainedCursor {
   /** Canonical path of the record `next` gave. */
   readonly path: string;
   close(): void;
+}
+
+/** A delivery that the peer may have taken already: it stays with the session and is sent again to nobody else. */
+export interface KeptDelivery {
+  readonly source: SessionSource;
+  readonly delivery: number;
 }
 
 export interface Session {
@@ -125,6 +136,8 @@ export interface Session {
     callback: (filter: string, share: string, options: SubscriptionOptions) => void,
   ): void;
   retained(filter: string): RetainedCursor;
+  /** Positions `view` on a record by its place in the log; false when it is gone. */
+  view(physicalOffset: number, size: number, view: RecordView): boolean;
 
   /** Exactly-once in: was this packet id taken and not yet released? */
   hasReceived(packetId: number): boolean;
@@ -143,6 +156,9 @@ export interface Session {
   isReceived(packetId: number): boolean;
   readonly awaitingCompletion: Iterable<number>;
 
-  /** The connection is over. `dropWill`: it said goodbye in order. Unsettled deliveries go back to their places. */
-  detach(dropWill: boolean): void;
+  /**
+   * The connection is over. `dropWill`: it said goodbye in order. Unsettled deliveries go back to their places, except
+   * those of shared subscriptions in `keep`: they wait for this session (MQTT-4.8.2-4) and die with it.
+   */
+  detach(dropWill: boolean, keep: readonly KeptDelivery[]): void;
 }

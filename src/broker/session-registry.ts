@@ -3,7 +3,9 @@
  */
 import { makeAddress } from "../model/address.ts";
 import { BrokerError } from "../model/errors.ts";
+import type { RecordView } from "../model/record-view.ts";
 import type { Permissions } from "../security/authorizer.ts";
+import type { EntryBatch } from "../store/message-store.ts";
 import { MinHeap } from "../util/min-heap.ts";
 import type { CatalogWriter } from "./catalog.ts";
 import { ClientSession, type OwnSubscription } from "./client-session.ts";
@@ -16,6 +18,7 @@ import { ReceivedIds } from "./received-ids.ts";
 import { RetainedMessages } from "./retained.ts";
 import type { SessionCore } from "./session-core.ts";
 import {
+  type KeptDelivery,
   NEVER_EXPIRES,
   type Session,
   type SessionHost,
@@ -55,6 +58,11 @@ export class SessionRegistry implements SessionHost {
   readonly #rights = new WeakMap<ClientSession, Permissions>();
   /** Due time of ends and wills → session number; entries that no longer count are skipped. */
   readonly #timers = new MinHeap();
+  readonly #entry: EntryBatch = {
+    physicalOffset: new Float64Array(1),
+    size: new Int32Array(1),
+    tagHash: new Int32Array(1),
+  };
   #nextId = 1;
   #timer: NodeJS.Timeout | undefined;
   #timerDue = Number.POSITIVE_INFINITY;
@@ -154,19 +162,20 @@ export class SessionRegistry implements SessionHost {
   /** MQTT-3.1.4-3: the older connection is told and loses the session before the newer one gets it. */
   #takeOver(session: ClientSession): void {
     const { sink } = session;
-    this.#release(session);
+    // The older connection tells what its peer may have taken; then it has no session any more.
+    const keep = sink!.onTakenOver();
+    this.#release(session, keep);
     this.#afterConnection(session, false);
-    sink!.onTakenOver();
   }
 
-  detach(session: ClientSession, dropWill: boolean): void {
+  detach(session: ClientSession, dropWill: boolean, keep: readonly KeptDelivery[]): void {
     if (!session.isConnected) return;
-    this.#release(session);
+    this.#release(session, keep);
     this.#afterConnection(session, dropWill);
   }
 
-  #release(session: ClientSession): void {
-    session.disconnect();
+  #release(session: ClientSession, keep: readonly KeptDelivery[]): void {
+    session.disconnect(session.expirySeconds > 0 ? keep : []);
     this.#connected--;
     session.disconnectedAt = this.now;
   }
@@ -209,8 +218,8 @@ export class SessionRegistry implements SessionHost {
   kill(session: ClientSession, reason: BrokerError): void {
     const { sink } = session;
     if (session.isConnected) {
-      this.#release(session);
       sink?.onEnded(reason);
+      this.#release(session, []);
     }
     this.#end(session);
   }
@@ -357,6 +366,23 @@ export class SessionRegistry implements SessionHost {
     return this.#core.openConsumer(group, connection, open);
   }
 
+  /** Positions `view` on the record of an unsettled delivery. */
+  readDelivery(consumer: Consumer, delivery: number, view: RecordView): boolean {
+    const { unsettled, group } = consumer;
+    const slot = delivery & unsettled.mask;
+    const shard = group.shards[unsettled.shards[slot]! - 1];
+    if (shard === undefined) return false;
+    const { store } = this.#core;
+    return (
+      store.read(shard.queue, unsettled.offsets[slot]!, 1, this.#entry) === 1 &&
+      store.view(this.#entry.physicalOffset[0]!, this.#entry.size[0]!, view)
+    );
+  }
+
+  view(physicalOffset: number, size: number, view: RecordView): boolean {
+    return this.#core.store.view(physicalOffset, size, view);
+  }
+
   noteSubscriptions(change: number, isShared: boolean): void {
     this.#subscriptions += change;
     if (isShared) this.#sharedSubscriptions += change;
@@ -448,7 +474,7 @@ export class SessionRegistry implements SessionHost {
     for (const node of this.#core.lightNodes()) {
       const { name } = node.address;
       if (!name.startsWith(SHARE_PREFIX)) {
-        if (name.startsWith(SESSION_PREFIX)) this.#dropOrphan(node);
+        if (/^s\d+$/.test(name)) this.#dropOrphan(node);
         continue;
       }
       const [namespace, share, ...filter] = name.slice(SHARE_PREFIX.length).split("\x00");
@@ -469,8 +495,9 @@ export class SessionRegistry implements SessionHost {
   }
 }
 
-const SESSION_PREFIX = "~mqtt-s";
-const SHARE_PREFIX = "~mqtt-share\x00";
+/** Short: the name stands in every record that has an entry there. */
+const SESSION_PREFIX = "s";
+const SHARE_PREFIX = "share\x00";
 
 const sessionNodeName = (id: number): string => `${SESSION_PREFIX}${id}`;
 const keyOf = (namespace: string, clientId: string): string => `${namespace}\x00${clientId}`;

@@ -6,12 +6,20 @@ import type { RecordView } from "../model/record-view.ts";
 import type { StoreQueue } from "../store/message-store.ts";
 import type { ClientSession } from "./client-session.ts";
 import type { Consumer } from "./consumer.ts";
-import { OUTCOME } from "./facade.ts";
+import { type DeliverySink, OUTCOME } from "./facade.ts";
 import { MergedGrant } from "./grant.ts";
-import type { Grant, SessionSource, SubscriptionOptions } from "./session-facade.ts";
+import type { Grant, KeptDelivery, SessionSource, SubscriptionOptions } from "./session-facade.ts";
 import type { SessionRegistry } from "./session-registry.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 import type { Binding, RouteReader } from "./topic-routes.ts";
+
+/** Sink of a member without a connection: never ready. */
+const PARKED: DeliverySink = {
+  isReady: () => false,
+  deliver: () => {},
+  onDrained: () => {},
+  onCancel: () => {},
+};
 
 /** A connected session's part in a share. */
 export class SharedMember implements SessionSource {
@@ -43,6 +51,25 @@ export class SharedMember implements SessionSource {
     );
   }
 
+  read(delivery: number, view: RecordView): boolean {
+    return this.session.registry.readDelivery(this.consumer, delivery, view);
+  }
+
+  /** The session's connection is gone; these deliveries wait for its next one, the others go to other members. */
+  park(kept: ReadonlySet<number>): void {
+    const { consumer } = this;
+    consumer.sink = PARKED;
+    consumer.setCredit(0);
+    const { unsettled } = consumer;
+    for (let at = unsettled.tail; at < unsettled.head; at++) {
+      if (!kept.has(at)) consumer.settle(at, at, OUTCOME.RELEASE);
+    }
+  }
+
+  resume(): void {
+    this.consumer.sink = this.session.openShared(this);
+  }
+
   change(options: SubscriptionOptions): void {
     this.#grant = new MergedGrant(options);
     this.grantVersion++;
@@ -70,6 +97,8 @@ export class SharedSubscription implements RouteReader {
   readonly #registry: SessionRegistry;
   readonly #sessions = new Set<ClientSession>();
   readonly #members = new Map<ClientSession, SharedMember>();
+  /** Members without a connection that still hold deliveries. */
+  readonly #parked = new Map<ClientSession, SharedMember>();
   #turn = 0;
 
   constructor(
@@ -103,6 +132,9 @@ export class SharedSubscription implements RouteReader {
   }
 
   removeSession(session: ClientSession): void {
+    // MQTT-4.8.2-5: what only this session may get goes with it.
+    this.#parked.get(session)?.consumer.close(OUTCOME.ACCEPT);
+    this.#parked.delete(session);
     this.#sessions.delete(session);
     if (this.#sessions.size > 0) return;
     this.emptySince = this.#registry.now;
@@ -111,17 +143,30 @@ export class SharedSubscription implements RouteReader {
 
   join(session: ClientSession, options: SubscriptionOptions): void {
     if (this.#members.has(session)) return;
+    const parked = this.#parked.get(session);
+    if (parked !== undefined) {
+      this.#parked.delete(session);
+      this.#members.set(session, parked);
+      parked.change(options);
+      parked.resume();
+      return;
+    }
     const member = new SharedMember(session, options);
     this.#members.set(session, member);
     member.open(this);
   }
 
-  leave(session: ClientSession): void {
+  leave(session: ClientSession, keep: readonly KeptDelivery[]): void {
     const member = this.#members.get(session);
     if (member === undefined) return;
     this.#members.delete(session);
     session.closeShared(member);
-    member.consumer.close(OUTCOME.RELEASE);
+    const kept = new Set(keep.filter(({ source }) => source === member).map((k) => k.delivery));
+    if (kept.size === 0) member.consumer.close(OUTCOME.RELEASE);
+    else {
+      member.park(kept);
+      this.#parked.set(session, member);
+    }
   }
 
   changed(session: ClientSession, options: SubscriptionOptions): void {

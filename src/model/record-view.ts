@@ -102,6 +102,10 @@ export class RecordView {
     return this;
   }
 
+  /** Bytes of the whole record. */
+  get size(): number {
+    return this.buffer.readInt32BE(this.start);
+  }
   get bodyLength(): number {
     return this.bodyEnd - this.bodyStart;
   }

@@ -162,6 +162,14 @@ export class MemoryStore implements MessageStore {
     this.#events?.onWatermark();
   }
 
+  /** The disk is full, or fails, or is well again. */
+  setHealth(health: StoreHealth): void {
+    this.health = health;
+    this.isFull = health.state !== "ok";
+    this.#events?.onHealth(health);
+    if (!this.isFull) this.#events?.onRoom();
+  }
+
   /** There is room again. */
   makeRoom(): void {
     this.isFull = false;
@@ -173,7 +181,7 @@ export class MemoryStore implements MessageStore {
     this.#isScheduled = true;
     setImmediate(() => {
       this.#isScheduled = false;
-      this.sync();
+      if (!this.isManual) this.sync();
     });
   }
 

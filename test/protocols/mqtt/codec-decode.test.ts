@@ -126,9 +126,13 @@ test("what mqtt-packet writes as PUBLISH we read as the same message", (t) => {
           retain,
           dup: qos > 0 && retain,
           messageId: qos === 0 ? undefined : messageId,
-          properties: version === 5 && expiry !== null ? { messageExpiryInterval: expiry } : undefined,
+          properties:
+            version === 5 && expiry !== null ? { messageExpiryInterval: expiry } : undefined,
         } as Packet;
-        const read = decodeClient(generate(packet, { protocolVersion: version }), version as Version);
+        const read = decodeClient(
+          generate(packet, { protocolVersion: version }),
+          version as Version,
+        );
         t.like(read, {
           topic,
           payload: Buffer.from(payload).toString("latin1"),
@@ -148,10 +152,13 @@ test("what mqtt-packet writes as SUBSCRIBE we read as the same filters", (t) => 
   fc.assert(
     fc.property(
       fc.constantFrom(4, 5),
-      fc.array(fc.tuple(topicName, fc.constantFrom(0, 1, 2), fc.boolean(), fc.constantFrom(0, 1, 2)), {
-        minLength: 1,
-        maxLength: 5,
-      }),
+      fc.array(
+        fc.tuple(topicName, fc.constantFrom(0, 1, 2), fc.boolean(), fc.constantFrom(0, 1, 2)),
+        {
+          minLength: 1,
+          maxLength: 5,
+        },
+      ),
       (version, entries) => {
         const isV5 = version === 5;
         const packet = {
@@ -161,7 +168,10 @@ test("what mqtt-packet writes as SUBSCRIBE we read as the same filters", (t) => 
             isV5 ? { topic, qos, nl: flag, rap: !flag, rh } : { topic, qos },
           ),
         } as Packet;
-        const read = decodeClient(generate(packet, { protocolVersion: version }), version as Version);
+        const read = decodeClient(
+          generate(packet, { protocolVersion: version }),
+          version as Version,
+        );
         t.deepEqual(
           read?.["entries"],
           entries.map(([filter, qos, flag, rh]) => ({
@@ -199,7 +209,11 @@ test("UTF-8 is judged as a strict decoder judges it, and U+0000 is refused", (t)
   fc.assert(
     fc.property(near, (values) => {
       const sample = Uint8Array.from(values);
-      t.is(isMqttUtf8(sample, 0, sample.length), isValid(sample), Buffer.from(sample).toString("hex"));
+      t.is(
+        isMqttUtf8(sample, 0, sample.length),
+        isValid(sample),
+        Buffer.from(sample).toString("hex"),
+      );
       // The same inside a larger buffer: no look beyond the end.
       const wide = Uint8Array.from([0x80, ...values, 0x80, 0x80, 0x80]);
       t.is(isMqttUtf8(wide, 1, 1 + values.length), isValid(sample));

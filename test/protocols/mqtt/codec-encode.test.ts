@@ -16,10 +16,12 @@ import type { Properties } from "../../../protocols/mqtt/codec/properties.ts";
 import { putVarint, varintSize } from "../../../protocols/mqtt/codec/writer.ts";
 
 const golden = new Map<string, string>(
-  (JSON.parse(readFileSync("test/fixtures/mqtt/packets.json", "utf8")) as Array<{
-    name: string;
-    hex: string;
-  }>).map(({ name, hex }) => [name, hex]),
+  (
+    JSON.parse(readFileSync("test/fixtures/mqtt/packets.json", "utf8")) as Array<{
+      name: string;
+      hex: string;
+    }>
+  ).map(({ name, hex }) => [name, hex]),
 );
 
 const userProperties: Array<readonly [string, string]> = [
@@ -45,12 +47,15 @@ function parse(bytes: Buffer, version: Version): Packet {
 test("the server's packets of MQTT 3 are the bytes that are known", (t) => {
   for (const version of [3, 4] as const) {
     const is = (name: string, bytes: Buffer): void => {
-      t.is(bytes.toString("hex"), golden.get(`${name} ${version}`) ?? golden.get(name), name);
+      t.is(bytes.toString("hex"), golden.get(`${name} ${version}`)!, name);
     };
     is("SUBACK", encodeSuback(version, 7, [1, 2, 128]));
     is("UNSUBACK", encodeUnsuback(version, 8, [0, 0]));
     is("CONNACK", encodeConnack(version, version === 4, 0));
-    t.is(encodeConnack(version, false, 5).toString("hex"), golden.get(`CONNACK ${version} refused`));
+    t.is(
+      encodeConnack(version, false, 5).toString("hex"),
+      golden.get(`CONNACK ${version} refused`)!,
+    );
     const out = Buffer.alloc(16);
     for (const [name, type] of [
       ["PUBACK", 4],
