@@ -16,14 +16,15 @@ const LIMIT_MS = 15_000;
 export class Stompit implements StompClient {
   readonly #client: StompitClient;
   readonly #failure: Promise<string>;
-  #broken: ((error: Error) => void) | undefined;
+  /** What waits for a receipt. */
+  readonly #waiting = new Set<(error: Error) => void>();
 
   private constructor(client: StompitClient) {
     this.#client = client;
     this.#failure = new Promise((resolve) => {
       client.on("error", (error) => {
         resolve(`${error.message}: ${error.longMessage ?? ""}`);
-        this.#broken?.(error);
+        this.#broken(error);
       });
     });
   }
@@ -45,11 +46,18 @@ export class Stompit implements StompClient {
 
   /** Resolves when `start`'s callback was called; rejects when the connection broke before. */
   #receipt(what: string, start: (onReceipt: () => void) => void): Promise<void> {
+    let fail: ((error: Error) => void) | undefined;
     const promise = new Promise<void>((resolve, reject) => {
-      this.#broken = reject;
+      fail = reject;
+      this.#waiting.add(reject);
       start(resolve);
     });
-    return within(LIMIT_MS, promise, what);
+    return within(LIMIT_MS, promise, what).finally(() => this.#waiting.delete(fail!));
+  }
+
+  #broken(error: Error): void {
+    for (const fail of this.#waiting) fail(error);
+    this.#waiting.clear();
   }
 
   send(destination: string, body: string | Buffer, headers: Headers = {}): Promise<void> {
@@ -115,6 +123,7 @@ export class Stompit implements StompClient {
 
   drop(): void {
     this.#client.getTransportSocket().destroy();
+    this.#broken(new Error("the socket was destroyed"));
   }
 
   failure(): Promise<string> {

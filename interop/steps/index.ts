@@ -1,6 +1,7 @@
 /** Every step, in the order it runs: cheap and broad ones first. */
 import type { Step } from "../harness/step.ts";
 import { crash } from "./crash.ts";
+import { crashStomp } from "./crash-stomp.ts";
 import { goAmqp, goAmqpSuite } from "./go-amqp.ts";
 import { goldenStomp } from "./golden-stomp.ts";
 import { loadAmqp } from "./load.ts";
@@ -31,4 +32,5 @@ export const STEPS: readonly Step[] = [
   rocketmqStoreStep,
   loadAmqp,
   crash,
+  crashStomp,
 ];
