@@ -88,6 +88,12 @@ export class Journal implements OwnerJournal {
       for (const { entry } of isComplete ? frames.slice(0, -1) : frames) this.#replay.push(entry);
       position = found?.start ?? 0;
     }
+    const next = files[0] === snapshot ? read(offsetName(snapshot)) : undefined;
+    if (next !== undefined && next.start !== position) {
+      // One of the two headers is damaged. All that is in the file came after the snapshot: leave nothing out.
+      warnings.push(`journal/${offsetName(snapshot)} does not begin where its snapshot ends`);
+      position = next.start;
+    }
     this.#snapshotAt = position;
     position = this.#readFiles(files, position, read, warnings, (number) => {
       const kept = join(directory, "quarantine");

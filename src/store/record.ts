@@ -188,15 +188,42 @@ export function checkRecord(
   if (view.getInt32(at + 8) !== (bodyCrc & 0x7fffffff)) return "bodyCRC";
   const isOurs = startsWith(bytes, topicEnd + 2, end, X_ENC);
   if (hasCrcTail(bytes, topicEnd + 2, end)) {
-    let expected = 0;
-    for (let i = end - 2, low = end - 11; i >= low; i--)
-      expected = expected * 10 + bytes[i]! - DIGIT_0;
-    const crc = crc32(bytes, at, end - CRC_TAIL_SIZE);
-    if ((crc & 0x7fffffff) !== expected) return "recordCRC";
+    const crc = crc32(bytes, at, end - CRC_TAIL_SIZE) & 0x7fffffff;
+    if (crc !== crcOfTail(bytes, end)) return "recordCRC";
   } else if (isOurs) {
     return "recordCRC"; // Every record of ours has the tail: its name was hit.
   }
   return size;
+}
+
+/**
+ * Has a record that is read back the bytes it was written with? One pass: over the whole of it where it has the CRC
+ * tail, else over the body. Its size was checked; lengths inside of it may be anything.
+ */
+export function isIntact(bytes: Buffer, at: number, size: number): boolean {
+  const end = at + size;
+  if (size >= MIN_RECORD_SIZE + CRC_TAIL_SIZE && hasCrcTail(bytes, at, end)) {
+    return (crc32(bytes, at, end - CRC_TAIL_SIZE) & 0x7fffffff) === crcOfTail(bytes, end);
+  }
+  const bodyLengthAt = at + 68 + hostBytes(bytes.readInt32BE(at + 36));
+  if (bodyLengthAt + 4 > end) return false;
+  const bodyLength = bytes.readInt32BE(bodyLengthAt);
+  const bodyEnd = bodyLengthAt + 4 + bodyLength;
+  if (bodyLength < 0 || bodyEnd + 3 > end) return false;
+  const isV2 = bytes.readInt32BE(at + 4) === MAGIC_V2;
+  const topicStart = bodyEnd + (isV2 ? 2 : 1);
+  const topicEnd = topicStart + (isV2 ? bytes.readUInt16BE(bodyEnd) : bytes[bodyEnd]!);
+  if (topicEnd + 2 > end || topicEnd + 2 + bytes.readInt16BE(topicEnd) !== end) return false;
+  // One of ours has the tail: its name was hit.
+  if (startsWith(bytes, topicEnd + 2, end, X_ENC)) return false;
+  const bodyCrc = crc32(bytes, bodyLengthAt + 4, bodyEnd) & 0x7fffffff;
+  return bytes.readInt32BE(at + 8) === bodyCrc;
+}
+
+function crcOfTail(bytes: Uint8Array, end: number): number {
+  let crc = 0;
+  for (let i = end - 2, low = end - 11; i >= low; i--) crc = crc * 10 + bytes[i]! - DIGIT_0;
+  return crc;
 }
 
 function hasCrcTail(bytes: Uint8Array, propertiesStart: number, end: number): boolean {
