@@ -3,8 +3,10 @@
  * expiry and delay need. The message itself stays as it came.
  */
 import type { Draft } from "../../src/model/draft.ts";
+import { identifierToText } from "../../src/model/identifiers.ts";
 import { ANNOTATION, type MessageScan, PROPERTY } from "./codec/sections.ts";
 import { CONDITION, LinkError } from "./errors.ts";
+import { toTyped } from "./typed.ts";
 
 /**
  * A message whose format is not 0 is stored behind this mark: a descriptor that no section has, and the format.
@@ -63,6 +65,22 @@ function fillFromAnnotations(draft: Draft, scan: MessageScan): void {
   if (keys >= 0) draft.keys = text(scan, keys, "x-keys");
   const retain = scan.annotation(ANNOTATION.RETAIN);
   if (retain >= 0) draft.isRetained = scan.isTrueAt(retain);
+}
+
+/** The publisher's message-id in its text form; "" for none. */
+export function messageIdOf(scan: MessageScan): string {
+  const value = scan.property(PROPERTY.MESSAGE_ID);
+  if (value < 0) return "";
+  const typed = toTyped(scan.valueAt(value));
+  switch (typed.type) {
+    case "string":
+    case "uuid":
+    case "u64":
+    case "bytes":
+      return identifierToText(typed);
+    default:
+      return "";
+  }
 }
 
 function integer(scan: MessageScan, at: number, name: string): number {

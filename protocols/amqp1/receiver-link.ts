@@ -14,7 +14,7 @@ import type { Attach } from "./codec/performatives.ts";
 import { RCV_SETTLE } from "./codec/performatives.ts";
 import { MessageScan } from "./codec/sections.ts";
 import { ConfirmQueue } from "./confirm-queue.ts";
-import { fillDraft, OPAQUE_MARK_BYTES, writeOpaqueMark } from "./draft-filler.ts";
+import { fillDraft, messageIdOf, OPAQUE_MARK_BYTES, writeOpaqueMark } from "./draft-filler.ts";
 import { CONDITION, type ConnectionError, type ErrorInfo, errorInfo, LinkError } from "./errors.ts";
 import { modifiedState, readState, rejectedState, transactionalState } from "./outcomes.ts";
 import type { Session } from "./session.ts";
@@ -283,6 +283,7 @@ export class ReceiverLink {
       draft.start = SCAN.start;
       draft.end = end;
       fillDraft(draft, SCAN);
+      if (target.wantsMessageId) draft.dedupId = messageIdOf(SCAN);
       if (transaction !== null) {
         transaction.publish(target, draft);
         if (!isSettled) this.#confirmLater(deliveryId, 0, transactionalState(transaction.id));

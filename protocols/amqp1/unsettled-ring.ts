@@ -6,7 +6,7 @@
  * however a peer orders its dispositions, walking a range costs about the entries that are still open in it.
  */
 
-const INITIAL = 256;
+const INITIAL = 16;
 /** Most delivery-ids between the oldest unsettled one and the next: then the session sends nothing more. */
 export const MAX_SPAN = 131_072;
 

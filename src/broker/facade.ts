@@ -120,6 +120,8 @@ export interface Target {
   readonly address: Address;
   /** What a confirm stands for here. */
   readonly level: DurabilityLevel;
+  /** Duplicates are looked for here: fill `Draft.dedupId` from the publisher's message id. */
+  readonly wantsMessageId: boolean;
   /**
    * Appends the message everywhere it belongs. Returns the position to confirm at; 0 when nobody wanted it (a topic without
    * subscribers or history): confirm at once. Throws BrokerError: queue-full, message-too-large, properties-too-large,

@@ -71,6 +71,10 @@ export class Target implements TargetFacade {
     return this.node.settings.level;
   }
 
+  get wantsMessageId(): boolean {
+    return this.node.duplicates !== null;
+  }
+
   get creditAllowance(): number {
     const { node } = this;
     if (this.#host.isBlocked) return 0;

@@ -7,7 +7,8 @@
  */
 import { decodeError } from "../errors.ts";
 import { CODE, SECTION } from "./codes.ts";
-import { Decoder, descriptorNumber, skipValue } from "./decode.ts";
+import { Decoder, decodeValue, descriptorNumber, skipValue } from "./decode.ts";
+import type { Value } from "./value.ts";
 
 const NONE = -1;
 
@@ -203,6 +204,11 @@ export class MessageScan {
       default:
         return undefined;
     }
+  }
+
+  /** Any value at `at`, decoded. For what is seldom asked. */
+  valueAt(at: number): Value {
+    return decodeValue(this.#bytes, at, this.end);
   }
 
   isTrueAt(at: number): boolean {

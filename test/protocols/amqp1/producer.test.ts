@@ -546,3 +546,26 @@ test("a stop in the middle of a message leaves no trace", async (t) => {
   other.send(composite(PERFORMATIVE.CLOSE, []));
   await broker.close();
 });
+
+test("where duplicates are looked for, a message sent again is confirmed and kept once", async (t) => {
+  const broker = await openTestBroker({ settings: { dedupWindowMs: 60_000 } });
+  const peer = await producing(broker);
+  for (const id of [string("ID:1"), string("ID:1"), uint(5), string("ID:2")]) {
+    peer.transfer(message(String(id.value), { properties: [id] }));
+  }
+  let confirmed = 0;
+  await until("all are confirmed", () => {
+    for (const frame of peer.frames.splice(0)) {
+      if (frame.code !== PERFORMATIVE.DISPOSITION) continue;
+      const [first, last] = outcomeOf(frame);
+      confirmed += last - first + 1;
+    }
+    return confirmed === 4;
+  });
+  const got = await contents(broker, "q", 3);
+  t.deepEqual(
+    got.map((frame) => textOf(frame.payload)),
+    ["ID:1", "5", "ID:2"],
+  );
+  await broker.close();
+});
