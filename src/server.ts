@@ -12,6 +12,7 @@ import {
   usersPath,
   writeLocalAccess,
 } from "./data-directory.ts";
+import { spareDescriptors } from "./descriptors.ts";
 import { destinationSettings } from "./destination-settings.ts";
 import { loadProtocols } from "./protocols.ts";
 import { LoopbackPolicy } from "./security/loopback.ts";
@@ -180,6 +181,7 @@ export class Server {
     const names = new Set<ProtocolName>(enabled.flatMap(([, { protocols }]) => protocols));
     const adapters = await loadProtocols(names, services, this.config);
     const { limits, security } = this.config;
+    const connectionsMax = Math.min(limits.connectionsMax, await spareDescriptors());
     const isTrustedProxy = networkList(security.trustedProxies);
     for (const [name, listenerConfig] of enabled) {
       const listener = new Listener(
@@ -195,7 +197,7 @@ export class Server {
           http: listenerConfig.protocols.includes("http") ? () => this.#openGateway() : null,
           isTrustedProxy,
           handshakeTimeoutMs: limits.handshakeTimeout,
-          connectionsMax: limits.connectionsMax,
+          connectionsMax,
           connectionsPerAddressMax: limits.connectionsPerAddressMax,
         },
         this.#counts,
@@ -222,8 +224,8 @@ export class Server {
     for (const { options, port } of this.listeners) {
       if (options.http === null || options.path !== undefined) continue;
       const { host } = options;
-      const isEverything = host === "0.0.0.0" || host === "::";
-      const name = isEverything ? "localhost" : host.includes(":") ? `[${host}]` : host;
+      const isEverything = host === "0.0.0.0" || host === "::" || host === "localhost";
+      const name = isEverything ? "127.0.0.1" : host.includes(":") ? `[${host}]` : host;
       return `${options.isTlsRequired === true ? "https" : "http"}://${name}:${port}`;
     }
     return undefined;

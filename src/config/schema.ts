@@ -15,8 +15,8 @@ const listener = z
   .strictObject({
     enabled: flag(true, "Whether to listen at all."),
     host: text(
-      "127.0.0.1",
-      "Address to listen on. Anything but loopback needs at least one user (`sluice user add NAME`). `::` is every address.",
+      "localhost",
+      "Address to listen on; `localhost` is 127.0.0.1 and ::1. Anything but loopback needs at least one user (`sluice user add NAME`). `::` is every address.",
     ),
     port: count(0, "TCP port; 0 takes any free one.", { max: 65535 }),
     path: text("", "A Unix socket to listen on instead of a port."),
@@ -223,7 +223,11 @@ export const configSchema = z.strictObject({
   }),
   limits: z
     .strictObject({
-      connectionsMax: count(100_000, "Connections of all listeners together.", { min: 1 }),
+      connectionsMax: count(
+        100_000,
+        "Connections of all listeners together; never more than the system has file descriptors for.",
+        { min: 1 },
+      ),
       connectionsPerAddressMax: count(20_000, "Connections from one address.", { min: 1 }),
       handshakeTimeout: duration("10s", "From accept to a known protocol and a login.", {
         min: 100,

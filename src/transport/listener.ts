@@ -13,7 +13,7 @@ import type { ProtocolAdapter } from "./wire.ts";
 
 export interface ListenerOptions {
   readonly name: string;
-  /** An address, or "localhost". Ignored with `path`. */
+  /** An address; "localhost" is 127.0.0.1 and, where the machine has it, ::1. Ignored with `path`. */
   readonly host: string;
   readonly port: number;
   /** A Unix socket instead of a port. */
@@ -31,6 +31,11 @@ export interface ListenerOptions {
   readonly connectionsPerAddressMax: number;
 }
 
+const BACKLOG = 4096;
+const KEEP_ALIVE_MS = 60_000;
+const ERROR_LOG_MS = 10_000;
+const NO_IPV6 = new Set(["EADDRNOTAVAIL", "EAFNOSUPPORT"]);
+
 /** Connections of all listeners together, by remote address. */
 export class ConnectionCounts {
   total = 0;
@@ -44,7 +49,8 @@ export class Listener {
   readonly #loop: TransportLoop;
   readonly #logger: Logger;
   readonly #counts: ConnectionCounts;
-  readonly #server: net.Server;
+  readonly #servers: net.Server[] = [];
+  #lastErrorMs = 0;
   readonly #greetings = new Set<Greeting>();
   #isLoopback = false;
   connections = 0;
@@ -60,39 +66,65 @@ export class Listener {
     this.#loop = loop;
     this.#logger = loop.logger.child({ listener: options.name });
     this.#counts = counts;
-    this.#server = net.createServer(
-      { pauseOnConnect: true, noDelay: true, keepAlive: true, allowHalfOpen: true },
-      (socket) => this.#onConnection(socket),
-    );
   }
 
   /** Rejects with the system's error (EADDRINUSE, EACCES, EADDRNOTAVAIL). */
   async listen(): Promise<void> {
     const { host, port, path } = this.options;
+    if (path !== undefined) {
+      await this.#listenOn({ path });
+    } else if (host === "localhost") {
+      await this.#listenOn({ host: "127.0.0.1", port });
+      await this.#listenOn({ host: "::1", port: this.port }).catch((error) => {
+        if (!NO_IPV6.has((error as NodeJS.ErrnoException).code ?? "")) throw error;
+      });
+    } else {
+      await this.#listenOn({ host, port });
+    }
+    this.#isLoopback = path !== undefined || isLoopbackAddress(host);
+    this.#loop.start();
+  }
+
+  async #listenOn(where: net.ListenOptions): Promise<void> {
+    const server = net.createServer(
+      {
+        pauseOnConnect: true,
+        noDelay: true,
+        keepAlive: true,
+        keepAliveInitialDelay: KEEP_ALIVE_MS,
+        allowHalfOpen: true,
+      },
+      (socket) => this.#onConnection(socket),
+    );
     await new Promise<void>((resolve, reject) => {
-      this.#server.once("error", reject);
-      this.#server.listen(path === undefined ? { host, port, backlog: 4096 } : { path }, () => {
-        this.#server.off("error", reject);
+      server.once("error", reject);
+      server.listen({ ...where, backlog: BACKLOG }, () => {
+        server.off("error", reject);
         resolve();
       });
     });
-    this.#server.on("error", (error) => this.#logger.error("listener.error", { error }));
-    const address = this.#server.address();
-    this.#isLoopback =
-      typeof address === "string" || address === null || isLoopbackAddress(address.address);
-    this.#loop.start();
+    server.on("error", (error) => this.#logError(error));
+    this.#servers.push(server);
   }
 
   /** The port in use; 0 for a Unix socket. */
   get port(): number {
-    const address = this.#server.address();
+    const address = this.#servers[0]?.address() ?? null;
     return address !== null && typeof address === "object" ? address.port : 0;
   }
 
   /** No new connections from now on; those that have not said what they speak are dropped. */
   close(): void {
-    this.#server.close();
+    for (const server of this.#servers) server.close();
     for (const greeting of this.#greetings) greeting.destroy();
+  }
+
+  /** Out of file descriptors, mostly: it goes on as long as it lasts, but not in the log. */
+  #logError(error: Error): void {
+    const now = Date.now();
+    if (now - this.#lastErrorMs < ERROR_LOG_MS) return;
+    this.#lastErrorMs = now;
+    this.#logger.error("listener.error", { error });
   }
 
   #onConnection(socket: net.Socket): void {

@@ -30,6 +30,37 @@ test("serve --port opens one port, says ready and the next step, and leaves clea
   t.is(broker.stderr, "");
 });
 
+test("a stop takes less than five seconds whatever the peers do", async (t) => {
+  const broker = serve("--port", "0", "--data", temporaryFolder(t));
+  await broker.ready();
+  const peer = (hello: string) => {
+    const socket = net.connect(broker.port(), "127.0.0.1");
+    socket.on("error", () => {});
+    socket.write(hello, "latin1");
+    return socket;
+  };
+  // Nobody of these ever reads or closes: silent, half a header, logged in over each protocol, HTTP, WebSocket.
+  const sockets = [
+    peer(""),
+    peer("AMQP"),
+    peer("CONNECT\naccept-version:1.2\nhost:localhost\n\n\0"),
+    peer("\x10\x0d\0\x04MQTT\x04\x02\0\x3c\0\x01a"),
+    peer("AMQP\0\x01\0\0\0\0\0\x14\x02\0\0\0\0\x53\x10\xc0\x07\x02\xa1\x01a\xa1\x01b"),
+    peer("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    peer(
+      "GET /mqtt HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AQIDBAUGBwgJCgsMDQ4PEA==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n",
+    ),
+  ];
+  await until("the broker has answered those it answers", () =>
+    sockets.slice(2).every((socket) => socket.bytesRead > 0 || socket.readableLength > 0),
+  );
+  const began = Date.now();
+  broker.child.kill("SIGTERM");
+  t.is(await broker.exit, 0);
+  t.true(Date.now() - began < 5000, `${Date.now() - began} ms`);
+  for (const socket of sockets) socket.destroy();
+});
+
 test("a bad configuration is exit 2 and says where", async (t) => {
   const file = join(temporaryFolder(t), "sluice.toml");
   writeFileSync(file, "[limits]\nconectionsMax = 3\n");
@@ -85,7 +116,7 @@ test("a port in use is exit 4 and names the key", async (t) => {
   t.is(await broker.exit, 4);
   t.is(
     broker.stderr,
-    `sluice: listener main, 127.0.0.1:${port}: the port is in use by another process (set listeners.main.port, or stop the other one)\n`,
+    `sluice: listener main, localhost:${port}: the port is in use by another process (set listeners.main.port, or stop the other one)\n`,
   );
   other.close();
 });

@@ -28,7 +28,7 @@ test("without anything, the standard listeners are on loopback and confirms wait
   const config = loadConfig();
   t.deepEqual(
     Object.values(config.listeners).map((listener) => [listener.host, listener.port]),
-    [5672, 1883, 61613, 15672, 15675, 15674].map((port) => ["127.0.0.1", port]),
+    [5672, 1883, 61613, 15672, 15675, 15674].map((port) => ["localhost", port]),
   );
   t.is(config.store.durability, "fsync");
   t.is(config.queues.maxDeliveries, 10);

@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import * as net from "node:net";
+import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import test from "ava";
 import { networkList } from "../../src/util/network.ts";
@@ -51,6 +52,21 @@ test("a Unix socket carries the same", async (t) => {
   socket.write(Buffer.concat([Buffer.from(GREETING), frame("hello")]));
   t.true((await readBytes(socket, 9)).equals(frame("hello")));
   t.true(adapter.connections[0]!.wire.info.isLoopback);
+});
+
+test("localhost is both loopback addresses", async (t) => {
+  const adapter = frameAdapter({ echo: true });
+  const { port } = await listening(t, { adapters: [adapter], host: "localhost" });
+  const hosts = ["127.0.0.1"];
+  if (Object.values(networkInterfaces()).some((all) => all?.some((a) => a.address === "::1"))) {
+    hosts.push("::1");
+  }
+  for (const host of hosts) {
+    const socket = net.connect(port, host);
+    socket.write(Buffer.concat([Buffer.from(GREETING), frame("hello")]));
+    t.true((await readBytes(socket, 9)).equals(frame("hello")), host);
+  }
+  t.true(adapter.connections.every(({ wire }) => wire.info.isLoopback));
 });
 
 test("a peer that speaks nothing known is let go", async (t) => {
