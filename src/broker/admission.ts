@@ -36,14 +36,17 @@ export function admit(
   const isOver = node.settings.overflow === "reject" && isFull(node, bytes);
   if (isOver && !(makesRoom(node, host) && !isFull(node, bytes))) {
     node.counters.rejected++;
-    throw new BrokerError(
-      "queue-full",
-      `${node.kind} '${node.address.name}' is full (${limitText(node)}): consume from it, or raise its limit`,
-      { queue: node.address.name, reason: "maxlen" },
-    );
+    throw fullError(node);
   }
   return -1;
 }
+
+export const fullError = (node: Node): BrokerError =>
+  new BrokerError(
+    "queue-full",
+    `${node.kind} '${node.address.name}' is full (${limitText(node)}): consume from it, or raise its limit`,
+    { queue: node.address.name, reason: "maxlen" },
+  );
 
 /** The message has its place: bring the node back within its limits. */
 export function afterAppend(
@@ -77,9 +80,10 @@ const makesRoom = (node: Node, host: Pick<AdmissionHost, "dropHistory">): boolea
 /** Property that carries the id, so that the window survives a restart. */
 export const DEDUP_PROPERTY = "__DEDUP";
 
-export function isFull(node: Node, moreBytes: number): boolean {
+/** `moreBytes` > 0: with another message of that size, and `more` others before it. */
+export function isFull(node: Node, moreBytes: number, more = 0): boolean {
   const { maxLength, maxBytes } = node.settings;
-  if (maxLength >= 0 && readyCount(node) >= maxLength + (moreBytes > 0 ? 0 : 1)) return true;
+  if (maxLength >= 0 && readyCount(node) + more >= maxLength + (moreBytes > 0 ? 0 : 1)) return true;
   return maxBytes >= 0 && node.storedBytes + moreBytes > maxBytes && readyCount(node) > 0;
 }
 

@@ -48,7 +48,7 @@ import { StoredBytes } from "./stored-bytes.ts";
 import { Subscriptions } from "./subscriptions.ts";
 import { expiryOf, limitTtl, Target, type TargetHost } from "./target.ts";
 import { TopicPublisher } from "./topic-publisher.ts";
-import { Transaction, type TransactionHost } from "./transaction.ts";
+import type { TransactionHost } from "./transaction.ts";
 import { TransactionLog } from "./transaction-log.ts";
 import { Entries, type Visibility } from "./visibility.ts";
 import { WildcardSubscriptions } from "./wildcard-subscriptions.ts";
@@ -334,6 +334,8 @@ export class Broker
     );
     node.counters.published++;
     node.counters.publishedBytes += draft.end - draft.start;
+    // What it is a copy of may come back as long as the copy can be lost: nobody may have taken the copy then.
+    this.visibility.hold(queue, offset, position);
     if (!node.isPlain) afterAppend(node, queue, offset, draft, now, position, this);
     node.scheduleShard(queue);
     this.noteAppend(node.settings.level === "fsync");
@@ -444,21 +446,33 @@ export class Broker
 
   // ---- transactions ------------------------------------------------------------------------------------------------
 
-  beginTransaction(): Transaction {
-    return new Transaction(this);
+  commitBatch(
+    publishes: ReadonlyArray<{ target: Target; draft: Draft }>,
+    control: Buffer,
+    onDurable: () => void,
+  ): number {
+    return this.atomically(() => {
+      for (const { target, draft } of publishes) target.publish(draft);
+      if (control.length > 0) this.appendControl(control);
+    }, onDurable);
   }
 
-  commitBatch(publishes: ReadonlyArray<{ target: Target; draft: Draft }>, control: Buffer): number {
-    const delayed = publishes.filter(({ draft }) => draft.deliverAt > this.turn.now);
-    this.store.beginAtomic();
-    for (const { target, draft } of publishes) {
-      if (draft.deliverAt <= this.turn.now) target.publish(draft);
+  /**
+   * What `publish` appends is there all or none, and seen when it is durable; then `onDurable` is called. Returns the
+   * position to wait for.
+   */
+  atomically(publish: () => void, onDurable: () => void): number {
+    const { store, visibility } = this;
+    let position = 0;
+    store.beginAtomic();
+    visibility.beginBatch();
+    try {
+      publish();
+    } finally {
+      position = store.endAtomic();
+      visibility.endBatch(position);
     }
-    for (const { target, draft } of delayed) {
-      this.#delays.add(target, draft, expiryOf(draft, this.turn.now));
-    }
-    if (control.length > 0) this.appendControl(control);
-    const position = this.store.endAtomic();
+    this.#transactions.follow(position, onDurable);
     this.noteAppend(true);
     return position;
   }
@@ -505,6 +519,7 @@ export class Broker
   #onWatermark(): void {
     this.turn.touch();
     this.#journal.onWatermark();
+    this.#transactions.onDurable(this.store.watermarks.durable);
     this.core.onDurable();
     this.#deadLetters.onDurable(this.store.watermarks.durable);
     const waiters = this.#waiters;

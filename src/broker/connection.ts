@@ -20,6 +20,7 @@ import type {
 import type { Node } from "./node.ts";
 import type { Target } from "./target.ts";
 import type { RouteReader } from "./topic-routes.ts";
+import { Transaction as LocalTransaction } from "./transaction.ts";
 
 export class Connection implements BrokerConnection {
   readonly id: number;
@@ -35,6 +36,8 @@ export class Connection implements BrokerConnection {
   /** The session this connection has, which may not want its own messages. */
   session: RouteReader | null = null;
   readonly #broker: Broker;
+  /** Transactions without an end yet. */
+  readonly #open = new Set<LocalTransaction>();
 
   constructor(broker: Broker, id: number, request: ConnectRequest, permissions: Permissions) {
     this.#broker = broker;
@@ -119,12 +122,16 @@ export class Connection implements BrokerConnection {
   }
 
   beginTransaction(): Transaction {
-    return this.#broker.beginTransaction();
+    const transaction = new LocalTransaction(this.#broker, (ended) => this.#open.delete(ended));
+    this.#open.add(transaction);
+    return transaction;
   }
 
   close(): void {
     if (this.isClosed) return;
     this.isClosed = true;
+    // What they had staged is unsettled again, and lost with its consumer.
+    for (const transaction of [...this.#open]) transaction.rollback(false);
     for (const consumer of [...this.consumers]) consumer.lose();
     for (const target of [...this.targets]) target.close();
     for (const node of [...this.temporaries.keys()]) this.#broker.directory.delete(node);

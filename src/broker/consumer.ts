@@ -128,11 +128,17 @@ export class Consumer implements ConsumerFacade {
       : 0;
   }
 
-  /** A transaction takes these deliveries: they stay acquired and nothing else settles them. */
-  stage(first: number, last: number): void {
+  /**
+   * A transaction takes these deliveries: they stay acquired and nothing else settles them. Calls back with each range
+   * taken; what is settled, or another transaction has, is left out.
+   */
+  stage(first: number, last: number, taken: (first: number, last: number) => void): void {
     const { shards, mask, tail, head } = this.unsettled;
-    for (let number = Math.max(first, tail); number <= last && number < head; number++) {
-      if (shards[number & mask] !== 0) shards[number & mask]! |= STAGED;
+    const end = Math.min(last + 1, head);
+    for (let number = Math.max(first, tail); number < end; number++) {
+      const from = number;
+      while (number < end && isFree(shards[number & mask]!)) shards[number++ & mask]! |= STAGED;
+      if (number > from) taken(from, number - 1);
     }
   }
 
@@ -297,6 +303,9 @@ export class Consumer implements ConsumerFacade {
     return this.refused?.has(shard.index * 2 ** 48 + offset) ?? false;
   }
 }
+
+/** Neither settled nor staged. */
+const isFree = (slot: number): boolean => slot !== 0 && (slot & STAGED) === 0;
 
 function touchAttempts(shard: ShardProgress, offset: number): void {
   if (!shard.attempts.has(offset)) shard.attempts.set(offset, { failed: 0, lost: 0 });

@@ -123,15 +123,10 @@ export class DelayScheduler {
   }
 
   #release(now: number): void {
-    const { store } = this.#broker;
     const shard = this.#open().ownGroup.shards[0]!;
     const done: number[] = [];
-    store.beginAtomic();
-    while (done.length < BATCH && this.#heap.topKey <= now) {
-      const offset = this.#heap.pop();
-      done.push(offset);
-      if (this.#read(offset)) this.#publish();
-    }
+    while (done.length < BATCH && this.#heap.topKey <= now) done.push(this.#heap.pop());
+    if (done.length === 0) return;
     const control = Buffer.alloc(done.length * RUN_ENTRY_BYTES);
     done.forEach((offset, index) => {
       const at = index * RUN_ENTRY_BYTES;
@@ -139,11 +134,17 @@ export class DelayScheduler {
       control.writeUInt32BE(shard.journalId, at + 1);
       control.writeDoubleBE(offset, at + 5);
       control.writeUInt32BE(1, at + 13);
+      shard.state.park(offset, 1);
     });
-    if (done.length > 0) this.#broker.appendControl(control);
-    store.endAtomic();
-    this.#broker.noteAppend(true);
-    for (const offset of done) shard.settle(offset, 1);
+    this.#broker.atomically(
+      () => {
+        for (const offset of done) if (this.#read(offset)) this.#publish();
+        this.#broker.appendControl(control);
+      },
+      () => {
+        for (const offset of done) shard.settle(offset, 1);
+      },
+    );
   }
 
   /** Publishes the record in the view to where it was meant to go; nowhere when that is gone. */

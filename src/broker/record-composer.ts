@@ -190,7 +190,7 @@ export class RecordComposer {
   }
 }
 
-function tooLarge(bytes: number): BrokerError {
+export function tooLarge(bytes: number): BrokerError {
   return new BrokerError(
     "properties-too-large",
     `the message's headers take ${bytes} bytes; at most ${PROPERTIES_MAX_BYTES} fit into a record: send less in headers and more in the body`,

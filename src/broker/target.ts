@@ -4,13 +4,19 @@ import type { Draft } from "../model/draft.ts";
 import { BrokerError } from "../model/errors.ts";
 import type { MessageStore, StoreQueue } from "../store/message-store.ts";
 import type { Turn } from "../util/turn.ts";
-import { type AdmissionHost, admit, afterAppend, isFull } from "./admission.ts";
+import { type AdmissionHost, admit, afterAppend, fullError, isFull } from "./admission.ts";
 import type { DurabilityLevel, Target as TargetFacade } from "./facade.ts";
 import { DEFAULT_PRIORITY, type Node } from "./node.ts";
 import { ORIGIN_PROPERTY } from "./path-filter.ts";
-import type { RecordComposer, RecordTemplate } from "./record-composer.ts";
+import {
+  PROPERTIES_MAX_BYTES,
+  type RecordComposer,
+  type RecordTemplate,
+  tooLarge,
+} from "./record-composer.ts";
 import type { TopicPublisher } from "./topic-publisher.ts";
 import { Route, type RouteReader } from "./topic-routes.ts";
+import type { Visibility } from "./visibility.ts";
 
 export interface TargetHost extends AdmissionHost {
   readonly store: MessageStore;
@@ -24,6 +30,7 @@ export interface TargetHost extends AdmissionHost {
   delay(target: Target, draft: Draft, expiresAt: number): number;
   shardOfPriority(node: Node, priority: number): StoreQueue;
   readonly topics: TopicPublisher;
+  readonly visibility: Visibility;
   targetClosed(target: Target): void;
 }
 
@@ -119,6 +126,7 @@ export class Target implements TargetFacade {
         queue,
         host.composer.compose(this.template, draft, this.#bornHost, now, expiresAt, null),
       );
+      if (host.visibility.isBatch) host.visibility.hold(queue, offset, position);
     } else {
       const { topics } = host;
       position = topics.publish(
@@ -161,10 +169,26 @@ export class Target implements TargetFacade {
         { bytes, limit: this.#host.maxMessageBytes },
       );
     }
+    if (draft.properties.length > PROPERTIES_MAX_BYTES / 3) {
+      const bytes = Buffer.byteLength(draft.properties);
+      if (bytes > PROPERTIES_MAX_BYTES) throw tooLarge(bytes);
+    }
     const { health } = this.#host.store;
     if (health.state === "failed") {
       throw new BrokerError("store-read-only", `the log takes no messages: ${health.reason}`);
     }
+  }
+
+  /**
+   * What would make a publish of a transaction fail once the others are in the log: throws now. `before`: how many of
+   * the transaction's messages go to this node first.
+   */
+  checkCommit(draft: Draft, before: number, bytesBefore: number): void {
+    this.check(draft);
+    const { node } = this;
+    if (node.settings.overflow !== "reject" || node.isPlain) return;
+    if (!isFull(node, bytesBefore + draft.end - draft.start, before)) return;
+    throw fullError(node);
   }
 
   /** Same ordering key, same shard; without one, the producer's own shard, so that its order holds. */

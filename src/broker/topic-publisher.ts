@@ -74,6 +74,7 @@ export class TopicPublisher {
     const isIndexed = indexes.durable.length + indexes.volatile.length > 0;
     const direct = draft.isDurable ? route.directOnly : route.direct;
     const isKept = node.isWanted;
+    const isHeld = received !== null || host.visibility.isBatch;
     this.hadReaders = isKept || isIndexed || direct.length > 0;
     const isRetained = draft.isRetained && draft.end > draft.start;
     if (draft.isRetained && !isRetained) host.retained.delete(route.namespace, route.path);
@@ -102,11 +103,11 @@ export class TopicPublisher {
     node.touch();
     if (draft.group !== "" && route.always !== null) noteKeys(route.always);
     if (isIndexed)
-      this.#index(indexes, position, size, fields.tagHash, expiresAt, received !== null);
+      this.#index(indexes, position, size, fields.tagHash, expiresAt, isHeld);
     if (isRetained) {
       host.retained.set(route.namespace, route.path, retainedOffset, position - size, size);
     }
-    if (received !== null) host.visibility.hold(queue, offset, position);
+    if (isHeld) host.visibility.hold(queue, offset, position);
     if (direct.length > 0) {
       const isThere = host.store.view(position - size, size, this.#view);
       const record = isThere ? this.#view : this.#scratch.make(queue.topic, fields, now);

@@ -21,6 +21,9 @@ export class TransactionLog {
   readonly #host = Buffer.from([127, 0, 0, 1, 0, 0, 0, 0]);
   #queue: StoreQueue | null = null;
   #low = 0;
+  /** Control records whose settlements are still to be carried out, in order. */
+  readonly #open: Array<{ readonly position: number; readonly offset: number; done: () => void }> =
+    [];
 
   constructor(store: MessageStore, journal: ProgressJournal) {
     this.#store = store;
@@ -40,11 +43,22 @@ export class TransactionLog {
     );
   }
 
-  /** The turn's settlements have just been journaled: all control records so far have done their work. */
+  /** The batch that ends at `position` is to be followed by this once it is durable. */
+  follow(position: number, done: () => void): void {
+    this.#open.push({ position, offset: (this.#queue?.maxOffset ?? 1) - 1, done });
+  }
+
+  onDurable(durable: number): void {
+    while (this.#open.length > 0 && this.#open[0]!.position <= durable) this.#open.shift()!.done();
+  }
+
+  /** The turn's settlements have just been journaled: control records that were followed have done their work. */
   noteJournaled(): void {
     const queue = this.#queue;
-    if (queue === null || queue.maxOffset === this.#low) return;
-    this.#low = queue.maxOffset;
+    if (queue === null) return;
+    const low = this.#open.length === 0 ? queue.maxOffset : Math.max(this.#open[0]!.offset, 0);
+    if (low <= this.#low) return;
+    this.#low = low;
     this.#journal.catalog.state(STATE_KEY, this.#value());
     this.#store.trim(queue, this.#low);
   }

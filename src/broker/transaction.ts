@@ -1,6 +1,7 @@
 /**
  * A local transaction: publishes and settlements staged, then made real together. The publishes are one atomic batch of
- * the log; what was settled goes into the same batch as a control record, so that a crash leaves both or neither.
+ * the log; what was settled goes into the same batch as a control record, so that a crash leaves both or neither. Only
+ * when the batch is durable are its messages seen and its settlements carried out: the journal never runs ahead of it.
  */
 import { Draft } from "../model/draft.ts";
 import { BrokerError } from "../model/errors.ts";
@@ -13,6 +14,7 @@ import type {
   Target as TargetFacade,
 } from "./facade.ts";
 import { OUTCOME } from "./facade.ts";
+import type { Node } from "./node.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 import type { Target } from "./target.ts";
 
@@ -20,8 +22,15 @@ export const TRANSACTION_MAX_OPERATIONS = 100_000;
 export const TRANSACTION_MAX_BYTES = 64 * 1024 * 1024;
 
 export interface TransactionHost {
-  /** One atomic batch: every publish, then `control` (journal entries of what is settled; empty for none). */
-  commitBatch(publishes: ReadonlyArray<{ target: Target; draft: Draft }>, control: Buffer): number;
+  /**
+   * One atomic batch: every publish, then `control` (journal entries of what is settled; empty for none). Calls back
+   * once it is durable.
+   */
+  commitBatch(
+    publishes: ReadonlyArray<{ target: Target; draft: Draft }>,
+    control: Buffer,
+    onDurable: () => void,
+  ): number;
 }
 
 interface StagedSettle {
@@ -33,13 +42,15 @@ interface StagedSettle {
 
 export class Transaction implements Facade {
   readonly #host: TransactionHost;
+  readonly #onEnd: (transaction: Transaction) => void;
   readonly #publishes: Array<{ target: Target; draft: Draft }> = [];
   readonly #settles: StagedSettle[] = [];
   #bytes = 0;
   #isDone = false;
 
-  constructor(host: TransactionHost) {
+  constructor(host: TransactionHost, onEnd: (transaction: Transaction) => void) {
     this.#host = host;
+    this.#onEnd = onEnd;
   }
 
   publish(target: TargetFacade, draft: Draft): void {
@@ -55,15 +66,35 @@ export class Transaction implements Facade {
 
   settle(consumer: ConsumerFacade, first: number, last: number, outcome: Outcome): void {
     this.#count(32);
-    (consumer as Consumer).stage(first, last);
-    this.#settles.push({ consumer: consumer as Consumer, first, last, outcome });
+    const own = consumer as Consumer;
+    own.stage(first, last, (from, to) => {
+      this.#settles.push({ consumer: own, first: from, last: to, outcome });
+    });
   }
 
   commit(): number {
     this.#end();
+    this.#checkAll();
+    const control = this.#controlEntries();
+    const settle = (): void => {
+      for (const { consumer, first, last, outcome } of this.#settles) {
+        consumer.settleStaged(first, last, outcome);
+      }
+    };
+    if (this.#publishes.length > 0 || control.length > 0) {
+      return this.#host.commitBatch(this.#publishes, control, settle);
+    }
+    settle();
+    return 0;
+  }
+
+  /** Whatever could fail must do so before the batch begins. */
+  #checkAll(): void {
+    const staged = new Map<Node, { count: number; bytes: number }>();
     for (const { target, draft } of this.#publishes) {
+      const before = staged.get(target.node) ?? { count: 0, bytes: 0 };
       try {
-        target.check(draft);
+        target.checkCommit(draft, before.count, before.bytes);
       } catch (cause) {
         this.#undo(true);
         throw new BrokerError(
@@ -73,16 +104,10 @@ export class Transaction implements Facade {
           { cause },
         );
       }
+      before.count++;
+      before.bytes += draft.end - draft.start;
+      staged.set(target.node, before);
     }
-    const control = this.#controlEntries();
-    const position =
-      this.#publishes.length > 0 || control.length > 0
-        ? this.#host.commitBatch(this.#publishes, control)
-        : 0;
-    for (const { consumer, first, last, outcome } of this.#settles) {
-      consumer.settleStaged(first, last, outcome);
-    }
-    return position;
   }
 
   rollback(redeliver: boolean): void {
@@ -100,6 +125,7 @@ export class Transaction implements Facade {
   #end(): void {
     if (this.#isDone) throw new BrokerError("unknown-transaction", "the transaction has ended");
     this.#isDone = true;
+    this.#onEnd(this);
   }
 
   #count(bytes: number): void {

@@ -1,6 +1,7 @@
 /**
- * Messages that nobody may see before they are durable (exactly-once publishing, records too large for the ring): each
- * queue that has one ends, for its readers, before it.
+ * Messages that nobody may see before they are durable (transactions, exactly-once publishing, copies of messages that
+ * are settled when the copy is safe, records too large for the ring): each queue that has one ends, for its readers,
+ * before it.
  */
 import type { EntryBatch, MessageStore, StoreQueue } from "../store/message-store.ts";
 import { VolatileIndex } from "./volatile-index.ts";
@@ -22,11 +23,26 @@ export class Entries {
 
 interface Held {
   readonly offset: number;
-  readonly position: number;
+  position: number;
 }
 
 export class Visibility {
   readonly #held = new Map<StoreQueue, Held[]>();
+  /** Held since the batch began: they wait for its end, whose position is not known yet. */
+  #batch: Held[] = [];
+  /** Everything published now belongs to one atomic batch and is to be held. */
+  isBatch = false;
+
+  beginBatch(): void {
+    this.isBatch = true;
+  }
+
+  /** The batch ends at this position of the log. */
+  endBatch(position: number): void {
+    this.isBatch = false;
+    for (const held of this.#batch) held.position = position;
+    this.#batch = [];
+  }
 
   /** Where the queue ends for its readers. */
   endOf(queue: StoreQueue): number {
@@ -38,8 +54,13 @@ export class Visibility {
   /** The entry at `offset` and all behind it wait until the log is durable up to `position`. */
   hold(queue: StoreQueue, offset: number, position: number): void {
     const list = this.#held.get(queue);
-    if (list === undefined) this.#held.set(queue, [{ offset, position }]);
-    else list.push({ offset, position });
+    const last = list?.at(-1);
+    // One entry for a run that becomes visible together.
+    if (this.isBatch && last?.position === Number.POSITIVE_INFINITY) return;
+    const held: Held = { offset, position: this.isBatch ? Number.POSITIVE_INFINITY : position };
+    if (this.isBatch) this.#batch.push(held);
+    if (list === undefined) this.#held.set(queue, [held]);
+    else list.push(held);
   }
 
   /** Calls back with each queue of which more can be seen now. */
