@@ -102,8 +102,7 @@ export class TopicPublisher {
     const size = host.store.lastSize;
     node.touch();
     if (draft.group !== "" && route.always !== null) noteKeys(route.always);
-    if (isIndexed)
-      this.#index(indexes, position, size, fields.tagHash, expiresAt, isHeld);
+    if (isIndexed) this.#index(indexes, position, size, fields.tagHash, expiresAt, isHeld);
     if (isRetained) {
       host.retained.set(route.namespace, route.path, retainedOffset, position - size, size);
     }

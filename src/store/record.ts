@@ -192,6 +192,9 @@ export function checkRecord(
     if (crc !== crcOfTail(bytes, end)) return "recordCRC";
   } else if (isOurs) {
     return "recordCRC"; // Every record of ours has the tail: its name was hit.
+  } else if (end > topicEnd + 2 && (bytes[topicEnd + 2] === 0 || bytes[end - 1] === 0)) {
+    // Properties are text. Zeros at either end: one of ours, torn before it could tell that it is.
+    return "recordCRC";
   }
   return size;
 }
