@@ -28,6 +28,8 @@ const SERVER_NAME = "Sluice";
  * application down with an error nobody can catch.
  */
 const ERROR_TYPE = "content-type:text/plain;charset=utf-8\n";
+/** Receipts that cannot be given by then (the disk does not answer) are given up. */
+const LEAVING_LIMIT_MS = 30_000;
 /** How long the peer may take to end the connection after our last words. */
 const LINGER_MS = 1000;
 
@@ -44,7 +46,9 @@ export class StompConnection implements ProtocolConnection, SessionOwner {
   #session: Session | null = null;
   #wanted = 0;
   #isHeld = false;
-  #isDraining = false;
+  #leavingAt = 0;
+  /** The ERROR that goes out behind the last receipts. */
+  #lastWords: { readonly headers: string; readonly body: string } | null = null;
 
   constructor(services: ProtocolServices, options: StompOptions, wire: Wire) {
     this.#services = services;
@@ -71,7 +75,7 @@ export class StompConnection implements ProtocolConnection, SessionOwner {
       const next = this.#nextFrame(bytes, at, end);
       if (next < 0) {
         this.#session?.endOfChunk();
-        return this.#isOver ? end : this.#parser.rest;
+        return this.#isOver || this.#state === "leaving" ? end : this.#parser.rest;
       }
       if (!this.#handle(bytes)) {
         // The same frame again, once there is room.
@@ -233,9 +237,8 @@ export class StompConnection implements ProtocolConnection, SessionOwner {
   // ---- DISCONNECT
 
   #disconnect(session: Session, bytes: Buffer): void {
-    this.#state = "leaving";
+    this.#leave(session);
     const parser = this.#parser;
-    session.disconnect();
     const index = parser.indexOf(HEADER.RECEIPT);
     if (index >= 0) {
       const at = index * 4;
@@ -246,6 +249,8 @@ export class StompConnection implements ProtocolConnection, SessionOwner {
   }
 
   onDisconnectDue(): void {
+    const words = this.#lastWords;
+    if (words !== null) writeFrame(this.#wire, "ERROR", words.headers, words.body);
     this.#finish();
   }
 
@@ -262,7 +267,7 @@ export class StompConnection implements ProtocolConnection, SessionOwner {
 
   /** Tells the peer; ends the connection unless this kind of mistake may be survived. `bytes`: of the frame at fault. */
   #refuse(error: unknown, bytes?: Buffer): void {
-    if (this.#isOver) return;
+    if (this.#isOver || this.#state === "leaving") return;
     const told = this.#explain(error);
     const { version } = this.#parser;
     let headers = headerLine("message", told.message, version);
@@ -274,13 +279,35 @@ export class StompConnection implements ProtocolConnection, SessionOwner {
       if (receipt !== undefined) headers += headerLine("receipt-id", receipt, version);
     }
     headers += ERROR_TYPE;
-    writeFrame(this.#wire, "ERROR", headers, `${told.detail || told.message}${command}`);
+    const body = `${told.detail || told.message}${command}`;
     const isSurvivable =
       !told.isFatal &&
       bytes !== undefined &&
       (this.#parser.command === COMMAND.UNSUBSCRIBE || !this.#options.strictErrors);
-    if (isSurvivable && this.#session !== null) this.#session.hasWritten = true;
-    else this.#finish();
+    if (isSurvivable && this.#session !== null) {
+      writeFrame(this.#wire, "ERROR", headers, body);
+      this.#session.hasWritten = true;
+    } else this.#endWith(headers, body);
+  }
+
+  /** ERROR is the last word. What was sent before the mistake still gets its receipts, if they are on their way. */
+  #endWith(headers: string, body: string): void {
+    const session = this.#session;
+    if (session === null || !session.receipts.isWaiting) {
+      writeFrame(this.#wire, "ERROR", headers, body);
+      this.#finish();
+      return;
+    }
+    this.#lastWords = { headers, body };
+    this.#leave(session);
+    session.receipts.disconnect();
+  }
+
+  /** Nothing is taken in any more; receipts are still to go out. */
+  #leave(session: Session): void {
+    this.#state = "leaving";
+    this.#leavingAt = this.#services.broker.turn.now;
+    session.disconnect();
   }
 
   #explain(error: unknown): StompError {
@@ -320,6 +347,10 @@ export class StompConnection implements ProtocolConnection, SessionOwner {
       }
       return;
     }
+    if (this.#state === "leaving" && nowMs - this.#leavingAt > LEAVING_LIMIT_MS) {
+      this.onDisconnectDue();
+      return;
+    }
     if (this.#isHeld || this.#state !== "open") return;
     if (this.#heartbeat.tick(nowMs) === "dead") this.#abandon();
   }
@@ -334,8 +365,7 @@ export class StompConnection implements ProtocolConnection, SessionOwner {
   }
 
   onShutdown(): void {
-    if (this.#isOver || this.#isDraining) return;
-    this.#isDraining = true;
+    if (this.#isOver || this.#state === "leaving") return;
     this.#refuse(new StompError("the broker is shutting down", "The broker is shutting down."));
   }
 

@@ -40,7 +40,7 @@ export class ReceiptQueue implements ConfirmWaiter {
   #ids = Buffer.allocUnsafe(256);
   #idsStart = 0;
   #idsEnd = 0;
-  #isWaiting = false;
+  #isRegistered = false;
   #isDisconnecting = false;
   #isClosed = false;
 
@@ -52,6 +52,11 @@ export class ReceiptQueue implements ConfirmWaiter {
 
   get isFull(): boolean {
     return this.#count >= MAX_WAITING || this.#idsEnd - this.#idsStart >= MAX_WAITING_BYTES;
+  }
+
+  /** Somebody waits for a receipt. */
+  get isWaiting(): boolean {
+    return this.#count > 0;
   }
 
   /** A message was published at this position. */
@@ -106,8 +111,8 @@ export class ReceiptQueue implements ConfirmWaiter {
   }
 
   onConfirm(): boolean {
-    this.#isWaiting = !this.#isClosed && this.#release();
-    return this.#isWaiting;
+    this.#isRegistered = !this.#isClosed && this.#release();
+    return this.#isRegistered;
   }
 
   /** Writes what is due; true while something still waits. */
@@ -155,8 +160,8 @@ export class ReceiptQueue implements ConfirmWaiter {
   }
 
   #wait(): void {
-    if (this.#isWaiting) return;
-    this.#isWaiting = true;
+    if (this.#isRegistered) return;
+    this.#isRegistered = true;
     this.#broker.awaitConfirm(this);
   }
 

@@ -127,6 +127,37 @@ test("DISCONNECT without receipt ends the connection, and what comes after it is
   await broker.close();
 });
 
+test("a mistake does not take away the receipts of what came before it", async (t) => {
+  const broker = await openTestBroker();
+  const peer = await StompPeer.connect(broker);
+  broker.store.isManual = true;
+  peer.send(
+    "SEND\ndestination:/queue/a\nreceipt:good\n\nx\0SEND\nreceipt:bad\n\ny\0SEND\ndestination:/queue/a\n\nz\0",
+  );
+  await turns();
+  t.deepEqual(peer.frames, []);
+  broker.store.sync();
+  t.is((await peer.take("RECEIPT")).headers["receipt-id"], "good");
+  t.is((await peer.take("ERROR")).headers["receipt-id"], "bad");
+  await peer.closed();
+  t.deepEqual(peer.frames, []);
+  await broker.close();
+});
+
+test("receipts that can never be given do not keep a connection for ever", async (t) => {
+  const broker = await openTestBroker();
+  const peer = await StompPeer.connect(broker);
+  broker.store.isManual = true;
+  peer.send("SEND\ndestination:/queue/a\n\nx\0DISCONNECT\nreceipt:r\n\n\0");
+  await turns();
+  peer.wire.tick(broker.turn.now + 20_000);
+  t.false(peer.wire.isOver);
+  peer.wire.tick(broker.turn.now + 31_000);
+  await peer.closed();
+  t.deepEqual(peer.frames, []);
+  await broker.close();
+});
+
 test("an ERROR names the receipt of the frame that caused it", async (t) => {
   const broker = await openTestBroker();
   const peer = await StompPeer.connect(broker);
