@@ -70,12 +70,12 @@ export class StompConnection implements ProtocolConnection, SessionOwner {
     this.#heartbeat.received(this.#services.broker.turn.now);
     let at = start;
     while (at < end) {
-      if (this.#state === "leaving" || this.#state === "over") return end;
+      if (this.#isDone) return end;
       if (this.#state === "authenticating" || this.#isHeld) break;
       const next = this.#nextFrame(bytes, at, end);
       if (next < 0) {
         this.#session?.endOfChunk();
-        return this.#isOver || this.#state === "leaving" ? end : this.#parser.rest;
+        return this.#isDone ? end : this.#parser.rest;
       }
       if (!this.#handle(bytes)) {
         // The same frame again, once there is room.
@@ -318,6 +318,11 @@ export class StompConnection implements ProtocolConnection, SessionOwner {
       error: error instanceof Error ? error : new Error(String(error)),
     });
     return new StompError("internal error", "The broker could not handle this frame; see its log.");
+  }
+
+  /** No more input is wanted. */
+  get #isDone(): boolean {
+    return this.#state === "leaving" || this.#state === "over";
   }
 
   get #isOver(): boolean {

@@ -14,6 +14,7 @@ import { HEADER } from "./codec/header-names.ts";
 const MAX_WAITING = 16 * 1024;
 const MAX_WAITING_BYTES = 1024 * 1024;
 const INITIAL = 16;
+const NONE = new Float64Array(0);
 
 export interface ReceiptOwner {
   /** The DISCONNECT that waited behind the receipts is due. */
@@ -31,13 +32,13 @@ export class ReceiptQueue implements ConfirmWaiter {
   #fsyncAt = 0;
   #settledAt = 0;
   // A ring of receipts: positions wanted, and the index after the id in the byte queue.
-  #os = new Float64Array(INITIAL);
-  #fsync = new Float64Array(INITIAL);
-  #settled = new Float64Array(INITIAL);
-  #idEnds = new Int32Array(INITIAL);
+  #os = NONE;
+  #fsync = NONE;
+  #settled = NONE;
+  #idEnds = new Int32Array(0);
   #head = 0;
   #count = 0;
-  #ids = Buffer.allocUnsafe(256);
+  #ids = Buffer.alloc(0);
   #idsStart = 0;
   #idsEnd = 0;
   #isRegistered = false;
@@ -170,7 +171,7 @@ export class ReceiptQueue implements ConfirmWaiter {
     if (this.#idsEnd + size > this.#ids.length) {
       const live = this.#idsEnd - this.#idsStart;
       const isRoomy = live + size <= this.#ids.length / 2;
-      const target = isRoomy ? this.#ids : Buffer.allocUnsafe((live + size) * 2);
+      const target = isRoomy ? this.#ids : Buffer.allocUnsafe(Math.max(256, (live + size) * 2));
       this.#ids.copy(target, 0, this.#idsStart, this.#idsEnd);
       const shift = this.#idsStart;
       const mask = this.#os.length - 1;
@@ -188,7 +189,7 @@ export class ReceiptQueue implements ConfirmWaiter {
 
   #grow(): void {
     const mask = this.#os.length - 1;
-    const size = this.#os.length * 2;
+    const size = Math.max(INITIAL, this.#os.length * 2);
     const moved = <T extends Float64Array | Int32Array>(from: T, to: T): T => {
       for (let i = 0; i < this.#count; i++) to[i] = from[(this.#head + i) & mask]!;
       return to;

@@ -56,7 +56,8 @@ export class Session implements SubscriptionOwner {
   readonly #subscriber: Subscriber;
   readonly #destinations: Destinations;
   readonly #transactions: Transactions;
-  readonly #sender: Sender;
+  /** Made with the first SEND. */
+  #sender: Sender | null = null;
   readonly #byId = new Map<string, Subscription>();
   readonly #byIndex = new Map<number, Subscription>();
   /** Own temporary destination → the subscription that was made for its replies. */
@@ -85,14 +86,6 @@ export class Session implements SubscriptionOwner {
     this.#destinations = new Destinations(setup.connection, setup.options);
     this.spelling = new RecordSpelling(this.#destinations);
     this.#transactions = new Transactions(setup.connection, setup.options);
-    this.#sender = new Sender({
-      connection: setup.connection,
-      destinations: this.#destinations,
-      receipts: this.receipts,
-      options: setup.options,
-      now: () => setup.broker.turn.now,
-      expectReply: (name) => this.#expectReply(name),
-    });
   }
 
   /** May this frame be taken now? False: keep it; `release` is called when it is worth another try. */
@@ -104,7 +97,7 @@ export class Session implements SubscriptionOwner {
       this.#broker.onRoom(release);
       return false;
     }
-    return !this.#sender.isHeldBack(parser, bytes, release);
+    return this.#sender === null || !this.#sender.isHeldBack(parser, bytes, release);
   }
 
   /** Everything but CONNECT and DISCONNECT. */
@@ -167,7 +160,7 @@ export class Session implements SubscriptionOwner {
     this.#byIndex.clear();
     this.#byId.clear();
     this.#replies.clear();
-    this.#sender.close();
+    this.#sender?.close();
   }
 
   /** The peer is gone. What it had not settled is lost, not released. */
@@ -192,12 +185,25 @@ export class Session implements SubscriptionOwner {
   #send(parser: FrameParser, bytes: Buffer): void {
     const index = parser.indexOf(HEADER.TRANSACTION);
     const work = index < 0 ? null : this.#transactions.get(parser.valueAt(bytes, index));
+    this.#sender ??= this.#makeSender();
     try {
       this.#sender.send(parser, bytes, work === null ? null : work.transaction);
     } catch (error) {
       if (error instanceof BrokerError && error.code === "resource-deleted") this.#sender.close();
       throw error;
     }
+  }
+
+  #makeSender(): Sender {
+    const { turn } = this.#broker;
+    return new Sender({
+      connection: this.#connection,
+      destinations: this.#destinations,
+      receipts: this.receipts,
+      options: this.#options,
+      now: () => turn.now,
+      expectReply: (name) => this.#expectReply(name),
+    });
   }
 
   #nack(parser: FrameParser, bytes: Buffer): void {

@@ -86,6 +86,9 @@ export const DEFAULT_PARSER_LIMITS: ParserLimits = {
 
 /** No command is longer; what is longer is not STOMP. */
 const MAX_COMMAND_BYTES = 32;
+/** Rows of the header table to begin with: most frames have fewer, and idle connections are many. */
+const INITIAL_HEADERS = 16;
+const NO_MEMO = Buffer.alloc(0);
 /** Header sections longer than this are not remembered. */
 const MEMO_BYTES = 1024;
 const ACK_HEAD = Buffer.from("ACK\nid:", "latin1");
@@ -121,9 +124,9 @@ export class FrameParser {
   /** OR of the LINE flags of all headers. */
   flags = 0;
   /** nameStart, nameEnd, valueStart, valueEnd of each header line. */
-  readonly table: Int32Array;
-  readonly ids: Uint8Array;
-  readonly lineFlags: Uint8Array;
+  table = new Int32Array(INITIAL_HEADERS * 4);
+  ids = new Uint8Array(INITIAL_HEADERS);
+  lineFlags = new Uint8Array(INITIAL_HEADERS);
 
   /** After `next` returned −1: the index from which on the bytes must be kept and given again. */
   rest = 0;
@@ -140,16 +143,13 @@ export class FrameParser {
    * The header lines of the last SEND, at their offsets in the frame, and how many. Most producers send the same lines
    * again and again: one that equals the line before it at the same place keeps its row of the table.
    */
-  readonly #memo = Buffer.alloc(MEMO_BYTES);
+  #memo: Buffer = NO_MEMO;
   #memoCount = 0;
 
   /** `from`: whose frames these are; a server refuses MESSAGE, a client refuses SEND. */
   constructor(from: "client" | "server", limits: ParserLimits = DEFAULT_PARSER_LIMITS) {
     this.limits = limits;
     this.#isServer = from === "server";
-    this.table = new Int32Array(limits.maxHeaders * 4);
-    this.ids = new Uint8Array(limits.maxHeaders);
-    this.lineFlags = new Uint8Array(limits.maxHeaders);
   }
 
   /**
@@ -346,6 +346,7 @@ export class FrameParser {
 
   /** Remembers the line from `start` up to and with its LF, for the next SEND. */
   #remember(bytes: Buffer, start: number, end: number): void {
+    if (this.#memo === NO_MEMO) this.#memo = Buffer.alloc(MEMO_BYTES);
     const memo = this.#memo;
     const { base } = this;
     for (let i = start; i <= end; i++) memo[i - base] = bytes[i]!;
@@ -394,6 +395,7 @@ export class FrameParser {
         `A frame may have ${this.limits.maxHeaders} headers.`,
       );
     }
+    if (index === this.ids.length) this.#growTable();
     let valueStart = colon + 1;
     let valueEnd = stop;
     // 1.0 alone let implementations pad and trim values; CONNECT comes before the version is known.
@@ -414,6 +416,17 @@ export class FrameParser {
     // 1.2 "Repeated Header Entries": only the first counts.
     if (id !== HEADER.UNKNOWN && this.#first[id]! < 0) this.#first[id] = index;
     this.headerCount = index + 1;
+  }
+
+  #growTable(): void {
+    const grown = <T extends Int32Array | Uint8Array>(from: T, to: T): T => {
+      to.set(from);
+      return to;
+    };
+    const size = this.ids.length * 2;
+    this.table = grown(this.table, new Int32Array(size * 4));
+    this.ids = grown(this.ids, new Uint8Array(size));
+    this.lineFlags = grown(this.lineFlags, new Uint8Array(size));
   }
 
   #endHeaders(bytes: Buffer): void {

@@ -29,7 +29,7 @@ const NEEDS_WORK = LINE.BACKSLASH | LINE.COLON | LINE.CR | LINE.SEPARATOR;
 
 /** Collects the lines of one frame. The text of a block that equals the one before is the same string object. */
 export class HeaderBlockWriter {
-  #bytes = Buffer.allocUnsafe(1024);
+  #bytes = Buffer.allocUnsafe(256);
   #length = 0;
   #kind = 0;
   #isUtf8 = false;
