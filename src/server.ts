@@ -157,6 +157,7 @@ export class Server {
         quarantined: report.quarantinedRecords,
         ms: Math.round(report.durationMs),
       });
+      for (const message of report.warnings) this.#logger.warn("store.warning", { message });
     } catch (error) {
       throw new StartError(
         EXIT.DATA_UNUSABLE,

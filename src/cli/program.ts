@@ -1,8 +1,31 @@
 /** The command line. Every command loads what it needs when it runs. */
 import { Command, CommanderError } from "commander";
-import { EXIT, StartError } from "../start-error.ts";
+import { EXIT, type ExitCode, StartError } from "../start-error.ts";
 import { VERSION } from "../version.ts";
 import { withConfigFlags } from "./config-flags.ts";
+
+interface CommandGroup {
+  readonly names: readonly string[];
+  load(): Promise<(program: Command) => void>;
+}
+
+const LOOK = ["status", "top", "queues", "topics", "groups", "consumers", "connections", "browse"];
+
+const commandGroups = (leave: (code: ExitCode) => void): readonly CommandGroup[] => [
+  { names: LOOK, load: async () => (await import("./look.ts")).addLookCommands },
+  {
+    names: ["user", "grant", "revoke"],
+    load: async () => (await import("./users.ts")).addUserCommands,
+  },
+  { names: ["tls"], load: async () => (await import("./tls.ts")).addTlsCommands },
+  {
+    names: ["store"],
+    load: async () => {
+      const { addStoreCommands } = await import("./store.ts");
+      return (program) => addStoreCommands(program, leave);
+    },
+  },
+];
 
 /** Runs one command; resolves with the exit code. Complaints go to standard error, one sentence each. */
 export async function run(args: readonly string[]): Promise<number> {
@@ -19,16 +42,13 @@ export async function run(args: readonly string[]): Promise<number> {
       const { serve } = await import("./serve.ts");
       code = await serve(flags);
     });
-  // The others are loaded unless the broker is to run: it keeps what it loads for good.
-  if (args[0] !== "serve") {
-    const [{ addUserCommands }, { addTlsCommands }, { addLookCommands }] = await Promise.all([
-      import("./users.ts"),
-      import("./tls.ts"),
-      import("./look.ts"),
-    ]);
-    addLookCommands(program);
-    addUserCommands(program);
-    addTlsCommands(program);
+  const groups = commandGroups((exitCode) => {
+    code = exitCode;
+  });
+  // Only what is asked for is loaded; the list of all of them wants all.
+  const wanted = groups.filter(({ names }) => names.includes(args[0] ?? ""));
+  if (args[0] !== "serve" && args[0] !== "config") {
+    for (const { load } of wanted.length > 0 ? wanted : groups) (await load())(program);
   }
 
   program

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
@@ -41,6 +41,8 @@ test("a running broker can be looked at from its data directory", async (t) => {
   socket.write("SEND\ndestination:/queue/orders\nkeys:k1\nreceipt:r\n\nhello\0");
   await until("it is there", () => answer.includes("RECEIPT"));
   socket.destroy();
+  const locked = await sluice(["store", "check", "--data", data]);
+  t.is(locked.code, 3);
   for (const query of [[], ["--offset", "0"], ["--key", "k1"]]) {
     const found = await sluice(["browse", "orders", ...query, "--data", data]);
     t.regex(found.out, /^offset 0 in shard 0, 5 bytes .*ready\n[\s\S]*\n {2}hello\n$/, found.error);
@@ -48,6 +50,16 @@ test("a running broker can be looked at from its data directory", async (t) => {
   broker.child.kill("SIGTERM");
   t.is(await broker.exit, 0);
   t.false(existsSync(join(data, "admin.json")));
+  const check = await sluice(["store", "check", "--data", data]);
+  t.is(check.code, 0, check.error + check.out);
+  t.regex(check.out, /sound: 1 records/);
+  const exported = await sluice(["store", "export", "--data", data]);
+  const [message] = exported.out
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+  t.is(Buffer.from(message.body, "base64").toString(), "hello");
+  t.is((await sluice(["store", "repair", "--data", data])).code, 0);
   const gone = await sluice(["status", "--data", data]);
   t.is(gone.code, 1);
   t.regex(gone.error, /no broker runs on/);
@@ -80,6 +92,21 @@ test("users are made, listed, granted, revoked and removed, and open the way to 
     broker.lines.some(({ event, users }) => event === "users.reloaded" && users === 0),
   );
   t.is((await fetch(url, { headers: { authorization } })).status, 401);
+});
+
+test("a store that is not there is exit 3, a damaged one exit 1 and names the file", async (t) => {
+  const data = temporaryFolder(t);
+  const none = await sluice(["store", "check", "--data", data]);
+  t.is(none.code, 3);
+  t.regex(none.error, /^sluice: .*no folder commitlog/);
+  const broker = await running(t, data);
+  broker.child.kill("SIGTERM");
+  await broker.exit;
+  const [queue] = readdirSync(join(data, "journal"));
+  writeFileSync(join(data, "journal", queue!), Buffer.alloc(5000, 1));
+  const damaged = await sluice(["store", "check", "--json", "--data", data]);
+  t.is(damaged.code, 1, damaged.out);
+  t.is(JSON.parse(damaged.out).state, "damaged");
 });
 
 test("certificates are made that a listener works with", async (t) => {
