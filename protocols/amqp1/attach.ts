@@ -133,10 +133,10 @@ function attachConsumer(session: Session, attach: Attach, source: Source): void 
     defaultOutcome,
     onClosed: (isClosed) => {
       if (temporary !== null) deleteTemporary(session, temporary, source);
-      // A durable subscription is deleted by closing its link, kept by detaching it.
-      if (isClosed && subscription?.isDurable && connection.isOpen) {
-        broker.deleteSubscription(subscription);
-      }
+      // A durable subscription is deleted by closing its link, kept by detaching it, or while others share it.
+      if (!isClosed || !subscription?.isDurable || !connection.isOpen) return;
+      const left = broker.findSubscription(subscription);
+      if (left !== undefined && left.consumerCount === 0) broker.deleteSubscription(subscription);
     },
   });
   const consumer = broker.openConsumer(request, link);

@@ -90,6 +90,8 @@ export class AmqpConnection implements ProtocolConnection, BugReporter {
   readonly room: Room;
   /** Links with an unfinished message. */
   readonly partialLinks = new Set<ReceiverLink>();
+  /** Links attached, of all sessions. */
+  linkCount = 0;
   /** Messages sent settled that could not be taken. */
   droppedSettled = 0;
 

@@ -51,6 +51,8 @@ export type IncomingLink = ReceiverLink | CoordinatorLink;
 
 const OUTGOING_WINDOW = 0x7fffffff;
 const INCOMING_WINDOW_MAX = 65_535;
+/** Names are kept as long as their links. */
+const MAX_NAME = 4_096;
 
 // One of each for the whole process: a frame is read and used up before the next.
 const TRANSFER = new TransferFrame();
@@ -69,7 +71,6 @@ export class Session implements SettledRuns {
   readonly #detaching = new Set<number>();
   /** Handles of such links once the peer detached too: frames for them are a mistake. */
   readonly #errant = new Set<number>();
-  #linkCount = 0;
   /** We ended it: only the peer's `end` counts. */
   isEnding = false;
   #isClosed = false;
@@ -429,10 +430,27 @@ export class Session implements SettledRuns {
     this.#steal(attach);
     this.#errant.delete(handle);
     try {
+      this.#checkQuota(attach);
       attachLink(this, attach);
     } catch (error) {
       if (error instanceof SessionError) throw error;
       this.refuse(attach, errorInfo(error, this.connection));
+    }
+  }
+
+  #checkQuota(attach: Attach): void {
+    const { maxLinks } = this.connection.settings;
+    if (this.connection.linkCount >= maxLinks) {
+      throw new LinkError(
+        CONDITION.RESOURCE_LIMIT,
+        `This connection has ${maxLinks} links, no more are allowed.`,
+      );
+    }
+    if (attach.name.length > MAX_NAME) {
+      throw new LinkError(
+        CONDITION.INVALID_FIELD,
+        `A link's name must not be longer than ${MAX_NAME} characters.`,
+      );
     }
   }
 
@@ -460,12 +478,12 @@ export class Session implements SettledRuns {
 
   addIncoming(link: IncomingLink): void {
     this.#incoming[link.handle] = link;
-    this.#linkCount++;
+    this.connection.linkCount++;
   }
 
   addOutgoing(link: SenderLink): void {
     this.#outgoing[link.handle] = link;
-    this.#linkCount++;
+    this.connection.linkCount++;
   }
 
   /** A link's name belongs to its newest attachment (AMQP 1.0 part 2, 2.6.1). */
@@ -520,11 +538,7 @@ export class Session implements SettledRuns {
     }
     this.#incoming[handle] = undefined;
     this.#outgoing[handle] = undefined;
-    this.#linkCount--;
-  }
-
-  get linkCount(): number {
-    return this.#linkCount;
+    this.connection.linkCount--;
   }
 
   #failLink(handle: number, link: IncomingLink, error: unknown): void {
@@ -564,6 +578,7 @@ export class Session implements SettledRuns {
       if (link === undefined) continue;
       this.#incoming[handle] = undefined;
       this.#outgoing[handle] = undefined;
+      this.connection.linkCount--;
       try {
         link.close(false);
       } catch (problem) {

@@ -10,6 +10,8 @@ export interface Amqp1Settings {
   readonly producerCredit: number;
   /** Frames a session may send before our next flow. */
   readonly incomingWindow: number;
+  /** Links of all sessions of one connection. */
+  readonly maxLinks: number;
   /** Unfinished large messages of all peers, bytes: no new one begins above it, none goes on above twice of it. */
   readonly partialBudgetBytes: number;
   /** A transaction untouched for longer can only be rolled back. */
@@ -24,6 +26,7 @@ export const DEFAULT_SETTINGS: Amqp1Settings = {
   handshakeTimeoutMs: 10_000,
   producerCredit: 1_000,
   incomingWindow: 2_048,
+  maxLinks: 16_384,
   partialBudgetBytes: 268_435_456,
   transactionTimeoutMs: 300_000,
   maxTransactions: 100,

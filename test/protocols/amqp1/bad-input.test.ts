@@ -591,3 +591,22 @@ test("nothing is answered after a close of ours", async (t) => {
   t.is(peer.frames.length, 0);
   await broker.close();
 });
+
+test("a connection has a bounded number of links, over all its sessions", async (t) => {
+  const broker = await openTestBroker();
+  const peer = await AmqpPeer.connect(broker, { settings: { maxLinks: 2 } });
+  peer.begin(1);
+  await peer.next(PERFORMATIVE.BEGIN);
+  await peer.sender({ handle: 0 });
+  await peer.receiver({ handle: 0, channel: 1 });
+  await peer.sender({ handle: 1, name: "third" });
+  const refused = await peer.next(PERFORMATIVE.DETACH);
+  t.is(errorOf(refused.fields[2]).condition, "amqp:resource-limit-exceeded");
+  peer.detach(0, true, 1);
+  await peer.next(PERFORMATIVE.DETACH);
+  await peer.sender({ handle: 2, name: "fourth" });
+  await peer.next(PERFORMATIVE.FLOW);
+  peer.send(attach({ isReceiver: false, handle: 3, name: "n".repeat(5_000) }));
+  await peer.next(PERFORMATIVE.DETACH);
+  await broker.close();
+});

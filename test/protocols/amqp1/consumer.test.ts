@@ -696,3 +696,98 @@ test("a consumer of higher priority is served first", async (t) => {
   t.deepEqual(texts(await low.transfers(1)), ["m2"]);
   await broker.close();
 });
+
+test("a reader begins in a topic's history where it says", async (t) => {
+  const broker = await openTestBroker({ settings: { historyMs: 3_600_000 } });
+  await fill(broker, numbered(4), { address: "log", capabilities: ["topic"] });
+  const offset = (value: Value) =>
+    source("log", {
+      capabilities: ["topic"],
+      filter: [
+        ["o", { type: "described", descriptor: symbol("rabbitmq:stream-offset-spec"), value }],
+      ],
+    });
+  for (const [link, expected] of [
+    [source("topic:log?from=first"), ["m0", "m1", "m2", "m3"]],
+    [source("topic:log?from=offset:2"), ["m2", "m3"]],
+    [offset(string("first")), ["m0", "m1", "m2", "m3"]],
+    [offset({ type: "ulong", value: 3 }), ["m3"]],
+    [offset(string("next")), []],
+    [source("topic:log"), []],
+  ] as const) {
+    const peer = await consuming(broker, { source: link });
+    peer.flow({ handle: 0, credit: 10, isDrain: true });
+    await until("the drain is over", () => peer.has(PERFORMATIVE.FLOW));
+    t.deepEqual(texts(peer.frames.filter((frame) => frame.code === PERFORMATIVE.TRANSFER)), [
+      ...expected,
+    ]);
+  }
+  await broker.close();
+});
+
+test("a selector picks messages by their properties; one that does not parse is refused", async (t) => {
+  const broker = await openTestBroker();
+  const producer = await AmqpPeer.connect(broker);
+  await producer.sender();
+  await producer.next(PERFORMATIVE.FLOW);
+  for (const subject of ["a", "b"]) {
+    producer.transfer(
+      message(subject, {
+        properties: [
+          { type: "null", value: null },
+          { type: "null", value: null },
+          { type: "null", value: null },
+          string(subject),
+        ],
+      }),
+    );
+  }
+  const selecting = (text: string) => ({
+    source: source("q", {
+      filter: [
+        [
+          "s",
+          {
+            type: "described",
+            descriptor: { type: "ulong", value: 0x468c00000004 },
+            value: string(text),
+          },
+        ],
+      ],
+    }),
+  });
+  const peer = await consuming(broker, selecting("JMSType = 'b'"));
+  peer.flow({ handle: 0, credit: 10 });
+  t.deepEqual(texts(await peer.transfers(1)), ["b"]);
+  await peer.settled();
+  t.false(peer.has(PERFORMATIVE.TRANSFER));
+  await peer.receiver({ ...selecting("JMSType = = 'b'"), handle: 1, name: "wrong" });
+  const refused = await peer.next(PERFORMATIVE.DETACH);
+  t.is(errorOf(refused.fields[2]).condition, "amqp:invalid-field");
+  await broker.close();
+});
+
+test("one of several sharers may close its link; the last one deletes the subscription", async (t) => {
+  const broker = await openTestBroker();
+  const shared = (handle: number) => ({
+    handle,
+    name: `sub|global${handle}`,
+    source: source("t", {
+      durable: 2,
+      expiry: "never",
+      capabilities: ["topic", "shared", "global"],
+    }),
+  });
+  const peer = await consuming(broker, shared(0));
+  await peer.receiver(shared(1));
+  for (const handle of [0, 1]) {
+    peer.detach(handle);
+    t.is((await peer.next(PERFORMATIVE.DETACH)).fields[2], undefined);
+  }
+  const [connection] = broker.broker.connections.values();
+  t.is(
+    connection!.findSubscription({ clientId: "", name: "sub", isShared: true, isDurable: true }),
+    undefined,
+  );
+  await broker.close();
+});

@@ -569,3 +569,45 @@ test("where duplicates are looked for, a message sent again is confirmed and kep
   );
   await broker.close();
 });
+
+test("while publishing is blocked no credit is given, to links with and without an address; then it is", async (t) => {
+  const broker = await openTestBroker();
+  const peer = await producing(broker, { settings: { producerCredit: 4 } });
+  await peer.sender({ handle: 1, target: target(null) });
+  await peer.next(PERFORMATIVE.FLOW);
+  broker.store.setHealth({ state: "full", reason: "the disk is full" });
+  // The input stops at the first message, what was sent before is in the socket.
+  await peer.sender({ handle: 2, address: "other" });
+  await peer.sender({ handle: 3, target: target(null) });
+  await peer.settled();
+  t.false(peer.has(PERFORMATIVE.FLOW), "new links get none either");
+  broker.store.setHealth({ state: "ok" });
+  broker.store.makeRoom();
+  const granted = new Set<unknown>();
+  await until("both have credit", () => {
+    for (const frame of peer.frames.splice(0)) {
+      if (frame.code === PERFORMATIVE.FLOW) granted.add(frame.fields[4]?.value);
+    }
+    return granted.has(2) && granted.has(3);
+  });
+  await broker.close();
+});
+
+test("a full queue rejects, and says which it is", async (t) => {
+  const broker = await openTestBroker({ settings: { maxLength: 1, overflow: "reject" } });
+  const peer = await producing(broker);
+  peer.transfer(message("a"));
+  peer.transfer(message("b"));
+  peer.transfer(message("c"), { isSettled: true });
+  let refused: PeerFrame | undefined;
+  await until("the second is rejected", () => {
+    refused = peer.frames.find(
+      (frame) => frame.code === PERFORMATIVE.DISPOSITION && outcomeOf(frame)[2] === 0x25,
+    );
+    return refused !== undefined;
+  });
+  t.is(outcomeOf(refused!)[0], 1);
+  t.is(rejection(refused!).condition, "amqp:resource-limit-exceeded");
+  t.false(peer.has(PERFORMATIVE.DETACH), "a settled one is simply not kept");
+  await broker.close();
+});
