@@ -79,7 +79,7 @@ export class StompPeer {
 
   /** The next frame that is not taken yet; it has to be of this command. */
   async take(command: string): Promise<Frame> {
-    await until(`a ${command} frame`, () => this.frames.length > 0, 5000);
+    await until(`a ${command} frame`, () => this.frames.length > 0, 20_000);
     const frame = this.frames.shift()!;
     if (frame.command !== command) {
       throw new Error(`expected ${command}, got ${describe(frame)}`);
@@ -107,7 +107,7 @@ export class StompPeer {
   #receipts = 0;
 
   async closed(): Promise<void> {
-    await until("the broker ends the connection", () => this.wire.isOver, 5000);
+    await until("the broker ends the connection", () => this.wire.isOver, 20_000);
   }
 
   #receive(bytes: Buffer): void {

@@ -213,6 +213,19 @@ test("a client that asked for heart-beats gets a line end before the interval is
   await broker.close();
 });
 
+test("without heart-beats a connection may stay silent, unless an idle limit is set", async (t) => {
+  const broker = await openTestBroker();
+  const patient = await StompPeer.connect(broker, null);
+  const limited = await StompPeer.connect(broker, null, { settings: { idleTimeoutMs: 60_000 } });
+  const start = broker.turn.now;
+  for (const peer of [patient, limited]) peer.wire.tick(start + 59_000);
+  t.false(limited.wire.isOver);
+  for (const peer of [patient, limited]) peer.wire.tick(start + 61_000);
+  t.true(limited.wire.isOver);
+  t.false(patient.wire.isOver);
+  await broker.close();
+});
+
 test("CONNECT has to come in time", async (t) => {
   const { broker, peer } = await open();
   peer.send("CONN");

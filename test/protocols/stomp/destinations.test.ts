@@ -66,6 +66,15 @@ test("destination-type and subscription-type decide what a bare name is", async 
   await broker.close();
 });
 
+test("defaultKind topic makes a bare name a topic", async (t) => {
+  const broker = await openTestBroker();
+  const peer = await StompPeer.connect(broker, 12, { settings: { defaultKind: "topic" } });
+  for (const id of [1, 2]) peer.send(`SUBSCRIBE\nid:${id}\ndestination:thing\n\n\0`);
+  peer.send("SEND\ndestination:thing\n\nx\0");
+  t.deepEqual(bodiesOf(await peer.takeMessages(2)), ["x", "x"]);
+  await broker.close();
+});
+
 test("a list of destinations gets the message each; a comma may also be part of a name", async (t) => {
   const broker = await openTestBroker();
   await publish(broker, "/queue/a, /queue/b,queue://c", ["x"]);

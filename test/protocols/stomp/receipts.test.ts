@@ -65,6 +65,52 @@ test("a receipt id comes back exactly, escapes included", async (t) => {
   await broker.close();
 });
 
+test("every client frame but CONNECT may ask for a receipt, and gets exactly one", async (t) => {
+  const broker = await openTestBroker();
+  for (const version of [11, 12] as const) {
+    const peer = await StompPeer.connect(broker, version, { headers: "receipt:none\n" });
+    const queue = `destination:/queue/v${version}`;
+    const ask = async (frame: string): Promise<void> => {
+      const id = frame.slice(0, frame.indexOf("\n"));
+      const before = peer.frames.length;
+      peer.send(frame.replace("\n", `\nreceipt:${id}\n`));
+      await until(`receipt of ${id}`, () => peer.frames.length > before);
+      t.is(peer.frames.at(-1)!.headers["receipt-id"], id);
+    };
+    await ask(`SEND\n${queue}\n\none\0`);
+    await ask(`SEND\n${queue}\n\ntwo\0`);
+    peer.frames.length = 0;
+    await ask(`BEGIN\ntransaction:t\n\n\0`);
+    await ask(`COMMIT\ntransaction:t\n\n\0`);
+    await ask(`BEGIN\ntransaction:u\n\n\0`);
+    await ask(`ABORT\ntransaction:u\n\n\0`);
+    t.deepEqual(
+      peer.frames.map((frame) => frame.headers["receipt-id"]),
+      ["BEGIN", "COMMIT", "BEGIN", "ABORT"],
+    );
+    peer.frames.length = 0;
+    peer.send(`SUBSCRIBE\nid:s\n${queue}\nack:client-individual\nreceipt:SUBSCRIBE\n\n\0`);
+    t.is((await peer.take("RECEIPT")).headers["receipt-id"], "SUBSCRIBE");
+    const [one, two] = await peer.takeMessages(2);
+    const answer = (verb: string, { headers }: typeof one & object): string =>
+      version === 12
+        ? `${verb}\nid:${headers["ack"]}\n\n\0`
+        : `${verb}\nsubscription:s\nmessage-id:${headers["message-id"]}\n\n\0`;
+    await ask(answer("ACK", one!));
+    await ask(`UNSUBSCRIBE\nid:s\n\n\0`);
+    t.is(two!.body.toString(), "two");
+    peer.frames.length = 0;
+    peer.send(`SUBSCRIBE\nid:t\n${queue}\nack:client\n\n\0`);
+    const again = await peer.take("MESSAGE");
+    const nack = answer("NACK", again).replace("subscription:s", "subscription:t");
+    peer.send(nack.replace("\n", "\nrequeue:false\nreceipt:NACK\n"));
+    t.is((await peer.take("RECEIPT")).headers["receipt-id"], "NACK");
+    await ask(`DISCONNECT\n\n\0`);
+    await peer.closed();
+  }
+  await broker.close();
+});
+
 test("the receipt of SUBSCRIBE comes before its first message", async (t) => {
   const broker = await openTestBroker();
   const peer = await StompPeer.connect(broker);
