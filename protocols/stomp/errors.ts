@@ -28,7 +28,7 @@ const BROKER_ERRORS: Readonly<Record<ErrorCode, readonly [message: string, isFat
   "invalid-address": ["Invalid destination", false],
   "invalid-argument": ["Invalid argument", false],
   "precondition-failed": ["precondition failed", false],
-  "not-implemented": ["not implemented", false],
+  "not-implemented": ["not offered", false],
   unauthorized: ["access refused", false],
   "authentication-failed": ["Bad CONNECT", true],
   "resource-locked": ["resource locked", false],

@@ -298,7 +298,7 @@ export class Sender {
       case HEADER.SCHEDULED_CRON:
         if (parser.valueAt(bytes, index).trim() === "") return false;
         throw new StompError(
-          "not implemented",
+          "not offered",
           "AMQ_SCHEDULED_CRON is not offered; AMQ_SCHEDULED_DELAY, _PERIOD and _REPEAT are.",
           { isFatal: false },
         );
