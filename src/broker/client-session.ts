@@ -44,6 +44,8 @@ export interface OwnSubscription {
 }
 
 const NOTHING_KEPT: readonly KeptDelivery[] = [];
+/** Filters taken back that are remembered for messages that wait. */
+const FORMER_MAX = 64;
 /** Longest filter, in characters, of a session that is kept: it is written into a journal entry. */
 const KEPT_FILTER_MAX = 8_192;
 /** More filters than this in one session are refused. */
@@ -86,6 +88,8 @@ export class ClientSession implements Session, RouteReader, SessionSource {
   sink: SessionSink | null = null;
   #consumer: Consumer | null = null;
   #isAttached = false;
+  /** Filters that were taken back while messages for them waited. */
+  #former: Array<{ filter: string; options: SubscriptionOptions; until: number }> = [];
 
   constructor(
     registry: SessionRegistry,
@@ -246,7 +250,18 @@ export class ClientSession implements Session, RouteReader, SessionSource {
     this.subscriptions.delete(key);
     this.grantVersion++;
     this.takeOut(subscription);
+    this.#remember(subscription);
     return this.registry.journalUnsubscription(this, subscription);
+  }
+
+  /** What is in the index already is still delivered as it was asked for, though not after a restart. */
+  #remember({ filter, share, binding }: OwnSubscription): void {
+    const { progress } = this;
+    if (share !== "" || progress === null || progress.backlog === 0) return;
+    const { low } = progress.state;
+    this.#former = this.#former.filter(({ until }) => until > low);
+    this.#former.push({ filter, options: binding.options, until: progress.queue.maxOffset });
+    if (this.#former.length > FORMER_MAX) this.#former.shift();
   }
 
   takeOut(subscription: OwnSubscription): void {
@@ -276,6 +291,12 @@ export class ClientSession implements Session, RouteReader, SessionSource {
       if (share !== "" || !(filter === path || filterMatches(filter, path))) continue;
       if (merged === null) merged = new MergedGrant(binding.options);
       else merged.add(binding.options);
+    }
+    if (merged !== null || this.#former.length === 0) return merged;
+    for (const { filter, options } of this.#former) {
+      if (!filterMatches(filter, path)) continue;
+      if (merged === null) merged = new MergedGrant(options);
+      else merged.add(options);
     }
     return merged;
   }

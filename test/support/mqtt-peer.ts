@@ -87,11 +87,15 @@ export class MqttPeer {
     return { peer, connack };
   }
 
+  /** Packets are read and written as this version from now on. */
+  setVersion(version: 3 | 4 | 5): void {
+    this.version = version;
+    const { settings } = this.#parser as unknown as { settings: { protocolVersion: number } };
+    settings.protocolVersion = version;
+  }
+
   sendConnect(connect: Connect = {}): void {
-    this.version = connect.protocolVersion ?? 4;
-    (
-      this.#parser as unknown as { settings: { protocolVersion: number } }
-    ).settings.protocolVersion = this.version;
+    this.setVersion(connect.protocolVersion ?? 4);
     this.send({
       cmd: "connect",
       protocolId: this.version === 3 ? "MQIsdp" : "MQTT",
