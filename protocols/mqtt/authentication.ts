@@ -22,12 +22,15 @@ export interface AuthenticationHost {
   onRefused(error: unknown): void;
 }
 
+const NOTHING = Buffer.alloc(0);
+
 export class Authentication {
   readonly #host: AuthenticationHost;
   #login: Login | null = null;
   #exchange: SaslExchange | null = null;
   #principal: Principal | null = null;
   #isCancelled = false;
+  #lastWord: Buffer | undefined;
 
   constructor(host: AuthenticationHost) {
     this.#host = host;
@@ -78,6 +81,7 @@ export class Authentication {
       if (this.#exchange !== null || this.#principal === null)
         throw protocolError("re-authentication inside an authentication", "MQTT-4.12.1-1");
       this.#exchange = this.#start(login.authMethod);
+      this.#lastWord = undefined;
     } else if (this.#exchange === null) {
       throw protocolError("AUTH without an authentication under way");
     }
@@ -92,10 +96,16 @@ export class Authentication {
   #onStep(step: SaslStep): void {
     switch (step.kind) {
       case "challenge":
+        if (step.isLast === true && this.#exchange !== null) {
+          // MQTT 5 §4.12: the server's last word goes with the success.
+          this.#lastWord = step.data;
+          this.#run(this.#exchange.step(NOTHING));
+          return;
+        }
         this.#send(REASON.CONTINUE_AUTHENTICATION, step.data);
         return;
       case "success":
-        this.#succeed(step.principal, step.data);
+        this.#succeed(step.principal, step.data ?? this.#lastWord);
         return;
       default:
         this.#exchange = null;

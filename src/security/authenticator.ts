@@ -30,7 +30,8 @@ export interface SaslExchange {
 }
 
 export type SaslStep =
-  | { readonly kind: "challenge"; readonly data: Buffer }
+  /** `isLast`: the client is who it says, and this is only told to it; where success can carry data, step on with nothing. */
+  | { readonly kind: "challenge"; readonly data: Buffer; readonly isLast?: true }
   /** `data`: the server's last word, for protocols that can carry it with the outcome. */
   | { readonly kind: "success"; readonly principal: Principal; readonly data?: Buffer }
   /** `isTemporary`: the user store cannot answer now (AMQP 1.0 outcome 4), not the peer's fault. */

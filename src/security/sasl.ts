@@ -99,7 +99,7 @@ export class ScramExchange implements SaslExchange {
       if (final === undefined) return this.#refuse();
       this.#isVerified = true;
       // As a challenge, which the client answers emptily: every client library copes with that.
-      return { kind: "challenge", data: Buffer.from(final) };
+      return { kind: "challenge", data: Buffer.from(final), isLast: true };
     }
     if (response.length === 0 && !this.#isChallenged) {
       this.#isChallenged = true;

@@ -2,9 +2,9 @@
 import { readFileSync } from "node:fs";
 import test from "ava";
 import { generate, type Packet } from "mqtt-packet";
+import { createAdapter } from "../../../protocols/mqtt/adapter.ts";
 import type { Logger } from "../../../src/telemetry/log.ts";
 import { SILENT } from "../../../src/telemetry/log.ts";
-import { createAdapter } from "../../../protocols/mqtt/adapter.ts";
 import { MemoryWire } from "../../../src/transport/memory-wire.ts";
 import { MqttPeer, mqttAdapter, OPEN_DOOR } from "../../support/mqtt-peer.ts";
 import { openTestBroker } from "../../support/test-broker.ts";
@@ -24,8 +24,24 @@ const conversation = (version: 4 | 5): Buffer =>
           will: { topic: "w", payload: Buffer.from("x"), qos: 0, retain: false },
         },
         { cmd: "subscribe", messageId: 1, subscriptions: [{ topic: "s/#", qos: 2 }] },
-        { cmd: "publish", topic: "s/1", payload: "a".repeat(200), qos: 1, messageId: 2, dup: false, retain: false },
-        { cmd: "publish", topic: "s/2", payload: "", qos: 2, messageId: 3, dup: false, retain: true },
+        {
+          cmd: "publish",
+          topic: "s/1",
+          payload: "a".repeat(200),
+          qos: 1,
+          messageId: 2,
+          dup: false,
+          retain: false,
+        },
+        {
+          cmd: "publish",
+          topic: "s/2",
+          payload: "",
+          qos: 2,
+          messageId: 3,
+          dup: false,
+          retain: true,
+        },
         { cmd: "publish", topic: "s/ü", payload: "zero", qos: 0, dup: false, retain: false },
         { cmd: "pubrel", messageId: 3 },
         { cmd: "unsubscribe", messageId: 4, unsubscriptions: ["s/#"] },
