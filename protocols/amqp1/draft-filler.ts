@@ -20,6 +20,19 @@ export function writeOpaqueMark(bytes: Buffer, at: number, messageFormat: number
   bytes.writeUInt32BE(messageFormat, at + 4);
 }
 
+/** A copy of `bytes[start, end)` behind the mark. */
+export function withOpaqueMark(
+  bytes: Buffer,
+  start: number,
+  end: number,
+  messageFormat: number,
+): Buffer {
+  const marked = Buffer.allocUnsafe(OPAQUE_MARK_BYTES + end - start);
+  writeOpaqueMark(marked, 0, messageFormat);
+  bytes.copy(marked, OPAQUE_MARK_BYTES, start, end);
+  return marked;
+}
+
 /** The message-format of stored bytes: 0 unless they begin with the mark. */
 export function messageFormatOf(bytes: Buffer, start: number, end: number): number {
   if (bytes[start + 2] !== 0 || end - start < OPAQUE_MARK_BYTES) return 0;

@@ -32,7 +32,23 @@ export function simpleOutcome(bytes: Buffer, at: number, end: number): Outcome |
   return bytes[at + 2] === DELIVERY_STATE.RELEASED ? OUTCOME.RELEASE : ABSENT;
 }
 
+/** The state read last and its bytes: peers say the same again and again. */
+let lastBytes = Buffer.alloc(0);
+let lastState: PeerState = { kind: "received" };
+/** Longer ones are not kept. */
+const KEEP_BYTES = 256;
+
 export function readState(bytes: Buffer, at: number, end: number): PeerState {
+  if (lastBytes.length === end - at && lastBytes.compare(bytes, at, end) === 0) return lastState;
+  const state = decodeState(bytes, at, end);
+  if (end - at <= KEEP_BYTES) {
+    lastBytes = Buffer.from(bytes.subarray(at, end));
+    lastState = state;
+  }
+  return state;
+}
+
+function decodeState(bytes: Buffer, at: number, end: number): PeerState {
   const value = decodeValue(bytes, at, end);
   if (value.type !== "described") throw decodeError("A delivery state is not a described list.");
   const number = descriptorNumber(value.descriptor);

@@ -14,9 +14,15 @@ import type { Attach } from "./codec/performatives.ts";
 import { RCV_SETTLE } from "./codec/performatives.ts";
 import { MessageScan } from "./codec/sections.ts";
 import { ConfirmQueue } from "./confirm-queue.ts";
-import { fillDraft, messageIdOf, OPAQUE_MARK_BYTES, writeOpaqueMark } from "./draft-filler.ts";
+import {
+  fillDraft,
+  messageIdOf,
+  OPAQUE_MARK_BYTES,
+  withOpaqueMark,
+  writeOpaqueMark,
+} from "./draft-filler.ts";
 import { CONDITION, type ConnectionError, type ErrorInfo, errorInfo, LinkError } from "./errors.ts";
-import { modifiedState, readState, rejectedState, transactionalState } from "./outcomes.ts";
+import { modifiedState, readState, rejectedState } from "./outcomes.ts";
 import type { Session } from "./session.ts";
 import type { OpenTransaction } from "./transactions.ts";
 
@@ -32,13 +38,14 @@ export interface Destination {
 const SCAN = new MessageScan();
 const DRAFT = new Draft();
 const FIRST_PARTIAL_BYTES = 262_144;
+const NOTHING = Buffer.alloc(0);
 
 /** A delivery whose frames are still coming. */
 interface Partial {
   readonly deliveryId: number;
   readonly messageFormat: number;
   isSettled: boolean;
-  state: Buffer | null;
+  transaction: OpenTransaction | null;
   bytes: Buffer;
   length: number;
   touchedAt: number;
@@ -105,7 +112,8 @@ export class ReceiverLink {
       return true;
     }
     if (frame.more === 1) {
-      if (!connection.room.mayBeginPartial()) return false;
+      // One that is on its way here must be able to end, so its connection is not held.
+      if (connection.partialLinks.size === 0 && !connection.room.mayBeginPartial()) return false;
       this.#countDelivery();
       this.#beginPartial(frame, bytes, end);
       return true;
@@ -113,16 +121,18 @@ export class ReceiverLink {
     if (!connection.room.hasRoom(size)) return false;
     this.#checkSize(size);
     this.#countDelivery();
-    const { messageFormat } = frame;
-    if (messageFormat > 0) {
-      this.#acceptOpaque(frame, bytes, end);
-      return true;
-    }
-    const state =
+    const transaction =
       frame.stateStart === ABSENT
         ? null
-        : Buffer.from(bytes.subarray(frame.stateStart, frame.stateEnd));
-    this.#accept(frame.deliveryId, frame.settled === 1, state, bytes, frame.payloadStart, end);
+        : this.#transactionIn(bytes, frame.stateStart, frame.stateEnd);
+    const isSettled = frame.settled === 1;
+    if (frame.messageFormat > 0) {
+      const marked = withOpaqueMark(bytes, frame.payloadStart, end, frame.messageFormat);
+      this.#accept(frame.deliveryId, isSettled, transaction, marked, 0, marked.length, true);
+    } else {
+      const { deliveryId, payloadStart } = frame;
+      this.#accept(deliveryId, isSettled, transaction, bytes, payloadStart, end, false);
+    }
     return true;
   }
 
@@ -139,8 +149,8 @@ export class ReceiverLink {
       deliveryId: frame.deliveryId,
       messageFormat: frame.messageFormat,
       isSettled: frame.settled === 1,
-      state: null,
-      bytes: Buffer.alloc(0),
+      transaction: null,
+      bytes: NOTHING,
       length: 0,
       touchedAt: 0,
     };
@@ -171,12 +181,10 @@ export class ReceiverLink {
     if (isLast && !this.session.connection.room.hasRoom(size)) return false;
     this.#collect(partial, frame, bytes, end);
     if (!isLast) return true;
-    const { deliveryId, isSettled, messageFormat, state } = partial;
-    const whole = partial.bytes;
-    const { length } = partial;
+    const { deliveryId, isSettled, transaction, bytes: whole, length } = partial;
     this.#dropPartial();
-    if (messageFormat > 0) this.#acceptWhole(deliveryId, isSettled, state, whole, 0, length, true);
-    else this.#accept(deliveryId, isSettled, state, whole, 0, length);
+    const isOpaque = partial.messageFormat > 0;
+    this.#accept(deliveryId, isSettled, transaction, whole, 0, length, isOpaque);
     return true;
   }
 
@@ -205,7 +213,7 @@ export class ReceiverLink {
     partial.touchedAt = this.session.connection.services.broker.turn.now;
     if (frame.settled === 1) partial.isSettled = true;
     if (frame.stateStart !== ABSENT) {
-      partial.state = Buffer.from(bytes.subarray(frame.stateStart, frame.stateEnd));
+      partial.transaction = this.#transactionIn(bytes, frame.stateStart, frame.stateEnd);
     }
   }
 
@@ -234,48 +242,19 @@ export class ReceiverLink {
     );
   }
 
-  /** A message of another format is not looked into: stored behind a mark, delivered to AMQP peers as it came. */
-  #acceptOpaque(frame: TransferFrame, bytes: Buffer, end: number): void {
-    const marked = Buffer.allocUnsafe(OPAQUE_MARK_BYTES + end - frame.payloadStart);
-    writeOpaqueMark(marked, 0, frame.messageFormat);
-    bytes.copy(marked, OPAQUE_MARK_BYTES, frame.payloadStart, end);
-    const state =
-      frame.stateStart === ABSENT
-        ? null
-        : Buffer.from(bytes.subarray(frame.stateStart, frame.stateEnd));
-    const isSettled = frame.settled === 1;
-    this.#acceptWhole(frame.deliveryId, isSettled, state, marked, 0, marked.length, true);
-  }
-
+  /** A whole message; an opaque one begins with its mark and is not looked into. */
   #accept(
     deliveryId: number,
     isSettled: boolean,
-    state: Buffer | null,
-    bytes: Buffer,
-    start: number,
-    end: number,
-  ): void {
-    this.#acceptWhole(deliveryId, isSettled, state, bytes, start, end, false);
-  }
-
-  #acceptWhole(
-    deliveryId: number,
-    isSettled: boolean,
-    state: Buffer | null,
+    transaction: OpenTransaction | null,
     bytes: Buffer,
     start: number,
     end: number,
     isOpaque: boolean,
   ): void {
-    let transaction: OpenTransaction | null = null;
-    if (state !== null) transaction = this.#transactionOf(state);
     try {
-      if (isOpaque) {
-        SCAN.scan(bytes, end, end);
-        SCAN.start = start;
-      } else {
-        SCAN.scan(bytes, start, end);
-      }
+      if (isOpaque) SCAN.skip(start, end);
+      else SCAN.scan(bytes, start, end);
       const target = this.#destination.targetFor(SCAN);
       const draft = DRAFT.reset();
       draft.encoding = ENCODING.AMQP1;
@@ -286,7 +265,7 @@ export class ReceiverLink {
       if (target.wantsMessageId) draft.dedupId = messageIdOf(SCAN);
       if (transaction !== null) {
         transaction.publish(target, draft);
-        if (!isSettled) this.#confirmLater(deliveryId, 0, transactionalState(transaction.id));
+        if (!isSettled) this.#confirmLater(deliveryId, 0, transaction.acceptedState);
         return;
       }
       if (target.level !== this.#level) this.#level = stronger(target.level, this.#level);
@@ -318,8 +297,9 @@ export class ReceiverLink {
     this.#confirmLater(deliveryId, 0, rejectedState(info));
   }
 
-  #transactionOf(state: Buffer): OpenTransaction | null {
-    const decoded = readState(state, 0, state.length);
+  /** The transaction that a transfer's state names. */
+  #transactionIn(bytes: Buffer, start: number, end: number): OpenTransaction | null {
+    const decoded = readState(bytes, start, end);
     if (decoded.kind !== "transactional") return null;
     const transaction = this.session.connection.transactions.get(decoded.txnId);
     if (transaction === undefined) {

@@ -4,6 +4,7 @@ import type { Consumer, Outcome, Target, Transaction } from "../../src/broker/fa
 import type { Draft } from "../../src/model/draft.ts";
 import { BrokerError } from "../../src/model/errors.ts";
 import type { AmqpConnection } from "./connection.ts";
+import { transactionalState } from "./outcomes.ts";
 
 /** Unique for the life of this process, and unguessable. */
 const NODE_LIFE = randomBytes(8);
@@ -12,6 +13,8 @@ let counter = 0;
 export class OpenTransaction {
   readonly id: Buffer;
   readonly key: string;
+  /** The state that accepts a message into it: one buffer, so that neighbouring answers become one. */
+  readonly acceptedState: Buffer;
   /** The coordinator link that declared it. */
   readonly owner: object;
   touchedAt: number;
@@ -26,6 +29,7 @@ export class OpenTransaction {
     this.id = Buffer.concat([NODE_LIFE, Buffer.alloc(4)]);
     this.id.writeUInt32BE(++counter >>> 0, 8);
     this.key = this.id.toString("latin1");
+    this.acceptedState = transactionalState(this.id);
   }
 
   publish(target: Target, draft: Draft): void {

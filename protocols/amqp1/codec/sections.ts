@@ -73,9 +73,13 @@ export class MessageScan {
   readonly #properties = new Int32Array(PROPERTY_COUNT).fill(NONE);
   readonly #annotations = new Int32Array(ANNOTATION_NAMES.length).fill(NONE);
 
-  /** Reads `bytes[start, end)`, a whole message. Throws a decode error. */
-  scan(bytes: Buffer, start: number, end: number): void {
-    this.#bytes = bytes;
+  /** For bytes that are not looked into: all of them are stored, durable, and nothing is known of them. */
+  skip(start: number, end: number): void {
+    this.#reset(start, end);
+    this.isDurable = true;
+  }
+
+  #reset(start: number, end: number): void {
     this.start = start;
     this.end = end;
     this.isDurable = false;
@@ -88,6 +92,12 @@ export class MessageScan {
     this.applicationPropertiesAt = NONE;
     this.bodyAt = end;
     this.footerAt = NONE;
+  }
+
+  /** Reads `bytes[start, end)`, a whole message. Throws a decode error. */
+  scan(bytes: Buffer, start: number, end: number): void {
+    this.#bytes = bytes;
+    this.#reset(start, end);
     let at = start;
     let previous = 0;
     while (at < end) {
