@@ -12,8 +12,7 @@ test("a subscriber that does not read gets no more than its wire takes; the rest
   const peer = await StompPeer.connect(broker);
   peer.wire.isPeerReading = false;
   peer.send("SUBSCRIBE\nid:0\ndestination:/queue/a\n\n\0");
-  await new Promise((resolve) => setTimeout(resolve, 20));
-  t.true(peer.wire.pendingBytes > 0);
+  await until("something is on its way to the subscriber", () => peer.wire.pendingBytes > 0);
   t.true(peer.wire.pendingBytes < 2_000_000, `${peer.wire.pendingBytes} bytes wait`);
   t.is(peer.frames.length, 0);
   const other = await StompPeer.connect(broker);
