@@ -243,11 +243,15 @@ export class Server {
     const loop = this.#loop;
     let handler: RequestHandler | undefined;
     const loadHandler = async (): Promise<RequestHandler> => {
-      const { createAdminHandler } = await import("./admin/app.ts");
+      const [{ createAdminHandler }, { Operations }] = await Promise.all([
+        import("./admin/app.ts"),
+        import("./broker/operations.ts"),
+      ]);
       handler ??= createAdminHandler({
         config: this.config,
         logger: this.#logger,
         inspection: this.#inspection,
+        operations: new Operations(this.broker),
         authenticator: this.#authenticator,
         authorizer: this.#authorizer,
         logins: this.#authenticator,

@@ -1,5 +1,5 @@
 /**
- * The HTTP side: health, metrics and a JSON API that looks and never changes anything.
+ * The HTTP side: health, metrics and a JSON API. GET never changes anything; what does is in changes.ts.
  *
  *   /healthz                    200 while the process serves                  no login
  *   /readyz                     200 while messages are taken                  no login
@@ -15,18 +15,19 @@ import { BrokerError } from "../model/errors.ts";
 import type { RequestHandler } from "../transport/http-gateway.ts";
 import type { WireInfo } from "../transport/wire.ts";
 import { checkAccess } from "./access.ts";
+import { addChanges } from "./changes.ts";
 import { createMetrics } from "./metrics.ts";
 import type { AdminSources } from "./sources.ts";
 
-type Env = { Bindings: { readonly peer: WireInfo }; Variables: { user: string } };
+export type AdminEnv = { Bindings: { readonly peer: WireInfo }; Variables: { user: string } };
 
 const MAX_DEFAULT = 100;
 const NUMBER = /^\d{1,15}$/;
 
-export function createAdminApp(sources: AdminSources): Hono<Env> {
+export function createAdminApp(sources: AdminSources): Hono<AdminEnv> {
   const { inspection, config } = sources;
   const metrics = createMetrics(sources, config.metrics.destinationsMax);
-  const app = new Hono<Env>();
+  const app = new Hono<AdminEnv>();
 
   app.get("/healthz", (c) => c.text("ok\n"));
   app.get("/readyz", (c) => {
@@ -107,10 +108,14 @@ export function createAdminApp(sources: AdminSources): Hono<Env> {
     });
   }
 
+  addChanges(app, sources);
+
   app.notFound((c) => c.json({ error: `nothing at ${c.req.path}` }, 404));
   app.onError((error, c) => {
-    if (error instanceof BrokerError)
-      return c.json({ error: error.message, code: error.code }, 400);
+    if (error instanceof BrokerError) {
+      const status = error.code === "not-found" ? 404 : error.isRetriable ? 503 : 400;
+      return c.json({ error: error.message, code: error.code }, status);
+    }
     sources.logger.error("admin.failed", { path: c.req.path, error });
     return c.json({ error: "internal error; see the log" }, 500);
   });

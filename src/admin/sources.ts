@@ -1,5 +1,6 @@
 /** What the admin side reads; the server hands it over. */
 import type { Inspection } from "../broker/inspect.ts";
+import type { Operations } from "../broker/operations.ts";
 import type { Config } from "../config/schema.ts";
 import type { Authenticator } from "../security/authenticator.ts";
 import type { Authorizer } from "../security/authorizer.ts";
@@ -10,6 +11,7 @@ export interface AdminSources {
   readonly config: Config;
   readonly logger: Logger;
   readonly inspection: Inspection;
+  readonly operations: Operations;
   readonly authenticator: Authenticator;
   readonly authorizer: Authorizer;
   readonly logins: { readonly successes: number; readonly failures: number };

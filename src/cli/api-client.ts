@@ -8,6 +8,8 @@ export interface ApiFlags extends ConfigFlags {
   readonly json?: boolean;
 }
 
+type Query = Readonly<Record<string, string | undefined>>;
+
 export class ApiClient {
   readonly url: string;
   readonly #authorization: string | undefined;
@@ -39,7 +41,11 @@ export class ApiClient {
     this.#authorization = authorization;
   }
 
-  async get<T>(path: string, query: Readonly<Record<string, string | undefined>> = {}): Promise<T> {
+  get<T>(path: string, query: Query = {}): Promise<T> {
+    return this.send("GET", path, query);
+  }
+
+  async send<T>(method: string, path: string, query: Query = {}): Promise<T> {
     const url = new URL(this.url + path);
     for (const [name, value] of Object.entries(query)) {
       if (value !== undefined) url.searchParams.set(name, value);
@@ -47,7 +53,11 @@ export class ApiClient {
     let response: Response;
     try {
       response = await fetch(url, {
-        headers: this.#authorization === undefined ? {} : { authorization: this.#authorization },
+        method,
+        headers: {
+          "content-type": "application/json",
+          ...(this.#authorization === undefined ? {} : { authorization: this.#authorization }),
+        },
       });
     } catch (error) {
       const { cause } = error as { cause?: NodeJS.ErrnoException };

@@ -11,6 +11,7 @@ import type {
 } from "../broker/inspect.ts";
 import { ApiClient, type ApiFlags } from "./api-client.ts";
 import { withConfigFlags } from "./config-flags.ts";
+import { destinationPath } from "./destination.ts";
 import { type Cell, formatBytes, formatDuration, formatTable } from "./table.ts";
 
 export function addLookCommands(program: Command): void {
@@ -106,11 +107,10 @@ export function addLookCommands(program: Command): void {
     .option("--key <text>", "messages with this key or unique id")
     .option("--settled", "also those that everybody is done with")
     .action(async (destination: string, flags: ApiFlags & Record<string, string | boolean>) => {
-      const [, kind = "queue", name = ""] = /^(?:(queue|topic):)?(.*)$/s.exec(destination) ?? [];
       const text = (key: string): string | undefined =>
         typeof flags[key] === "string" ? (flags[key] as string) : undefined;
       const messages = await (await ApiClient.open(flags)).get<MessageView[]>(
-        `/api/${kind}s/${encodeURIComponent(name)}/messages`,
+        `${destinationPath(destination)}/messages`,
         {
           from: text("from"),
           max: text("max"),

@@ -14,6 +14,10 @@ const LOOK = ["status", "top", "queues", "topics", "groups", "consumers", "conne
 const commandGroups = (leave: (code: ExitCode) => void): readonly CommandGroup[] => [
   { names: LOOK, load: async () => (await import("./look.ts")).addLookCommands },
   {
+    names: ["purge", "delete", "move", "disconnect"],
+    load: async () => (await import("./change.ts")).addChangeCommands,
+  },
+  {
     names: ["user", "grant", "revoke"],
     load: async () => (await import("./users.ts")).addUserCommands,
   },

@@ -47,6 +47,8 @@ const basic = (user: string, password: string) => ({
   authorization: `Basic ${Buffer.from(`${user}:${password}`).toString("base64")}`,
 });
 
+const FOREIGN = { "content-type": "application/json", host: "evil.example" };
+
 test("queues, their messages, connections and consumers can be looked at", async (t) => {
   const admin = await opened(t);
   publish(admin, "orders/eu", "one", "two");
@@ -141,4 +143,41 @@ test("metrics are Prometheus text, and the number of series is bounded", async (
   t.regex(text, /^sluice_received_bytes_total 11$/m);
   const again = (await admin.get("/metrics")).text;
   t.regex(again, /name="busy"\} 3/);
+});
+
+test("a queue is purged, its messages moved, itself deleted; each only by JSON and by an admin", async (t) => {
+  const admin = await opened(t);
+  const connection = publish(admin, "q", "1", "2", "3");
+  t.is((await admin.send("POST", "/api/queues/q/purge", undefined, {})).status, 415);
+  t.is((await admin.send("POST", "/api/queues/q/purge", REMOTE)).status, 401);
+  t.is((await admin.send("POST", "/api/queues/q/purge", undefined, FOREIGN)).status, 403);
+  t.deepEqual((await admin.send("POST", "/api/queues/q/move?to=r&max=1")).json, { moved: 1 });
+  t.is((await admin.get("/api/queues/r")).json.ready, 1);
+  t.is((await admin.send("POST", "/api/queues/q/move?max=x")).status, 400);
+  t.is((await admin.send("DELETE", "/api/queues/q?ifEmpty=true")).status, 400);
+  t.deepEqual((await admin.send("POST", "/api/queues/q/purge")).json, { purged: 2 });
+  connection.close();
+  t.is((await admin.send("DELETE", "/api/queues/q?ifEmpty=true")).status, 200);
+  t.is((await admin.get("/api/queues/q")).status, 404);
+  t.is((await admin.send("DELETE", "/api/queues/q")).status, 404);
+});
+
+test("a connection is closed on request", async (t) => {
+  const admin = await opened(t);
+  let reason = "";
+  const { id } = admin.broker.connect({
+    protocol: "test",
+    remoteAddress: "192.0.2.1",
+    remotePort: 99,
+    principal: ANONYMOUS,
+    clientId: "",
+    namespace: "/",
+    clientIdPolicy: "coexist",
+    close: (error) => {
+      reason = error.message;
+    },
+  });
+  t.is((await admin.send("DELETE", "/api/connections/4711")).status, 404);
+  t.is((await admin.send("DELETE", `/api/connections/${id}`)).status, 200);
+  t.is(reason, "closed by an operator");
 });

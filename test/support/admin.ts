@@ -2,6 +2,7 @@
 import { createAdminApp } from "../../src/admin/app.ts";
 import type { AdminSources } from "../../src/admin/sources.ts";
 import { Inspection } from "../../src/broker/inspect.ts";
+import { Operations } from "../../src/broker/operations.ts";
 import { loadConfig } from "../../src/config/load.ts";
 import { LoopbackPolicy } from "../../src/security/loopback.ts";
 import { RuleAuthorizer } from "../../src/security/rule-authorizer.ts";
@@ -21,6 +22,8 @@ export const REMOTE: WireInfo = {
   isTls: true,
 };
 
+const JSON_TYPE = { "content-type": "application/json" };
+
 export async function openTestAdmin(
   options: { users?: UserStore; settings?: string[]; sources?: Partial<AdminSources> } = {},
 ) {
@@ -39,6 +42,7 @@ export async function openTestAdmin(
     config: loadConfig({ settings: options.settings ?? [] }),
     logger: SILENT,
     inspection: new Inspection(test.broker),
+    operations: new Operations(test.broker),
     authenticator,
     authorizer: new RuleAuthorizer(users, loopback),
     logins: authenticator,
@@ -53,8 +57,17 @@ export async function openTestAdmin(
   });
   return {
     ...test,
-    async get(path: string, peer = LOCAL, headers: Record<string, string> = {}) {
+    get(path: string, peer = LOCAL, headers: Record<string, string> = {}) {
+      return this.send("GET", path, peer, headers);
+    },
+    async send(
+      method: string,
+      path: string,
+      peer = LOCAL,
+      headers: Record<string, string> = JSON_TYPE,
+    ) {
       const request = new Request(`http://localhost${path}`, {
+        method,
         headers: { host: "localhost:15672", ...headers },
       });
       const response = await app.fetch(request, { peer });
