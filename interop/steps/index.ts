@@ -7,6 +7,7 @@ import { goldenStomp } from "./golden-stomp.ts";
 import { loadAmqp } from "./load.ts";
 import { matrixSteps } from "./matrix.ts";
 import { mqttJsTcp, mqttJsWebSocket } from "./mqtt.ts";
+import { pahoGoSuite, pahoJavaStep, pahoPythonStep } from "./paho.ts";
 import { proton } from "./proton.ts";
 import { qpidJms1, qpidJms2 } from "./qpid-jms.ts";
 import { rheaTcp, rheaWebSocket } from "./rhea.ts";
@@ -23,12 +24,15 @@ export const STEPS: readonly Step[] = [
   goldenStomp,
   mqttJsTcp,
   mqttJsWebSocket,
+  pahoPythonStep,
+  pahoJavaStep,
   proton,
   goAmqp,
   qpidJms1,
   qpidJms2,
   ...matrixSteps,
   goAmqpSuite,
+  pahoGoSuite,
   rocketmqStoreStep,
   loadAmqp,
   crash,
