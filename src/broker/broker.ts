@@ -280,7 +280,7 @@ export class Broker
     const resolved = makeAddress(
       node.address.kind,
       node.kind === "topic" ? address.name : node.address.name,
-      node.address,
+      { ...node.address, tags: address.tags },
     );
     connection.demand("send", resolved);
     node.producerCount++;

@@ -227,9 +227,12 @@ export class NodeRegistry {
 
   /** The filter that a group's settings spell. */
   filterOf(settings: Omit<GroupSettings, "filter">, clientId: string): MessageFilter | null {
+    const rest = restOf(settings.path);
+    // A tag expression is about tags below the root, in the path or beside it (spec protocols.md §3.2).
+    const isAnyRest = rest === "" && settings.tags !== "";
     // Wildcards in the first level: the routes have seen to it.
-    const isByPath = settings.path !== "" && !isWild(settings.path);
-    let filter = isByPath ? pathFilter(restOf(settings.path)) : null;
+    const isByPath = settings.path !== "" && !isWild(settings.path) && !isAnyRest;
+    let filter = isByPath ? pathFilter(rest) : null;
     filter = bothOf(filter, settings.tags === "" ? null : tagFilter(settings.tags));
     if (settings.noLocal) filter = bothOf(filter, noLocalFilter(clientId));
     if (settings.selector !== "") {

@@ -26,11 +26,14 @@ export class RecordTemplate {
   readonly isInPath: boolean;
   /** Canonical address, where the record's topic does not tell it (its name was shortened); "" otherwise. */
   readonly to: string;
+  /** The tag beside the path of messages that bring none of their own; "" for none. */
+  readonly label: string;
 
-  constructor(pathTag: string, isInPath = pathTag !== "", to = "") {
+  constructor(pathTag: string, isInPath = pathTag !== "", to = "", label = "") {
     this.pathTag = pathTag;
     this.isInPath = isInPath;
     this.to = to;
+    this.label = label;
     this.pathTagHash = pathTag === "" ? 0 : javaHash(pathTag);
   }
 
@@ -125,9 +128,10 @@ export class RecordComposer {
     if (template.isInPath) {
       flag |= FLAG.TAG_IN_PATH;
       if (expiresAt !== 0 && template.pathTag !== "") at = this.#put(at, "TAGS", template.pathTag);
-    } else if (draft.tag !== "") {
-      tagHash = javaHash(draft.tag);
-      at = this.#put(at, "TAGS", draft.tag);
+    } else if (draft.tag !== "" || template.label !== "") {
+      const tag = draft.tag === "" ? template.label : draft.tag;
+      tagHash = javaHash(tag);
+      at = this.#put(at, "TAGS", tag);
     }
     if (template.to !== "") at = this.#put(at, "x-to", template.to);
     if (draft.keys !== "") {

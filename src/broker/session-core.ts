@@ -7,6 +7,7 @@ import { Draft } from "../model/draft.ts";
 import { isShortened } from "../model/names.ts";
 import { COPIES_TOPIC } from "../model/record-fields.ts";
 import type { RecordView } from "../model/record-view.ts";
+import { parseTagExpression } from "../model/tag.ts";
 import type { MessageStore, StoreQueue } from "../store/message-store.ts";
 import type { Turn } from "../util/turn.ts";
 import type { Connection } from "./connection.ts";
@@ -212,5 +213,8 @@ export class SessionCore {
 export function templateFor(node: Node, address: Address): RecordTemplate {
   if (node.kind === "queue") return new RecordTemplate("");
   const to = isShortened(node.shards[0]!.topic) ? printAddress(address) : "";
-  return new RecordTemplate(restOf(address.name), address.name.includes("/"), to);
+  // A sender's address may carry the tag of its messages; an expression of several is for readers.
+  const { tags } = parseTagExpression(address.tags);
+  const label = tags.length === 1 ? tags[0]! : "";
+  return new RecordTemplate(restOf(address.name), address.name.includes("/"), to, label);
 }

@@ -88,6 +88,24 @@ test("a tag filter takes its tags and nothing else, hash collisions included", a
   await close();
 });
 
+test("a tag expression sees tags in the path and beside it; a path sees only those in the path", async (t) => {
+  const { broker, close } = await openTestBroker();
+  const peer = connect(broker);
+  const tagged = (tags: string) => makeAddress("topic", "orders", { tags });
+  const byTag = consume(peer, tagged("red || blue"));
+  const byPath = consume(peer, topic("orders/red"));
+  const all = consume(peer, topic("orders/#"));
+  peer.openTarget(topic("orders/red")).publish(draft("in the path"));
+  peer.openTarget(tagged("red")).publish(draft("beside it"));
+  peer.openTarget(topic("orders/green")).publish(draft("another"));
+  peer.openTarget(topic("orders")).publish(draft("none"));
+  await settle();
+  t.deepEqual(byTag.texts, ["in the path", "beside it"]);
+  t.deepEqual(byPath.texts, ["in the path"]);
+  t.deepEqual(all.texts, ["in the path", "beside it", "another", "none"]);
+  await close();
+});
+
 test("paths: a literal level, one level, any levels, and the root alone", async (t) => {
   const { broker, close } = await openTestBroker();
   const peer = connect(broker);
