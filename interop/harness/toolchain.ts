@@ -3,7 +3,7 @@
  * most once per process, and is done at once when its mark from an earlier run is still good (the mark holds the inputs).
  */
 import { createHash } from "node:crypto";
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { ROOT, workDir } from "./paths.ts";
 import { run, runOrThrow } from "./process.ts";
@@ -62,8 +62,8 @@ export interface JavaProgram extends Setup {
 
 export interface JavaProgramOptions {
   readonly name: string;
-  /** Folder with the sources, from the root. */
-  readonly sources: string;
+  /** Folders with the sources, from the root. */
+  readonly sources: readonly string[];
   /** The pom.xml whose dependencies it runs with, from the root. */
   readonly pom: string;
   /** Rewrites each source before it is compiled: one program serves two generations of an API. */
@@ -78,28 +78,39 @@ export function javaProgram(options: JavaProgramOptions): JavaProgram {
   const setup = once(options.name, async () => {
     await requireTool("java", ["-version"], "Debian: openjdk-17-jdk-headless");
     await requireTool("mvn", ["-v"], "Debian: maven");
-    const sources = join(ROOT, options.sources);
     const pom = join(ROOT, options.pom);
-    const inputs = digestOf(sources) + readFileSync(pom, "utf8");
+    const folders = options.sources.map((folder) => join(ROOT, folder));
+    const inputs = folders.map(digestOf).join("\n") + readFileSync(pom, "utf8");
     await cached(dir, inputs, async () => {
       rmSync(lib, { recursive: true, force: true });
       rmSync(classes, { recursive: true, force: true });
       await copyDependencies(pom, lib);
-      const staged = workDir("toolchain", options.name, "src");
-      const files = sourcesOf(sources)
-        .filter((name) => name.endsWith(".java"))
-        .map((name) => {
-          const file = join(staged, basename(name));
-          const text = readFileSync(join(sources, name), "utf8");
-          writeFileSync(file, options.rewrite?.(text) ?? text);
-          return file;
-        });
+      const staged = join(dir, "src");
+      rmSync(staged, { recursive: true, force: true });
+      mkdirSync(staged);
+      const files = folders.flatMap((folder) => stageSources(folder, staged, options.rewrite));
       await runOrThrow("javac", ["-nowarn", "-cp", `${lib}/*`, "-d", classes, ...files], {
         limitMs: 3 * MINUTE,
       });
     });
   });
   return { ...setup, classPath: `${classes}:${lib}/*` };
+}
+
+/** Copies the Java files of a folder, rewritten where asked; returns where they are now. */
+function stageSources(
+  folder: string,
+  staged: string,
+  rewrite: ((source: string) => string) | undefined,
+): string[] {
+  return sourcesOf(folder)
+    .filter((name) => name.endsWith(".java"))
+    .map((name) => {
+      const file = join(staged, basename(name));
+      const text = readFileSync(join(folder, name), "utf8");
+      writeFileSync(file, rewrite?.(text) ?? text);
+      return file;
+    });
 }
 
 const COPY_GOAL = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies";

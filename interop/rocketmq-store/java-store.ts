@@ -6,7 +6,7 @@ import { javaProgram } from "../harness/toolchain.ts";
 
 export const rocketmqStore = javaProgram({
   name: "rocketmq-store",
-  sources: "interop/rocketmq-store/src",
+  sources: ["interop/rocketmq-store/src"],
   pom: "interop/rocketmq-store/pom.xml",
 });
 

@@ -6,6 +6,7 @@ import { goAmqp, goAmqpSuite } from "./go-amqp.ts";
 import { goldenStomp } from "./golden-stomp.ts";
 import { loadAmqp } from "./load.ts";
 import { matrixSteps } from "./matrix.ts";
+import { mosquittoStep } from "./mosquitto.ts";
 import { mqttJsTcp, mqttJsWebSocket } from "./mqtt.ts";
 import { pahoGoSuite, pahoJavaStep, pahoPythonStep } from "./paho.ts";
 import { proton } from "./proton.ts";
@@ -24,6 +25,7 @@ export const STEPS: readonly Step[] = [
   goldenStomp,
   mqttJsTcp,
   mqttJsWebSocket,
+  mosquittoStep,
   pahoPythonStep,
   pahoJavaStep,
   proton,

@@ -14,7 +14,7 @@ export const PAHO_PYTHON_CLIENT = join(ROOT, "interop/paho-python/client.py");
 
 export const pahoJava = javaProgram({
   name: "paho-java",
-  sources: "interop/paho-java/src",
+  sources: ["interop/paho-java/src", "interop/java"],
   pom: "interop/paho-java/pom.xml",
 });
 

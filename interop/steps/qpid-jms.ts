@@ -3,7 +3,7 @@ import { runReported } from "../harness/reported.ts";
 import type { Step } from "../harness/step.ts";
 import { type JavaProgram, javaProgram } from "../harness/toolchain.ts";
 
-const SOURCES = "interop/qpid-jms/src";
+const SOURCES = ["interop/qpid-jms/src", "interop/java"];
 
 export const jms1Program = javaProgram({
   name: "qpid-jms-1",
