@@ -216,16 +216,17 @@ const CASES: Readonly<Record<string, Golden>> = {
     const sender = await amqp.sender("golden.dead");
     for (const body of ["one", "two"]) await sender.deliver({ body });
     for (const message of await inbox.take(2)) message.nack({ requeue: "false" });
-    const dead = await (
-      await stomp.subscribe("/queue/DLQ.golden.dead", {
-        ack: "client-individual",
-        "prefetch-count": "1",
-      })
-    ).next();
+    const dlq = await stomp.subscribe("/queue/DLQ.golden.dead", {
+      ack: "client-individual",
+      "prefetch-count": "1",
+    });
+    const dead = await dlq.next();
     equal(dead.headers["x-death-count"], "1");
     equal(dead.headers["x-first-death-queue"], "golden.dead");
     equal(dead.headers["x-first-death-reason"], "rejected");
     dead.ack();
+    // What it got after that goes back.
+    await dlq.unsubscribe();
     const { message } = await (await amqp.receiver("DLQ.golden.dead")).next();
     const deaths = message.message_annotations?.["x-opt-deaths"] as Array<Record<string, unknown>>;
     equal(String(deaths[0]?.["queue"]), "golden.dead");
