@@ -11,7 +11,7 @@ import type { Broker } from "./broker.ts";
 import type { Connection } from "./connection.ts";
 import type { Consumer } from "./consumer.ts";
 import type { ConsumerGroup } from "./consumer-group.ts";
-import type { Node, NodeCounters } from "./node.ts";
+import { type Node, type NodeCounters, noCounts } from "./node.ts";
 
 export interface Overview {
   readonly node: string;
@@ -142,7 +142,7 @@ export class Inspection {
 
   overview(): Overview {
     const { registry, connections, store, sessions } = this.#broker;
-    const counters: NodeCounters = { ...ZERO };
+    const counters: NodeCounters = noCounts();
     let queues = 0;
     let topics = 0;
     let groups = 0;
@@ -312,19 +312,7 @@ export class Inspection {
   }
 }
 
-const ZERO: NodeCounters = {
-  published: 0,
-  publishedBytes: 0,
-  delivered: 0,
-  accepted: 0,
-  redelivered: 0,
-  deadLettered: 0,
-  dropped: 0,
-  expired: 0,
-  rejected: 0,
-  duplicates: 0,
-};
-export const COUNTER_NAMES = Object.keys(ZERO) as ReadonlyArray<keyof NodeCounters>;
+export const COUNTER_NAMES = Object.keys(noCounts()) as ReadonlyArray<keyof NodeCounters>;
 
 function nodeView(node: Node): NodeView {
   let unsettled = 0;

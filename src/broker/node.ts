@@ -28,6 +28,19 @@ export interface NodeCounters {
   duplicates: number;
 }
 
+export const noCounts = (): NodeCounters => ({
+  published: 0,
+  publishedBytes: 0,
+  delivered: 0,
+  accepted: 0,
+  redelivered: 0,
+  deadLettered: 0,
+  dropped: 0,
+  expired: 0,
+  rejected: 0,
+  duplicates: 0,
+});
+
 /** The level of messages without a priority, and of shard 0. */
 export const DEFAULT_PRIORITY = 4;
 
@@ -54,18 +67,7 @@ export class Node {
   readonly settings: NodeSettings;
   readonly shards: StoreQueue[];
   readonly groups = new Map<string, ConsumerGroup>();
-  readonly counters: NodeCounters = {
-    published: 0,
-    publishedBytes: 0,
-    delivered: 0,
-    accepted: 0,
-    redelivered: 0,
-    deadLettered: 0,
-    dropped: 0,
-    expired: 0,
-    rejected: 0,
-    duplicates: 0,
-  };
+  readonly counters = noCounts();
   isDeleted = false;
   /** The connection that a temporary node belongs to. */
   owner: Connection | null = null;

@@ -281,7 +281,7 @@ test("expired messages are never delivered, wherever they lie, and become dead l
 test("a delayed message comes when it is due and not before, also after a restart", async (t) => {
   const { broker, store, close } = await openTestBroker();
   const target = connect(broker).openTarget(queue("q"));
-  const due = Date.now() + 150;
+  const due = Date.now() + 1500;
   t.true(target.publish(draft("later", { deliverAt: due })) > 0);
   target.publish(draft("now"));
   await settle();
