@@ -22,12 +22,19 @@ export class SpaceWatch {
   }
 
   look(): void {
-    const free = this.#storage.freeBytes(this.#directory);
+    let free: number;
+    try {
+      free = this.#storage.freeBytes(this.#directory);
+    } catch (error) {
+      // The disk was taken away, or its server is: the clock that asks must not end the process.
+      this.reason = `disk gone: ${(error as Error).message}`;
+      return;
+    }
     if (free < this.#limit) {
       this.reason =
         `disk low: ${mebibytes(free)} MiB free at ${this.#directory}, ` +
         `less than ${mebibytes(this.#limit)} MiB (store.minFreeBytes)`;
-    } else if (this.reason !== null && free >= this.#limit * MARGIN) {
+    } else if (free >= this.#limit * MARGIN || this.reason?.startsWith("disk gone")) {
       this.reason = null;
     }
   }

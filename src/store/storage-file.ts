@@ -116,19 +116,29 @@ export class PositionedFile implements StorageFile {
 
   readInto(target: Uint8Array, start: number, length: number, position: number): number {
     let done = 0;
-    while (done < length) {
-      const count = readSync(this.#open(), target, start + done, length - done, position + done);
-      if (count === 0) break;
-      done += count;
+    const descriptor = this.#open();
+    try {
+      while (done < length) {
+        const count = readSync(descriptor, target, start + done, length - done, position + done);
+        if (count === 0) break;
+        done += count;
+      }
+    } catch (error) {
+      throw named(error, this.path);
     }
     return done;
   }
 
   write(source: Uint8Array, start: number, length: number, position: number): void {
     let done = 0;
-    // The kernel may take less (a signal, a limit, the last free bytes): the next call then takes more or says why not.
-    while (done < length) {
-      done += writeSync(this.#open(), source, start + done, length - done, position + done);
+    const descriptor = this.#open();
+    try {
+      // The kernel may take less (a signal, a limit, the last free bytes): the next call takes more or says why not.
+      while (done < length) {
+        done += writeSync(descriptor, source, start + done, length - done, position + done);
+      }
+    } catch (error) {
+      throw named(error, this.path);
     }
   }
 
@@ -141,7 +151,12 @@ export class PositionedFile implements StorageFile {
   }
 
   sync(): void {
-    fdatasyncSync(this.#open());
+    const descriptor = this.#open();
+    try {
+      fdatasyncSync(descriptor);
+    } catch (error) {
+      throw named(error, this.path);
+    }
   }
 
   truncate(size: number): void {
@@ -164,6 +179,16 @@ export class PositionedFile implements StorageFile {
     if (this.#descriptor < 0) throw new Error(`${this.path}: used after close`);
     return this.#descriptor;
   }
+}
+
+/** Calls on a descriptor fail without saying which file it was. */
+function named(error: unknown, path: string): unknown {
+  const failure = error as NodeJS.ErrnoException;
+  if (typeof failure?.code === "string" && failure.path === undefined) {
+    failure.path = path;
+    failure.message += ` '${path}'`;
+  }
+  return failure;
 }
 
 /** The file system of this machine. */
