@@ -22,6 +22,7 @@ import { sleep } from "../interop/harness/broker-process.ts";
 import { type LoadProtocol, loadgen, loadgenProgram } from "../interop/harness/loadgen.ts";
 import { ROOT, scratchDir } from "../interop/harness/paths.ts";
 import { reason } from "../interop/harness/step.ts";
+import { makeSessions } from "../interop/steps/load.ts";
 import { type BrokerKind, type MeasuredBroker, ours, PEERS } from "./brokers.ts";
 import { type BenchCell, backlogCell, cellsOf } from "./cells.ts";
 import {
@@ -75,7 +76,9 @@ async function measure(broker: MeasuredBroker, cell: BenchCell): Promise<Numbers
   const isPinned = cell.placement === "pinned";
   await broker.pin(isPinned ? "0" : "0,1");
   const timed = cell.shows === "backlog" ? [] : ["-s", String(SECONDS), "-w", isSmoke ? "0" : "1"];
-  const args = [...cell.args, ...timed, "--pid", String(broker.pid), ...addressOf(cell)];
+  const load = [...cell.args, ...timed, ...addressOf(cell)];
+  if (cell.shows === "backlog") await makeSessions(cell.protocol, broker, load);
+  const args = [...load, "--pid", String(broker.pid)];
   const result = await loadgen(cell.protocol, broker, args, {
     ...(isPinned ? { cpus: "1" } : {}),
     limitMs: cell.shows === "backlog" ? 300_000 : (SECONDS + 40) * 1000,

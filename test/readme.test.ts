@@ -1,54 +1,66 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
+/** What README.md shows is true: its transcripts run as they stand (but for the port) against the real server. */
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "ava";
-import { startBroker } from "../src/index.ts";
-import { temporaryFolder } from "./support/temporary-folder.ts";
-import { until } from "./support/wait.ts";
+import { BrokerProcess, sleep } from "../interop/harness/broker-process.ts";
+import { MqttPeer } from "../interop/harness/mqtt-peer.ts";
+import { ROOT } from "../interop/harness/paths.ts";
+import { killGroup, lineSplitter, run, spawnTracked } from "../interop/harness/process.ts";
 
-/** The first fenced block after a marker of the README. */
-function block(readme: string, name: string): string {
-  const match = new RegExp(`<!-- transcript: ${name} -->\n\`\`\`\\w+\n([^]*?)\`\`\``).exec(readme);
-  if (match === null) throw new Error(`README.md has no transcript "${name}"`);
-  return match[1]!;
+const SHOWN_PORT = /\b5672\b/g;
+const LIMIT_MS = 30_000;
+
+/** The fenced block behind `<!-- transcript: NAME -->`. */
+function transcript(name: string): string {
+  const readme = readFileSync(join(ROOT, "README.md"), "utf8");
+  const block = new RegExp(`<!-- transcript: ${name} -->\\n+\`\`\`\\w+\\n([^]*?)\`\`\``).exec(
+    readme,
+  );
+  if (block === null) throw new Error(`README.md has no transcript "${name}"`);
+  return block[1]!;
 }
 
-test("README.md: what is sent over AMQP 1.0 appears at the MQTT client, by these very lines", async (t) => {
-  const readme = readFileSync("README.md", "utf8");
-  const broker = await startBroker({ data: temporaryFolder(t), port: "0" });
-  t.teardown(() => broker.stop());
-  const onOurPort = (text: string) => text.replaceAll("5672", String(broker.ports["main"]));
-  const [command = "", ...expected] = onOurPort(block(readme, "subscriber")).trim().split("\n");
-  const output = { subscriber: "", sender: "" };
-  const run = (name: keyof typeof output, program: string, args: string[]): ChildProcess => {
-    const child = spawn(program, args, { cwd: process.cwd() });
-    t.teardown(() => child.kill());
-    child.stdout.on("data", (chunk) => (output[name] += chunk));
-    child.stderr.on("data", (chunk) => (output[name] += chunk));
-    return child;
+test("the first message of the README goes from its AMQP sender to its MQTT subscriber", async (t) => {
+  t.timeout(LIMIT_MS * 2);
+  const [command, ...expected] = transcript("subscriber").trimEnd().split("\n");
+  t.true(command?.startsWith("$ "), "the first line is the command");
+  t.true(expected.length > 0, "and what it prints follows");
+  const broker = await BrokerProcess.start();
+  const atPort = (text: string): string => text.replace(SHOWN_PORT, String(broker.port));
+
+  const printed: string[] = [];
+  const subscriber = spawnTracked("sh", ["-c", atPort(command!.slice(2))], { cwd: ROOT });
+  const onLine = lineSplitter((line) => printed.push(line));
+  subscriber.stdout?.setEncoding("utf8").on("data", onLine);
+  t.teardown(async () => {
+    killGroup(subscriber, "SIGKILL");
+    await broker.dispose();
+  });
+  const until = async (what: string, holds: () => boolean): Promise<void> => {
+    for (let waited = 0; !holds(); waited += 50) {
+      if (waited > LIMIT_MS)
+        throw new Error(`${what}: the subscriber printed ${printed.join(" | ")}`);
+      await sleep(50);
+    }
   };
-  const mqtt = join("node_modules", "mqtt", "build", "bin", "mqtt.js");
-  const words = command
-    .replace(/^\$ npx mqtt /, "")
-    .split(" ")
-    .map((word) => word.replace(/^'|'$/g, ""));
-  t.regex(command, /^\$ npx mqtt sub /);
-  run("subscriber", process.execPath, [mqtt, ...words]);
-  // The client says nothing when it has subscribed: send until it got one.
-  await until(
-    `the subscriber has its line; it said ${output.subscriber}`,
-    (() => {
-      let sender: ChildProcess | undefined;
-      return () => {
-        if (output.subscriber.includes(expected.join("\n"))) return true;
-        if (sender === undefined || sender.exitCode !== null) {
-          sender = run("sender", process.execPath, ["-e", onOurPort(block(readme, "sender"))]);
-        }
-        return false;
-      };
-    })(),
-    30_000,
-  );
-  t.is(output.sender, "");
-  t.is(output.subscriber.split("\n")[0], expected[0]);
+
+  // The command says nothing when it is subscribed, so it is asked until it answers.
+  const asker = await MqttPeer.connect(broker);
+  await until("subscribed", () => {
+    void asker.publish("orders/ready", "?").catch(() => undefined);
+    return printed.length > 0;
+  });
+  await asker.end();
+
+  const script = join(broker.dataDir, "sender.cjs");
+  writeFileSync(script, atPort(transcript("sender")));
+  const sent = await run(process.execPath, [script], {
+    cwd: ROOT,
+    env: { NODE_PATH: join(ROOT, "node_modules") },
+    limitMs: LIMIT_MS,
+  });
+  t.is(sent.status, 0, `the sender ends by itself: ${sent.stderr}`);
+  const answers = (): string[] => printed.filter((line) => !line.includes("orders/ready"));
+  await until("the documented lines", () => answers().length >= expected.length);
+  t.deepEqual(answers(), expected);
 });

@@ -4,7 +4,7 @@ import { crash } from "./crash.ts";
 import { crashStomp } from "./crash-stomp.ts";
 import { goAmqp, goAmqpSuite } from "./go-amqp.ts";
 import { goldenStomp } from "./golden-stomp.ts";
-import { loadAmqp } from "./load.ts";
+import { loadAmqp, loadMqtt, loadMqttWebSocket, loadStomp } from "./load.ts";
 import { matrixSteps } from "./matrix.ts";
 import { mosquittoStep } from "./mosquitto.ts";
 import { mqttJsTcp, mqttJsWebSocket } from "./mqtt.ts";
@@ -37,6 +37,9 @@ export const STEPS: readonly Step[] = [
   pahoGoSuite,
   rocketmqStoreStep,
   loadAmqp,
+  loadStomp,
+  loadMqtt,
+  loadMqttWebSocket,
   crash,
   crashStomp,
 ];

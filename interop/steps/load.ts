@@ -30,6 +30,7 @@ const COMMON: readonly Mode[] = [
   mode("fan-out to 10", "--mode fanout -C 10 -n 10000 -b 1024"),
 ];
 
+const TABLE = "Load: nothing lost, duplicated or out of order";
 const LARGEST = mode("body of 10 MiB", "-n 10 -b 10485760 --window 2");
 const CONNECTIONS = 10_000;
 
@@ -44,15 +45,26 @@ export async function runModes(
       client,
       row,
       async () => {
-        const result = await loadgen(protocol, options.endpoint, [
-          ...args,
-          ...addresses(protocol, args, at),
-        ]);
+        const all = [...args, ...addresses(protocol, args, at)];
+        if (args.includes("backlog")) await makeSessions(protocol, options.endpoint, all);
+        const result = await loadgen(protocol, options.endpoint, all);
         truly(result.ok, result.text);
       },
       130_000,
     );
   }
+}
+
+/** Over MQTT nobody keeps a backlog but a session, so the sessions have to be there before it. */
+export async function makeSessions(
+  protocol: LoadProtocol,
+  endpoint: Endpoint,
+  args: readonly string[],
+): Promise<void> {
+  if (!protocol.startsWith("mqtt")) return;
+  const brief = ["--mode", "throughput", "-n", "10"];
+  const result = await loadgen(protocol, endpoint, [...args, ...brief]);
+  truly(result.ok, result.text);
 }
 
 function addresses(protocol: LoadProtocol, args: readonly string[], at: number): string[] {
@@ -67,6 +79,40 @@ function addresses(protocol: LoadProtocol, args: readonly string[], at: number):
   const separator = protocol.startsWith("mqtt") ? "/" : ".";
   return ["--addr", `${names[protocol]}${separator}${at}${separator}{}`];
 }
+
+/** The modes that every protocol has, and idle connections; the generator's defaults say how each of them acknowledges. */
+function protocolStep(protocol: LoadProtocol, client: string, more: readonly string[] = []): Step {
+  return {
+    name: `load-${protocol}`,
+    about: `the load generator over ${client} in every mode, short`,
+    table: TABLE,
+    limitSeconds: 240,
+    needs: [loadgenProgram],
+    async run(context) {
+      const endpoint = await context.broker();
+      const modes = COMMON.map(({ row, args }) => ({ row, args: [...args, ...more] }));
+      await runModes(context, protocol, client, { endpoint, modes });
+      await context.check(
+        client,
+        "2,000 connections, subscribed",
+        async () => {
+          const args = ["--mode", "connections", "--attach", "-n", "2000", "--hold", "1"];
+          const result = await loadgen(protocol, endpoint, args);
+          truly(result.ok, result.text);
+          equal(result.numbers["alive_after_hold"], 2000, "connections alive");
+        },
+        60_000,
+      );
+    },
+  };
+}
+
+export const loadStomp = protocolStep("stomp", "STOMP");
+/** Sessions are kept, so that a message at QoS 1 is the broker's to keep. */
+export const loadMqtt = protocolStep("mqtt", "MQTT", ["--persistent-session"]);
+export const loadMqttWebSocket = protocolStep("mqtt-ws", "MQTT (WebSocket)", [
+  "--persistent-session",
+]);
 
 /** One message to each of many queues, then some of them looked up at random: none is missing or in a foreign queue. */
 async function manyQueues(endpoint: Endpoint, count: number): Promise<void> {
@@ -92,7 +138,7 @@ async function manyQueues(endpoint: Endpoint, count: number): Promise<void> {
 export const loadAmqp: Step = {
   name: "load-amqp10",
   about: "the load generator over AMQP 1.0 in every mode, short",
-  table: "Load: nothing lost, duplicated or out of order",
+  table: TABLE,
   limitSeconds: 300,
   needs: [loadgenProgram],
   async run(context) {
