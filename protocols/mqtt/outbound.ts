@@ -15,14 +15,14 @@ import type {
   SessionSource,
 } from "../../src/broker/session-facade.ts";
 import type { BrokerError } from "../../src/model/errors.ts";
-import { ENCODING, FLAG, RecordView } from "../../src/model/record-view.ts";
+import { FLAG, RecordView } from "../../src/model/record-view.ts";
 import type { Wire } from "../../src/transport/wire.ts";
 import { PACKET } from "./codec/constants.ts";
 import type { Counters } from "./counters.ts";
 import { OPEN, PacketIdRing } from "./packet-id-ring.ts";
 import { PublishEncoder } from "./publish-encoder.ts";
 import { RecordReader } from "./record-reader.ts";
-import { type TopicOut, TopicOutCache } from "./topic-out.ts";
+import { isFromMqtt, type TopicOut, TopicOutCache } from "./topic-out.ts";
 
 const OWN_FIRST = 1;
 const OWN_SPAN = 32_768;
@@ -285,7 +285,7 @@ export class Outbound {
     const encoder = this.#encoder;
     const { counters } = this.#host;
     let { buffer: body, bodyStart, bodyEnd } = record;
-    if (record.encoding === ENCODING.MQTT) {
+    if (isFromMqtt(record)) {
       if (this.#host.isV5) {
         this.#topics.useAlias(topic);
         encoder.list = this.#reader.listOf(record, this.#topics.tag.after);
@@ -525,6 +525,6 @@ class Stream implements DeliverySink {
 /** QoS the message was published with; what other protocols call durable is at-least-once. */
 function publishedQoS(record: RecordView): number {
   const { flag } = record;
-  if ((flag & FLAG.EXACTLY_ONCE) !== 0 && record.encoding === ENCODING.MQTT) return 2;
+  if ((flag & FLAG.EXACTLY_ONCE) !== 0 && isFromMqtt(record)) return 2;
   return record.isDurable ? 1 : 0;
 }

@@ -8,9 +8,24 @@ import { COPIES_TOPIC, pathOfRecord } from "../../src/model/record-fields.ts";
 import { ENCODING, FLAG, type RecordView } from "../../src/model/record-view.ts";
 
 const TAGS = Buffer.from("TAGS\x01", "latin1");
+const SEPARATOR = Buffer.from([2]);
+const NO_TAG = Buffer.alloc(0);
+/** Length of the first property of a record that came over MQTT: `x-enc 0x01 mqtt 0x02`. */
+const ENCODING_BYTES = 11;
 const CACHE_SIZE = 512;
 /** Longer names of topics in the log are shortened ones. */
 const NAME_MAX = 106;
+
+/** Did the record come over MQTT? As `record.encoding` tells, in the time of a comparison. */
+export function isFromMqtt({ buffer, propertiesStart: at, propertiesEnd }: RecordView): boolean {
+  return (
+    propertiesEnd - at >= ENCODING_BYTES &&
+    buffer[at] === 0x78 &&
+    buffer[at + 1] === 0x2d &&
+    buffer[at + 5] === 1 &&
+    buffer[at + 6] === 0x6d
+  );
+}
 
 export class TopicOut {
   readonly path: string;
@@ -94,6 +109,8 @@ export class TopicOutCache {
   #last: TopicOut | null = null;
   #lastTopic: Buffer = Buffer.alloc(0);
   #lastTag: Buffer = Buffer.alloc(0);
+  /** As it stands in the properties. */
+  #lastTagText: Buffer = NO_TAG;
   #lastIsPath = false;
 
   constructor(aliasMaximum: number) {
@@ -103,6 +120,7 @@ export class TopicOutCache {
   /** The topic of a record. `tag` then tells where its tag is. */
   ofRecord(record: RecordView): TopicOut {
     const { tag } = this;
+    if (this.#last !== null && this.#isLast(record)) return this.#last;
     tag.find(record);
     const isPath = (record.flag & FLAG.TAG_IN_PATH) !== 0;
     const { buffer, topicStart, topicEnd } = record;
@@ -121,8 +139,24 @@ export class TopicOutCache {
     this.#lastTopic = Buffer.from(buffer.subarray(topicStart, topicEnd));
     this.#lastTag = Buffer.from(buffer.subarray(tag.start, tag.end));
     this.#lastIsPath = isPath;
+    this.#lastTagText =
+      tag.end === tag.start ? NO_TAG : Buffer.concat([TAGS, this.#lastTag, SEPARATOR]);
     this.#last = this.ofPath(pathOfRecord(record));
     return this.#last;
+  }
+
+  /** The usual record: over MQTT, without expiry, of the same topic as the one before. Compares, and looks for nothing. */
+  #isLast(record: RecordView): boolean {
+    const { buffer, topicStart, topicEnd, propertiesStart, propertiesEnd, flag } = record;
+    const isPlain = (flag & (FLAG.TAG_IN_PATH | FLAG.HAS_EXPIRY)) === FLAG.TAG_IN_PATH;
+    if (!isPlain || !this.#lastIsPath || !isFromMqtt(record)) return false;
+    if (!isEqual(buffer, topicStart, topicEnd, this.#lastTopic)) return false;
+    const start = propertiesStart + ENCODING_BYTES;
+    const end = start + this.#lastTagText.length;
+    if (end > propertiesEnd || !isEqual(buffer, start, end, this.#lastTagText)) return false;
+    if (this.#lastTagText.length === 0 && isTags(buffer, start, propertiesEnd)) return false;
+    this.tag.after = end;
+    return true;
   }
 
   ofPath(path: string): TopicOut {
