@@ -43,6 +43,10 @@ export interface InboundHost {
 /** Index = level of an entry in the ring of acknowledgements. */
 export const LEVELS: readonly DurabilityLevel[] = ["memory", "os", "fsync"];
 
+// One message is read at a time, whatever connection it comes from.
+const publishView = new PublishView();
+const publishDraft = new Draft();
+
 class TopicIn {
   readonly key: Buffer;
   readonly path: string;
@@ -57,9 +61,10 @@ class TopicIn {
 
 export class Inbound {
   readonly #host: InboundHost;
-  readonly #view = new PublishView();
-  readonly #properties = new IncomingProperties();
-  readonly #draft = new Draft();
+  readonly #view = publishView;
+  /** Made with the first message that has properties. */
+  #properties: IncomingProperties | null = null;
+  readonly #draft = publishDraft;
   readonly #topics = new Map<string, TopicIn>();
   readonly #aliases: Array<TopicIn | undefined> = [];
   #last: TopicIn | null = null;
@@ -87,7 +92,7 @@ export class Inbound {
     counters.publishesIn++;
     counters.bytesIn += end - view.payloadStart;
     if (view.propertiesEnd > view.propertiesStart) {
-      this.#properties.open(bytes, view.propertiesStart, view.propertiesEnd);
+      this.#openProperties(bytes, view);
     }
     const topic = this.#topicOf(bytes, view);
     if (view.qos !== 0 && this.#isV5) this.#checkQuota(view);
@@ -104,12 +109,16 @@ export class Inbound {
   /** Publishing is blocked and the client can be told. */
   refuse(bytes: Buffer, first: number, start: number, end: number): void {
     const view = this.#view.open(bytes, first, start, end, this.#host.version);
-    if (view.propertiesEnd > view.propertiesStart)
-      this.#properties.open(bytes, view.propertiesStart, view.propertiesEnd);
+    if (view.propertiesEnd > view.propertiesStart) this.#openProperties(bytes, view);
     // An alias it defines counts all the same.
     this.#topicOf(bytes, view);
     this.#checkQuota(view);
     this.#refuse(view, REASON.QUOTA_EXCEEDED);
+  }
+
+  #openProperties(bytes: Buffer, view: PublishView): void {
+    this.#properties ??= new IncomingProperties();
+    this.#properties.open(bytes, view.propertiesStart, view.propertiesEnd);
   }
 
   #checkQuota(view: PublishView): void {
@@ -134,7 +143,7 @@ export class Inbound {
     draft.isExactlyOnce = view.qos === 2;
     draft.isRetained = view.isRetained;
     if (view.propertiesEnd === view.propertiesStart) return draft;
-    const { parsed, text, hints } = this.#properties;
+    const { parsed, text, hints } = this.#properties!;
     // An expiry of 0 s is over at once; 0 ms would mean none.
     if (parsed.messageExpiry >= 0) draft.ttlMs = Math.max(1, parsed.messageExpiry * 1000);
     draft.properties = text;
@@ -223,7 +232,7 @@ export class Inbound {
   #topicOf(bytes: Buffer, view: PublishView): TopicIn {
     const { topicStart, topicEnd } = view;
     const hasProperties = view.propertiesEnd > view.propertiesStart;
-    const alias = hasProperties ? this.#properties.parsed.topicAlias : 0;
+    const alias = hasProperties ? this.#properties!.parsed.topicAlias : 0;
     if (alias !== 0) return this.#aliased(bytes, view, alias);
     if (topicStart === topicEnd)
       throw this.#isV5

@@ -24,6 +24,8 @@ import { PublishEncoder } from "./publish-encoder.ts";
 import { RecordReader } from "./record-reader.ts";
 import { isFromMqtt, type TopicOut, TopicOutCache } from "./topic-out.ts";
 
+/** Of what is sent again; used at once. */
+const again = new RecordView();
 const OWN_FIRST = 1;
 const OWN_SPAN = 32_768;
 const OTHER_FIRST = OWN_FIRST + OWN_SPAN;
@@ -64,7 +66,6 @@ export class Outbound {
   readonly #retained = new Map<number, UnfinishedRetained>();
   /** From the session's last connection, until their stream opens. */
   #unfinished: readonly UnfinishedShared[] = [];
-  readonly #view = new RecordView();
   #session: Session | null = null;
   #open = 0;
   /** Deliveries of one stream acknowledged in a row, settled together at the end of the batch. */
@@ -129,11 +130,11 @@ export class Outbound {
 
   #sendAgain(one: UnfinishedRetained): boolean {
     const { physicalOffset, size } = one.place;
-    if (!this.#session!.view(physicalOffset, size, this.#view)) return false;
+    if (!this.#session!.view(physicalOffset, size, again)) return false;
     const topic = this.#topics.ofPath(one.path);
-    this.#topics.tag.find(this.#view);
+    this.#topics.tag.find(again);
     const flags = ((one.state === OPEN.AWAITS_ACK ? 1 : 2) << 1) | RETAIN | DUP;
-    return this.#send(topic, this.#view, flags, one.packetId, one.grant);
+    return this.#send(topic, again, flags, one.packetId, one.grant);
   }
 
   /** What the client may have taken although its answer did not come; kept with the session. */
@@ -187,10 +188,10 @@ export class Outbound {
     const sequence = this.#others.find(one.packetId);
     if (sequence < 0) return;
     this.#others.setSource(sequence, stream.index);
-    if (!stream.source.read(one.delivery, this.#view)) return;
-    const topic = this.#topics.ofRecord(this.#view);
+    if (!stream.source.read(one.delivery, again)) return;
+    const topic = this.#topics.ofRecord(again);
     const grant = stream.source.grantFor(topic.path);
-    if (grant !== null) this.#send(topic, this.#view, (2 << 1) | DUP, one.packetId, grant);
+    if (grant !== null) this.#send(topic, again, (2 << 1) | DUP, one.packetId, grant);
   }
 
   get isReady(): boolean {

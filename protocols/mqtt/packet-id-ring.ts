@@ -16,15 +16,16 @@ export const OPEN = {
 } as const;
 
 const INITIAL = 16;
+const NO_DELIVERIES = new Float64Array(0);
+const NO_FACTS = new Uint32Array(0);
 
 export class PacketIdRing {
   readonly #first: number;
   readonly #span: number;
-  #deliveries = new Float64Array(INITIAL);
-  #states = new Uint8Array(INITIAL);
-  /** Index of the stream it came from. */
-  #sources = new Uint16Array(INITIAL);
-  #mask = INITIAL - 1;
+  #deliveries = NO_DELIVERIES;
+  /** State in bits 0-1, index of the stream it came from in 2-17. */
+  #facts = NO_FACTS;
+  #mask = -1;
   /** Oldest open sequence number; equal to `next` when none is open. */
   #oldest = 0;
   #next = 0;
@@ -64,11 +65,10 @@ export class PacketIdRing {
     }
     const length = sequence - this.#oldest + 1;
     if (length > this.#mask + 1) this.#grow(length);
-    for (; this.#next < sequence; this.#next++) this.#states[this.#next & this.#mask] = OPEN.FREE;
+    for (; this.#next < sequence; this.#next++) this.#facts[this.#next & this.#mask] = OPEN.FREE;
     const at = sequence & this.#mask;
     this.#deliveries[at] = delivery;
-    this.#states[at] = state;
-    this.#sources[at] = source;
+    this.#facts[at] = state | (source << 2);
     this.#next = sequence + 1;
     return this.#first + (sequence % this.#span);
   }
@@ -79,59 +79,58 @@ export class PacketIdRing {
     if (!isOurs || this.#oldest === this.#next) return -1;
     const ahead = (packetId - this.#first - (this.#oldest % this.#span) + this.#span) % this.#span;
     const sequence = this.#oldest + ahead;
-    if (sequence >= this.#next || this.#states[sequence & this.#mask] === OPEN.FREE) return -1;
+    if (sequence >= this.#next || this.stateOf(sequence) === OPEN.FREE) return -1;
     return sequence;
   }
 
   stateOf(sequence: number): number {
-    return this.#states[sequence & this.#mask]!;
+    return this.#facts[sequence & this.#mask]! & 3;
   }
   setState(sequence: number, state: number): void {
-    this.#states[sequence & this.#mask] = state;
+    const at = sequence & this.#mask;
+    this.#facts[at] = (this.#facts[at]! & ~3) | state;
   }
   deliveryOf(sequence: number): number {
     return this.#deliveries[sequence & this.#mask]!;
   }
   sourceOf(sequence: number): number {
-    return this.#sources[sequence & this.#mask]!;
+    return this.#facts[sequence & this.#mask]! >>> 2;
   }
 
   setSource(sequence: number, source: number): void {
-    this.#sources[sequence & this.#mask] = source;
+    const at = sequence & this.#mask;
+    this.#facts[at] = (this.#facts[at]! & 3) | (source << 2);
   }
 
   /** Closes a sequence number: its identifier may be used again. */
   free(sequence: number): void {
-    this.#states[sequence & this.#mask] = OPEN.FREE;
+    this.#facts[sequence & this.#mask] = OPEN.FREE;
     if (sequence !== this.#oldest) return;
     let oldest = sequence + 1;
-    while (oldest < this.#next && this.#states[oldest & this.#mask] === OPEN.FREE) oldest++;
+    while (oldest < this.#next && this.stateOf(oldest) === OPEN.FREE) oldest++;
     this.#oldest = oldest;
   }
 
   /** Calls back with each open sequence number, oldest first. */
   forEach(callback: (sequence: number) => void): void {
     for (let at = this.#oldest; at < this.#next; at++) {
-      if (this.#states[at & this.#mask] !== OPEN.FREE) callback(at);
+      if (this.stateOf(at) !== OPEN.FREE) callback(at);
     }
   }
 
   #grow(atLeast: number): void {
-    let size = (this.#mask + 1) * 2;
+    let size = Math.max(INITIAL, (this.#mask + 1) * 2);
     while (size < atLeast) size *= 2;
     const deliveries = new Float64Array(size);
-    const states = new Uint8Array(size);
-    const sources = new Uint16Array(size);
+    const facts = new Uint32Array(size);
     for (let i = this.#oldest; i < this.#next; i++) {
       const from = i & this.#mask;
       const to = i & (size - 1);
       deliveries[to] = this.#deliveries[from]!;
-      states[to] = this.#states[from]!;
-      sources[to] = this.#sources[from]!;
+      facts[to] = this.#facts[from]!;
     }
     this.#deliveries = deliveries;
-    this.#states = states;
-    this.#sources = sources;
+    this.#facts = facts;
     this.#mask = size - 1;
   }
 }
