@@ -6,28 +6,26 @@ import { randomBytes } from "node:crypto";
 import { Broker } from "./broker/broker.ts";
 import { Inspection } from "./broker/inspect.ts";
 import type { Config, ListenerConfig, ProtocolName } from "./config/schema.ts";
-import {
-  openDataDirectory,
-  removeLocalAccess,
-  usersPath,
-  writeLocalAccess,
-} from "./data-directory.ts";
+import { openDataDirectory, removeLocalAccess, writeLocalAccess } from "./data-directory.ts";
 import { spareDescriptors } from "./descriptors.ts";
 import { destinationSettings } from "./destination-settings.ts";
+import { BrokerError } from "./model/errors.ts";
 import { loadProtocols } from "./protocols.ts";
 import { LoopbackPolicy } from "./security/loopback.ts";
 import { RuleAuthorizer } from "./security/rule-authorizer.ts";
+import { TokenVerifier } from "./security/token-verifier.ts";
 import { UserAuthenticator } from "./security/user-authenticator.ts";
-import { UsersFile } from "./security/users-file.ts";
+import type { UsersFile } from "./security/users-file.ts";
 import { compileSelector } from "./selector/selector.ts";
 import { EXIT, StartError } from "./start-error.ts";
+import { checkReach, openStore, openTls, openUsers, portError, tokenRules } from "./startup.ts";
 import type { MessageStore } from "./store/message-store.ts";
 import type { Logger } from "./telemetry/log.ts";
 import type { HttpGateway, RequestHandler } from "./transport/http-gateway.ts";
 import { ConnectionCounts, Listener } from "./transport/listener.ts";
 import { TransportLoop } from "./transport/loop.ts";
-import { TlsFilesError, TlsTerminator } from "./transport/tls-terminator.ts";
-import { isLoopbackAddress, networkList } from "./util/network.ts";
+import type { TlsTerminator } from "./transport/tls-terminator.ts";
+import { networkList } from "./util/network.ts";
 import { Turn } from "./util/turn.ts";
 import { VERSION } from "./version.ts";
 
@@ -69,7 +67,8 @@ export class Server {
     await openDataDirectory(config.data);
     const users = openUsers(config);
     checkReach(config, users.size);
-    const server = new Server(options, users, options.store ?? (await openStore(config)));
+    const tls = await openTls(config);
+    const server = new Server(options, users, tls, options.store ?? (await openStore(config)));
     try {
       await server.#openBroker();
       await server.#listen();
@@ -81,12 +80,17 @@ export class Server {
     return server;
   }
 
-  private constructor(options: ServerOptions, users: UsersFile, store: MessageStore) {
+  private constructor(
+    options: ServerOptions,
+    users: UsersFile,
+    tls: TlsTerminator | null,
+    store: MessageStore,
+  ) {
     const { config, logger } = options;
     this.config = config;
     this.#logger = logger;
     this.#users = users;
-    this.#tls = openTls(config);
+    this.#tls = tls;
     const turn = new Turn();
     const loopback = new LoopbackPolicy(
       config.security.loopback,
@@ -99,9 +103,10 @@ export class Server {
       allowPlainWithoutTls: config.security.allowPlainWithoutTls,
       certificateName: config.tls.clientName,
       failureDelayMs: config.security.failureDelay,
+      tokens: config.tokens.keys === "" ? null : new TokenVerifier(config.tokens),
       logger,
     });
-    this.#authorizer = new RuleAuthorizer(users, loopback);
+    this.#authorizer = new RuleAuthorizer(users, loopback, tokenRules(config));
     this.#loop = new TransportLoop(turn, logger, {
       outputHighBytes: config.limits.outputHighBytes,
       inputBudgetBytes: config.limits.inputBudgetBytes,
@@ -168,6 +173,7 @@ export class Server {
     this.#refresher = setInterval(() => {
       this.#users.refresh(this.#logger);
       this.#tls?.refresh(this.#logger);
+      if (this.config.tokens.keys !== "") this.#endExpired();
     }, REFRESH_MS);
     this.#refresher.unref();
   }
@@ -232,6 +238,17 @@ export class Server {
     return undefined;
   }
 
+  /** A connection lives no longer than the token it came with. */
+  #endExpired(): void {
+    const now = Date.now();
+    for (const { principal, request } of [...this.broker.connections.values()]) {
+      if (principal.expiresAt === undefined || principal.expiresAt > now) continue;
+      request.close(
+        new BrokerError("unauthorized", `the token of "${principal.name}" has expired`),
+      );
+    }
+  }
+
   /** HTTP and WebSocket, loaded with the first connection that speaks them. */
   #openGateway(): Promise<HttpGateway> {
     this.#gateway ??= this.#loadGateway();
@@ -284,77 +301,5 @@ export class Server {
   }
 }
 
-function openTls(config: Config): TlsTerminator | null {
-  const { certificate, key, clientCa, clientCertificate, minVersion } = config.tls;
-  const handshakeTimeoutMs = config.limits.handshakeTimeout;
-  if (certificate === "" && key === "") {
-    const [name] =
-      Object.entries(config.listeners).find(([, l]) => l.enabled && l.tls === "required") ?? [];
-    if (name === undefined) return null;
-  }
-  try {
-    return new TlsTerminator({
-      certificate,
-      key,
-      clientCa,
-      clientCertificate,
-      minVersion,
-      handshakeTimeoutMs,
-    });
-  } catch (error) {
-    if (!(error instanceof TlsFilesError)) throw error;
-    throw new StartError(EXIT.BAD_CONFIGURATION, error.message, { cause: error });
-  }
-}
-
 const addressOf = ({ host, path }: ListenerConfig, port: number): string =>
   path !== "" ? path : `${host.includes(":") ? `[${host}]` : host}:${port}`;
-
-/** The log in the data directory. */
-async function openStore(config: Config): Promise<MessageStore> {
-  const { CommitLogStore } = await import("./store/commit-log-store.ts");
-  const { segmentBytes, ringBytes, minFreeBytes, readMode } = config.store;
-  return new CommitLogStore({
-    directory: config.data,
-    segmentBytes,
-    ringBytes,
-    minFreeBytes,
-    readMode,
-  });
-}
-
-function openUsers(config: Config): UsersFile {
-  try {
-    return new UsersFile(usersPath(config));
-  } catch (error) {
-    throw new StartError(EXIT.BAD_CONFIGURATION, (error as Error).message, { cause: error });
-  }
-}
-
-/** What other machines can reach has to have users. */
-function checkReach(config: Config, users: number): void {
-  if (users > 0) return;
-  for (const [name, { enabled, host, path }] of Object.entries(config.listeners)) {
-    if (!enabled || path !== "" || isLoopbackAddress(host)) continue;
-    throw new StartError(
-      EXIT.BAD_CONFIGURATION,
-      `listeners.${name}.host: other machines can reach ${host}, and no user exists yet: make one with "sluice user add NAME --data ${config.data}", or listen on 127.0.0.1`,
-    );
-  }
-}
-
-function portError(name: string, config: ListenerConfig, error: NodeJS.ErrnoException): StartError {
-  const where = config.path === "" ? `${config.host}:${config.port}` : config.path;
-  const key = config.path === "" ? `listeners.${name}.port` : `listeners.${name}.path`;
-  const reason =
-    error.code === "EADDRINUSE"
-      ? `the port is in use by another process (set ${key}, or stop the other one)`
-      : error.code === "EACCES"
-        ? `this user may not listen there (set ${key} to 1024 or above)`
-        : error.code === "EADDRNOTAVAIL" || error.code === "ENOTFOUND"
-          ? `this machine has no such address (set listeners.${name}.host)`
-          : error.message;
-  return new StartError(EXIT.PORT_UNUSABLE, `listener ${name}, ${where}: ${reason}`, {
-    cause: error,
-  });
-}

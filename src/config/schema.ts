@@ -169,6 +169,22 @@ export const configSchema = z.strictObject({
     })
     .prefault({})
     .meta({ description: "Who may come in." }),
+  tokens: z
+    .strictObject({
+      keys: text(
+        "",
+        "URL or file of the identity provider's key set (JWKS); empty takes no tokens.",
+      ),
+      issuer: text("", "What the claim `iss` must be; empty does not ask."),
+      audience: text("", "What the claim `aud` must hold; empty does not ask."),
+      userClaim: text("sub", "The claim that names the user."),
+      allow: texts([], "Rules for users of tokens that have no record of their own."),
+    })
+    .prefault({})
+    .meta({
+      description:
+        "Access tokens (OAuth 2, OpenID Connect), as passwords or by SASL XOAUTH2 and OAUTHBEARER.",
+    }),
   store: z
     .strictObject({
       durability: choice(

@@ -3,8 +3,10 @@ export interface Principal {
   /** User name; "anonymous" for nobody in particular. */
   readonly name: string;
   readonly isAnonymous: boolean;
-  /** How it was established: "PLAIN", "SCRAM-SHA-256", "EXTERNAL", "ANONYMOUS", "password" … */
+  /** How it was established: "PLAIN", "SCRAM-SHA-256", "EXTERNAL", "ANONYMOUS", "password", "token" … */
   readonly mechanism: string;
+  /** Of a token: when it ends and the connection with it, ms since the epoch. */
+  readonly expiresAt?: number;
 }
 
 export const ANONYMOUS: Principal = {

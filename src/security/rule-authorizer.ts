@@ -20,14 +20,22 @@ export class RuleAuthorizer implements Authorizer {
   readonly #parsed = new Map<string, ParsedRules>();
   #generation = -1;
 
-  constructor(users: UserStore, loopback: LoopbackPolicy) {
+  readonly #tokenRules: ParsedRules;
+
+  /** `tokenRules`: what users of tokens may do that have no record of their own. */
+  constructor(users: UserStore, loopback: LoopbackPolicy, tokenRules: readonly string[] = []) {
     this.#users = users;
     this.#loopback = loopback;
+    this.#tokenRules = { allow: parseAll(tokenRules), deny: [] };
   }
 
   permissionsFor(principal: Principal, clientId: string, peer: PeerInfo): Permissions {
-    return new RulePermissions(this, { user: principal.name, clientId }, () =>
-      this.#loopback.isOpenFor(principal, peer),
+    const isByToken = principal.expiresAt !== undefined;
+    return new RulePermissions(
+      { user: principal.name, clientId },
+      () => this.generation,
+      () => this.#rulesOf(principal.name, isByToken),
+      () => this.#loopback.isOpenFor(principal, peer),
     );
   }
 
@@ -35,7 +43,8 @@ export class RuleAuthorizer implements Authorizer {
     return this.#users.generation;
   }
 
-  rulesOf(user: string): ParsedRules {
+  #rulesOf(user: string, isByToken: boolean): ParsedRules {
+    if (isByToken && this.#users.find(user) === undefined) return this.#tokenRules;
     if (this.#generation !== this.#users.generation) {
       this.#generation = this.#users.generation;
       this.#parsed.clear();
@@ -59,20 +68,27 @@ const parseAll = (rules: readonly string[]): Rule[] =>
   rules.map(parseRule).filter((rule): rule is Rule => typeof rule !== "string");
 
 class RulePermissions implements Permissions {
-  readonly #authorizer: RuleAuthorizer;
   readonly #peer: RulePeer;
+  readonly #generation: () => number;
+  readonly #rules: () => ParsedRules;
   readonly #isOpen: () => boolean;
   readonly #answers = new Map<string, boolean>();
   #answersOf = -1;
 
-  constructor(authorizer: RuleAuthorizer, peer: RulePeer, isOpen: () => boolean) {
-    this.#authorizer = authorizer;
+  constructor(
+    peer: RulePeer,
+    generation: () => number,
+    rules: () => ParsedRules,
+    isOpen: () => boolean,
+  ) {
     this.#peer = peer;
+    this.#generation = generation;
+    this.#rules = rules;
     this.#isOpen = isOpen;
   }
 
   get generation(): number {
-    return this.#authorizer.generation;
+    return this.#generation();
   }
 
   allows(action: Action, address: Address): boolean {
@@ -91,7 +107,7 @@ class RulePermissions implements Permissions {
   }
 
   #decide(action: Action, address: Address): boolean {
-    const rules = this.#authorizer.rulesOf(this.#peer.user);
+    const rules = this.#rules();
     const isDenied = rules.deny.some((rule) =>
       ruleApplies(rule, action, address, this.#peer, "part"),
     );

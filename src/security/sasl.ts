@@ -17,6 +17,7 @@ export interface SaslBackend {
   refuse(user: string, mechanism: string): Promise<SaslStep>;
   principal(user: string, mechanism: string): Principal;
   isBusy(error: unknown): boolean;
+  checkToken(token: string, mechanism: string): Promise<Principal | undefined>;
 }
 
 /** ANONYMOUS and EXTERNAL: who the peer is stands already; an authorization identity must not say otherwise. */
@@ -120,5 +121,43 @@ export class ScramExchange implements SaslExchange {
 
   #refuse(): Promise<SaslStep> {
     return this.#backend.refuse(this.#user, this.#mechanism);
+  }
+}
+
+/** XOAUTH2 and OAUTHBEARER (RFC 7628): key=value pairs between 0x01, of which one is the token. */
+export class BearerExchange implements SaslExchange {
+  readonly #backend: SaslBackend;
+  readonly #mechanism: string;
+  #isChallenged = false;
+  #isRefused = false;
+
+  constructor(backend: SaslBackend, mechanism: string) {
+    this.#backend = backend;
+    this.#mechanism = mechanism;
+  }
+
+  step(response: Buffer): SaslStep | Promise<SaslStep> {
+    // The client has read why, and says so by an empty or dummy response.
+    if (this.#isRefused) return FAILURE;
+    if (response.length === 0 && !this.#isChallenged) {
+      this.#isChallenged = true;
+      return { kind: "challenge", data: EMPTY };
+    }
+    if (response.length > RESPONSE_BYTES_MAX) return this.#backend.refuse("", this.#mechanism);
+    const pairs = response.toString("latin1").split("\u0001");
+    const pair = pairs.find((text) => /^auth=Bearer /i.test(text));
+    return this.#check(pair?.slice("auth=Bearer ".length) ?? "");
+  }
+
+  async #check(token: string): Promise<SaslStep> {
+    try {
+      const principal = await this.#backend.checkToken(token, this.#mechanism);
+      if (principal !== undefined) return { kind: "success", principal };
+    } catch (error) {
+      if (this.#backend.isBusy(error)) return { kind: "failure", isTemporary: true };
+      throw error;
+    }
+    this.#isRefused = true;
+    return { kind: "challenge", data: Buffer.from('{"status":"invalid_token"}') };
   }
 }

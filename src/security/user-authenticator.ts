@@ -10,7 +10,13 @@ import { GUEST, type LoopbackPolicy } from "./loopback.ts";
 import { BusyError, verifyPassword } from "./password.ts";
 import type { PeerInfo } from "./peer.ts";
 import type { Principal } from "./principal.ts";
-import { KnownExchange, PlainExchange, type SaslBackend, ScramExchange } from "./sasl.ts";
+import {
+  BearerExchange,
+  KnownExchange,
+  PlainExchange,
+  type SaslBackend,
+  ScramExchange,
+} from "./sasl.ts";
 import {
   decoyVerifier,
   makeVerifier,
@@ -18,6 +24,7 @@ import {
   type ScramHash,
   type ScramVerifier,
 } from "./scram.ts";
+import { looksLikeToken, type TokenVerifier } from "./token-verifier.ts";
 import type { UserStore } from "./users.ts";
 
 export interface UserAuthenticatorOptions {
@@ -27,8 +34,12 @@ export interface UserAuthenticatorOptions {
   /** Which part of a client certificate names the user. */
   readonly certificateName: "commonName" | "subject";
   readonly failureDelayMs: number;
+  /** Access tokens are taken as passwords and by SASL; absent where none are. */
+  readonly tokens?: TokenVerifier | null;
   readonly logger: Logger;
 }
+
+const BEARER_MECHANISMS: readonly string[] = ["XOAUTH2", "OAUTHBEARER"];
 
 /** Takes as long to check as a real one and is right for nothing; made once, of a password that nobody knows. */
 const DECOY_HASH = `scrypt$ln=14,r=8,p=1$${randomBytes(16).toString("base64")}$${randomBytes(32).toString("base64")}`;
@@ -52,6 +63,11 @@ export class UserAuthenticator implements Authenticator {
       mechanisms.push(...Object.keys(SCRAM_HASHES));
       if (this.#mayUsePlain(peer)) mechanisms.push("PLAIN");
     }
+    const { tokens } = this.#options;
+    if (tokens && this.#mayUsePlain(peer)) {
+      if (!mechanisms.includes("PLAIN")) mechanisms.push("PLAIN");
+      mechanisms.push(...BEARER_MECHANISMS);
+    }
     if (this.#certified(peer) !== undefined) mechanisms.push("EXTERNAL");
     if (loopback.mayBeAnonymous(peer)) mechanisms.push("ANONYMOUS");
     return mechanisms;
@@ -68,6 +84,7 @@ export class UserAuthenticator implements Authenticator {
     }
     const backend = new PeerBackend(this, peer);
     if (mechanism === "PLAIN") return new PlainExchange(backend);
+    if (BEARER_MECHANISMS.includes(mechanism)) return new BearerExchange(backend, mechanism);
     return new ScramExchange(backend, mechanism, SCRAM_HASHES[mechanism]!);
   }
 
@@ -87,6 +104,9 @@ export class UserAuthenticator implements Authenticator {
       await this.refuse(user, mechanism, peer);
       return undefined;
     }
+    if (this.#options.tokens && looksLikeToken(password)) {
+      return this.checkToken(password, "token", peer);
+    }
     const isRight = await this.#isRight(user, password, peer);
     if (!isRight) {
       await this.refuse(user, mechanism, peer);
@@ -94,6 +114,26 @@ export class UserAuthenticator implements Authenticator {
     }
     this.successes++;
     return { name: user, isAnonymous: false, mechanism };
+  }
+
+  async checkToken(
+    token: string,
+    mechanism: string,
+    peer: PeerInfo,
+  ): Promise<Principal | undefined> {
+    const { tokens, logger } = this.#options;
+    try {
+      const verified = looksLikeToken(token) ? await tokens?.verify(token) : undefined;
+      if (verified !== undefined) {
+        this.successes++;
+        return { ...verified, isAnonymous: false, mechanism };
+      }
+    } catch (error) {
+      logger.error("auth.token-keys", { error: error as Error });
+      throw error;
+    }
+    await this.refuse("", mechanism, peer);
+    return undefined;
   }
 
   withoutCredentials(peer: PeerInfo): Principal | undefined {
@@ -193,6 +233,9 @@ class PeerBackend implements SaslBackend {
   }
   refuse(user: string, mechanism: string): Promise<SaslStep> {
     return this.#authenticator.refuse(user, mechanism, this.#peer);
+  }
+  checkToken(token: string, mechanism: string): Promise<Principal | undefined> {
+    return this.#authenticator.checkToken(token, mechanism, this.#peer);
   }
   principal(user: string, mechanism: string): Principal {
     this.#authenticator.successes++;
