@@ -42,7 +42,8 @@ export class ProgressJournal {
   /** Somebody waits for settlements: the journal is synced with the next group commit. */
   get settledTo(): number {
     if (this.hasWork || this.#written.length > 0) this.#wantSync();
-    else this.#settledTo = this.epoch;
+    // All epochs before the current one; the current one may still get a settlement.
+    else this.#settledTo = this.epoch - 1;
     return this.#settledTo;
   }
 

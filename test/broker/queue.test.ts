@@ -199,6 +199,25 @@ test("a confirm waits for the durable watermark, a settlement for the journal", 
   await close();
 });
 
+test("a settlement is not durable because nothing was waiting before it", async (t) => {
+  const { broker, store, close } = await openTestBroker();
+  const peer = connect(broker);
+  const target = peer.openTarget(queue("q"));
+  for (const text of ["1", "2"]) target.publish(draft(text));
+  const sink = consume(peer, queue("q"));
+  await settle();
+  store.isManual = true;
+  broker.settledTo();
+  const settled = sink.consumer.settle(0, 0, OUTCOME.ACCEPT);
+  t.true(broker.settledTo() < settled);
+  await settle();
+  t.true(broker.settledTo() < settled);
+  store.sync();
+  t.true(broker.settledTo() >= settled);
+  store.isManual = false;
+  await close();
+});
+
 test("deleting a node tells its consumers and makes its targets fail with the reason", async (t) => {
   const { broker, close } = await openTestBroker();
   const peer = connect(broker);
