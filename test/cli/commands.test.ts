@@ -2,24 +2,44 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
+import { run } from "../../src/cli/program.ts";
 import { SluiceProcess } from "../support/process.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 import { until } from "../support/wait.ts";
 
+/** A command as the executable runs it, in this process unless it reads standard input. Tests here are serial. */
 async function sluice(args: string[], input = "") {
-  const run = new SluiceProcess(args, { input });
-  const code = await run.exit;
-  return { code, out: run.stdout, error: run.stderr };
+  if (input !== "") {
+    const process = new SluiceProcess(args, { input });
+    const code = await process.exit;
+    return { code, out: process.stdout, error: process.stderr };
+  }
+  const texts = { stdout: "", stderr: "" };
+  const originals = { stdout: process.stdout.write, stderr: process.stderr.write };
+  for (const name of ["stdout", "stderr"] as const) {
+    process[name].write = (chunk: string | Uint8Array) => {
+      texts[name] += chunk;
+      return true;
+    };
+  }
+  try {
+    const code = await run(args);
+    return { code, out: texts.stdout, error: texts.stderr };
+  } finally {
+    process.stdout.write = originals.stdout;
+    process.stderr.write = originals.stderr;
+  }
 }
 
 async function running(t: ExecutionContext, data: string, ...args: string[]) {
-  const broker = new SluiceProcess(["serve", "--port", "0", "--data", data, ...args]);
+  const small = ["--set", "store.segmentBytes=1MiB"];
+  const broker = new SluiceProcess(["serve", "--port", "0", "--data", data, ...small, ...args]);
   t.teardown(() => broker.child.kill("SIGKILL"));
   await broker.ready();
   return broker;
 }
 
-test("a running broker can be looked at from its data directory", async (t) => {
+test.serial("a running broker can be looked at from its data directory", async (t) => {
   const data = temporaryFolder(t);
   const broker = await running(t, data);
   const status = await sluice(["status", "--data", data]);
@@ -65,51 +85,60 @@ test("a running broker can be looked at from its data directory", async (t) => {
   t.regex(gone.error, /no broker runs on/);
 });
 
-test("users are made, listed, granted, revoked and removed, and open the way to other addresses", async (t) => {
-  const data = temporaryFolder(t);
-  const made = await sluice(["user", "add", "ann", "--password-stdin", "--data", data], "s3cret\n");
-  t.is(made.code, 0, made.error);
-  const again = await sluice(["user", "add", "ann", "--generate", "--data", data]);
-  t.is(again.code, 2);
-  t.regex(again.error, /user "ann" exists/);
-  t.is((await sluice(["grant", "ann", "admin *", "--data", data])).code, 0);
-  t.is((await sluice(["grant", "ann", "write x", "--data", data])).code, 2);
-  t.is((await sluice(["grant", "ann", "send queue:q", "--deny", "--data", data])).code, 0);
-  const list = await sluice(["user", "list", "--data", data]);
-  t.regex(
-    list.out,
-    /^ann +true +create,delete,send,receive,browse,bind \*; admin \*; not send queue:q$/m,
-  );
-  t.is((await sluice(["revoke", "ann", "send queue:q", "--data", data])).code, 0);
-  const broker = await running(t, data, "--set", "listeners.main.host=0.0.0.0");
-  const url = `http://127.0.0.1:${broker.port()}/api/overview`;
-  t.is((await fetch(url)).status, 401);
-  const authorization = `Basic ${Buffer.from("ann:s3cret").toString("base64")}`;
-  t.is((await fetch(url, { headers: { authorization } })).status, 200);
-  t.is((await sluice(["status", "--data", data])).code, 0);
-  t.is((await sluice(["user", "remove", "ann", "--data", data])).code, 0);
-  await until("the broker saw it", () =>
-    broker.lines.some(({ event, users }) => event === "users.reloaded" && users === 0),
-  );
-  t.is((await fetch(url, { headers: { authorization } })).status, 401);
-});
+test.serial(
+  "users are made, listed, granted, revoked and removed, and open the way to other addresses",
+  async (t) => {
+    const data = temporaryFolder(t);
+    const made = await sluice(
+      ["user", "add", "ann", "--password-stdin", "--data", data],
+      "s3cret\n",
+    );
+    t.is(made.code, 0, made.error);
+    const again = await sluice(["user", "add", "ann", "--generate", "--data", data]);
+    t.is(again.code, 2);
+    t.regex(again.error, /user "ann" exists/);
+    t.is((await sluice(["grant", "ann", "admin *", "--data", data])).code, 0);
+    t.is((await sluice(["grant", "ann", "write x", "--data", data])).code, 2);
+    t.is((await sluice(["grant", "ann", "send queue:q", "--deny", "--data", data])).code, 0);
+    const list = await sluice(["user", "list", "--data", data]);
+    t.regex(
+      list.out,
+      /^ann +true +create,delete,send,receive,browse,bind \*; admin \*; not send queue:q$/m,
+    );
+    t.is((await sluice(["revoke", "ann", "send queue:q", "--data", data])).code, 0);
+    const broker = await running(t, data, "--set", "listeners.main.host=0.0.0.0");
+    const url = `http://127.0.0.1:${broker.port()}/api/overview`;
+    t.is((await fetch(url)).status, 401);
+    const authorization = `Basic ${Buffer.from("ann:s3cret").toString("base64")}`;
+    t.is((await fetch(url, { headers: { authorization } })).status, 200);
+    t.is((await sluice(["status", "--data", data])).code, 0);
+    t.is((await sluice(["user", "remove", "ann", "--data", data])).code, 0);
+    await until("the broker saw it", () =>
+      broker.lines.some(({ event, users }) => event === "users.reloaded" && users === 0),
+    );
+    t.is((await fetch(url, { headers: { authorization } })).status, 401);
+  },
+);
 
-test("a store that is not there is exit 3, a damaged one exit 1 and names the file", async (t) => {
-  const data = temporaryFolder(t);
-  const none = await sluice(["store", "check", "--data", data]);
-  t.is(none.code, 3);
-  t.regex(none.error, /^sluice: .*no folder commitlog/);
-  const broker = await running(t, data);
-  broker.child.kill("SIGTERM");
-  await broker.exit;
-  const [queue] = readdirSync(join(data, "journal"));
-  writeFileSync(join(data, "journal", queue!), Buffer.alloc(5000, 1));
-  const damaged = await sluice(["store", "check", "--json", "--data", data]);
-  t.is(damaged.code, 1, damaged.out);
-  t.is(JSON.parse(damaged.out).state, "damaged");
-});
+test.serial(
+  "a store that is not there is exit 3, a damaged one exit 1 and names the file",
+  async (t) => {
+    const data = temporaryFolder(t);
+    const none = await sluice(["store", "check", "--data", data]);
+    t.is(none.code, 3);
+    t.regex(none.error, /^sluice: .*no folder commitlog/);
+    const broker = await running(t, data);
+    broker.child.kill("SIGTERM");
+    await broker.exit;
+    const [queue] = readdirSync(join(data, "journal"));
+    writeFileSync(join(data, "journal", queue!), Buffer.alloc(5000, 1));
+    const damaged = await sluice(["store", "check", "--json", "--data", data]);
+    t.is(damaged.code, 1, damaged.out);
+    t.is(JSON.parse(damaged.out).state, "damaged");
+  },
+);
 
-test("certificates are made that a listener works with", async (t) => {
+test.serial("certificates are made that a listener works with", async (t) => {
   const folder = temporaryFolder(t);
   const out = join(folder, "tls");
   t.is((await sluice(["tls", "create", "--out", out, "localhost"])).code, 0);
@@ -142,7 +171,7 @@ test("certificates are made that a listener works with", async (t) => {
   socket.destroy();
 });
 
-test("a certificate that cannot be used is exit 2", async (t) => {
+test.serial("a certificate that cannot be used is exit 2", async (t) => {
   const run = await sluice([
     "serve",
     "--port",
@@ -156,7 +185,7 @@ test("a certificate that cannot be used is exit 2", async (t) => {
   t.regex(run.error, /^sluice: tls\.certificate: \/nowhere cannot be read/);
 });
 
-test("the version is the package's", async (t) => {
+test.serial("the version is the package's", async (t) => {
   const { version } = JSON.parse(readFileSync("package.json", "utf8"));
   t.is((await sluice(["--version"])).out.trim(), version);
   t.is((await sluice(["frobnicate"])).code, 2);

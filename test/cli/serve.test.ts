@@ -10,27 +10,30 @@ function serve(...args: string[]): SluiceProcess {
   return new SluiceProcess(["serve", ...args]);
 }
 
-test("serve --port opens one port, says ready and the next step, and leaves cleanly on SIGTERM", async (t) => {
-  const broker = serve("--port", "0", "--data", temporaryFolder(t));
-  await broker.ready();
-  const events = broker.lines.map(({ event }) => event);
-  t.deepEqual(events, ["store.opened", "listener.ready", "ready"]);
-  t.regex(String(broker.lines.at(-1)?.["message"]), /^try: /);
-  const client = net.connect(broker.port(), "127.0.0.1");
-  client.on("error", () => {});
-  const greeting = "CONNECT\naccept-version:1.2\nhost:localhost\n\n\0";
-  let answer = "";
-  client.on("data", (chunk) => (answer += chunk));
-  client.write(greeting);
-  await until("connected", () => answer.startsWith("CONNECTED"));
-  const began = Date.now();
-  broker.child.kill("SIGTERM");
-  t.is(await broker.exit, 0);
-  t.true(Date.now() - began < 5000);
-  t.is(broker.stderr, "");
-});
+test.serial(
+  "serve --port opens one port, says ready and the next step, and leaves cleanly on SIGTERM",
+  async (t) => {
+    const broker = serve("--port", "0", "--data", temporaryFolder(t));
+    await broker.ready();
+    const events = broker.lines.map(({ event }) => event);
+    t.deepEqual(events, ["store.opened", "listener.ready", "ready"]);
+    t.regex(String(broker.lines.at(-1)?.["message"]), /^try: /);
+    const client = net.connect(broker.port(), "127.0.0.1");
+    client.on("error", () => {});
+    const greeting = "CONNECT\naccept-version:1.2\nhost:localhost\n\n\0";
+    let answer = "";
+    client.on("data", (chunk) => (answer += chunk));
+    client.write(greeting);
+    await until("connected", () => answer.startsWith("CONNECTED"));
+    const began = Date.now();
+    broker.child.kill("SIGTERM");
+    t.is(await broker.exit, 0);
+    t.true(Date.now() - began < 5000);
+    t.is(broker.stderr, "");
+  },
+);
 
-test("a stop takes less than five seconds whatever the peers do", async (t) => {
+test.serial("a stop takes less than five seconds whatever the peers do", async (t) => {
   const broker = serve("--port", "0", "--data", temporaryFolder(t));
   await broker.ready();
   const peer = (hello: string) => {
@@ -61,7 +64,7 @@ test("a stop takes less than five seconds whatever the peers do", async (t) => {
   for (const socket of sockets) socket.destroy();
 });
 
-test("a bad configuration is exit 2 and says where", async (t) => {
+test.serial("a bad configuration is exit 2 and says where", async (t) => {
   const file = join(temporaryFolder(t), "sluice.toml");
   writeFileSync(file, "[limits]\nconectionsMax = 3\n");
   const broker = serve("--config", file);
@@ -76,14 +79,14 @@ test("a bad configuration is exit 2 and says where", async (t) => {
   t.is(await serve("--unheard-of").exit, 2);
 });
 
-test("an address that others can reach is exit 2 until a user exists", async (t) => {
+test.serial("an address that others can reach is exit 2 until a user exists", async (t) => {
   const data = temporaryFolder(t);
   const broker = serve("--port", "0", "--data", data, "--set", "listeners.main.host=0.0.0.0");
   t.is(await broker.exit, 2);
   t.regex(broker.stderr, /other machines can reach 0\.0\.0\.0.*sluice user add NAME/);
 });
 
-test("a data directory that cannot be used is exit 3", async (t) => {
+test.serial("a data directory that cannot be used is exit 3", async (t) => {
   const folder = temporaryFolder(t);
   const file = join(folder, "file");
   writeFileSync(file, "");
@@ -96,7 +99,7 @@ test("a data directory that cannot be used is exit 3", async (t) => {
   chmodSync(folder, 0o700);
 });
 
-test("a data directory that another broker uses is exit 3", async (t) => {
+test.serial("a data directory that another broker uses is exit 3", async (t) => {
   const data = temporaryFolder(t);
   const first = serve("--port", "0", "--data", data);
   await first.ready();
@@ -108,7 +111,7 @@ test("a data directory that another broker uses is exit 3", async (t) => {
   t.is(await first.exit, 0);
 });
 
-test("a port in use is exit 4 and names the key", async (t) => {
+test.serial("a port in use is exit 4 and names the key", async (t) => {
   const other = net.createServer().listen(0, "127.0.0.1");
   await until("listening", () => other.listening);
   const { port } = other.address() as net.AddressInfo;

@@ -6,6 +6,9 @@ import { until } from "./wait.ts";
 
 const MAIN = join(import.meta.dirname, "../../src/main.js");
 
+/** A machine that runs many test files at once starts processes slowly. */
+const START_LIMIT_MS = 45_000;
+
 export interface LogLine {
   readonly level: string;
   readonly event: string;
@@ -39,12 +42,13 @@ export class SluiceProcess {
 
   /** Waits for the log line `ready`. */
   async ready(): Promise<void> {
-    await until(`ready; said: ${this.stdout}${this.stderr}`, () => {
+    const isReady = (): boolean => {
       if (this.child.exitCode !== null) {
         throw new Error(`left with ${this.child.exitCode}: ${this.stdout}${this.stderr}`);
       }
       return this.stdout.includes('"event":"ready"');
-    });
+    };
+    await until("the broker says ready", isReady, START_LIMIT_MS);
   }
 
   /** The port of a listener, from its log line. */
