@@ -95,7 +95,7 @@ export class Broker
   readonly #deadLetters: DeadLetters;
   readonly #delays: DelayScheduler;
   readonly #transactions: TransactionLog;
-  readonly #retries = new ShardTimers((shard, offset) => this.#retryNow(shard, offset));
+  readonly #retries: ShardTimers;
   readonly #flow: FlowControl;
   readonly #clientIds = new ClientIds();
   readonly #housekeeping: Housekeeping;
@@ -106,7 +106,7 @@ export class Broker
   #nextConsumerId = 1;
   #isPublishRequested = false;
   #isSyncWanted = false;
-  #houseTimer: NodeJS.Timeout | undefined;
+  #houseTimer: unknown;
 
   constructor(store: MessageStore, turn: Turn, options: BrokerOptions) {
     this.store = store;
@@ -162,6 +162,7 @@ export class Broker
       noteDeath: (shard, reason) => this.#noteDeath(shard, reason),
     });
     this.#delays = new DelayScheduler(this);
+    this.#retries = new ShardTimers(turn, (shard, offset) => this.#retryNow(shard, offset));
     this.#transactions = new TransactionLog(store, this.#journal);
   }
 
@@ -199,13 +200,12 @@ export class Broker
     }
     this.#delays.restore();
     this.snapshot();
-    this.#houseTimer = setInterval(() => this.#housekeeping.begin(), HOUSEKEEPING_MS);
-    this.#houseTimer.unref();
+    this.#waitForHousekeeping();
     return report;
   }
 
   async close(): Promise<void> {
-    clearInterval(this.#houseTimer);
+    this.turn.clock.cancel(this.#houseTimer);
     this.#housekeeping.close();
     this.#delays.close();
     this.sessions.close();
@@ -559,6 +559,13 @@ export class Broker
   }
 
   // ---- housekeeping ------------------------------------------------------------------------------------------------
+
+  #waitForHousekeeping(): void {
+    this.#houseTimer = this.turn.clock.after(HOUSEKEEPING_MS, () => {
+      this.#housekeeping.begin();
+      this.#waitForHousekeeping();
+    });
+  }
 
   /** A round of what the clock does every second, at once. */
   keepHouse(): void {

@@ -7,6 +7,7 @@ import { makeAddress, parseCanonical, printAddress } from "../model/address.ts";
 import { Draft } from "../model/draft.ts";
 import { RecordView } from "../model/record-view.ts";
 import type { EntryBatch } from "../store/message-store.ts";
+import { Alarm } from "../util/alarm.ts";
 import { MinHeap } from "../util/min-heap.ts";
 import type { Broker } from "./broker.ts";
 import { ENTRY } from "./catalog.ts";
@@ -20,8 +21,8 @@ const NODE_NAME = "~delayed";
 /** RocketMQ's name for the time a message is due. */
 const DUE_PROPERTY = "TIMER_DELIVER_MS";
 const TO_PROPERTY = "x-delay-to";
-/** setTimeout takes 31 bits: longer waits go in steps. */
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
+/** Due messages that find no room are tried again after this. */
+const AGAIN_MS = 100;
 /** Due messages released in one go. */
 const BATCH = 512;
 
@@ -38,11 +39,11 @@ export class DelayScheduler {
     tagHash: new Int32Array(1),
   };
   #node: Node | undefined;
-  #timer: NodeJS.Timeout | undefined;
-  #timerDue = Number.POSITIVE_INFINITY;
+  readonly #alarm: Alarm;
 
   constructor(broker: Broker) {
     this.#broker = broker;
+    this.#alarm = new Alarm(broker.turn.clock, () => this.#fire());
   }
 
   get waitingCount(): number {
@@ -92,7 +93,7 @@ export class DelayScheduler {
   }
 
   close(): void {
-    clearTimeout(this.#timer);
+    this.#alarm.clear();
   }
 
   #open(): Node {
@@ -103,23 +104,18 @@ export class DelayScheduler {
   }
 
   #arm(): void {
-    const due = this.#heap.topKey;
-    if (due === this.#timerDue) return;
-    clearTimeout(this.#timer);
-    this.#timerDue = due;
-    if (due === Number.POSITIVE_INFINITY) return;
-    const wait = Math.min(Math.max(0, due - Date.now()), LONGEST_TIMER_MS);
-    this.#timer = setTimeout(() => this.#fire(), wait);
+    if (this.#heap.size > 0) this.#alarm.set(this.#heap.topKey);
   }
 
   #fire(): void {
-    this.#timerDue = Number.POSITIVE_INFINITY;
     const { turn, store } = this.#broker;
     turn.touch();
     // Not while the disk is full: due messages wait where they are.
-    if (this.#broker.blocked === null && store.hasRoom(BATCH * 1024)) this.#release(turn.now);
-    else this.#timer = setTimeout(() => this.#fire(), 100);
-    if (this.#timerDue === Number.POSITIVE_INFINITY && this.#broker.blocked === null) this.#arm();
+    const isFree = this.#broker.blocked === null && store.hasRoom(BATCH * 1024);
+    if (isFree) this.#release(turn.now);
+    if (this.#heap.size > 0) {
+      this.#alarm.set(isFree ? this.#heap.topKey : Math.max(this.#heap.topKey, turn.now + AGAIN_MS));
+    }
   }
 
   #release(now: number): void {

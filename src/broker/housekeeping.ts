@@ -41,7 +41,6 @@ export class Housekeeping implements NodeHost {
   /** End of the log when busy nodes were trimmed. */
   #trimmedAt = 0;
   #work: Iterator<void> | null = null;
-  #immediate: NodeJS.Immediate | null = null;
   readonly #entries: EntryBatch = {
     physicalOffset: new Float64Array(BATCH),
     size: new Int32Array(BATCH),
@@ -86,16 +85,14 @@ export class Housekeeping implements NodeHost {
     this.#work ??= this.#round();
     while (this.#work.next().done !== true);
     this.#work = null;
-    this.close();
   }
 
+  /** Drops what the last round has not done. */
   close(): void {
-    if (this.#immediate !== null) clearImmediate(this.#immediate);
-    this.#immediate = null;
+    this.#work = null;
   }
 
   #slice(): void {
-    this.#immediate = null;
     const work = this.#work;
     if (work === null) return;
     const until = performance.now() + SLICE_MS;
@@ -108,7 +105,7 @@ export class Housekeeping implements NodeHost {
         }
       }
     } while (performance.now() < until);
-    this.#immediate = setImmediate(() => this.#slice());
+    this.#host.turn.clock.soon(() => this.#slice());
   }
 
   /** Once per turn: under load the store hears more often what is done with, so that it need not stay in memory. */

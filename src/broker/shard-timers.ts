@@ -1,18 +1,22 @@
 /** "At this time, this offset of this shard": retries that wait. One timer for all; slots are reused. */
+import { Alarm } from "../util/alarm.ts";
 import { MinHeap } from "../util/min-heap.ts";
+import type { Turn } from "../util/turn.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 
 export class ShardTimers {
+  readonly #turn: Turn;
+  readonly #alarm: Alarm;
   readonly #heap = new MinHeap();
   readonly #shards: Array<ShardProgress | null> = [];
   readonly #offsets: number[] = [];
   readonly #free: number[] = [];
   readonly #fire: (shard: ShardProgress, offset: number) => void;
-  #timer: NodeJS.Timeout | undefined;
-  #timerDue = Number.POSITIVE_INFINITY;
 
-  constructor(fire: (shard: ShardProgress, offset: number) => void) {
+  constructor(turn: Turn, fire: (shard: ShardProgress, offset: number) => void) {
+    this.#turn = turn;
     this.#fire = fire;
+    this.#alarm = new Alarm(turn.clock, () => this.#run());
   }
 
   get size(): number {
@@ -24,33 +28,22 @@ export class ShardTimers {
     this.#shards[slot] = shard;
     this.#offsets[slot] = offset;
     this.#heap.push(due, slot);
-    this.#arm();
+    this.#alarm.set(due);
   }
 
   close(): void {
-    clearTimeout(this.#timer);
-  }
-
-  #arm(): void {
-    const due = this.#heap.topKey;
-    if (due >= this.#timerDue) return;
-    clearTimeout(this.#timer);
-    this.#timerDue = due;
-    const wait = Math.min(Math.max(0, due - Date.now()), 2 ** 31 - 1);
-    this.#timer = setTimeout(() => this.#run(), wait);
-    this.#timer.unref();
+    this.#alarm.clear();
   }
 
   #run(): void {
-    this.#timerDue = Number.POSITIVE_INFINITY;
-    const now = Date.now();
-    while (this.#heap.topKey <= now) {
+    this.#turn.touch();
+    while (this.#heap.topKey <= this.#turn.now) {
       const slot = this.#heap.pop();
       const shard = this.#shards[slot]!;
       this.#shards[slot] = null;
       this.#free.push(slot);
       this.#fire(shard, this.#offsets[slot]!);
     }
-    if (this.#heap.size > 0) this.#arm();
+    if (this.#heap.size > 0) this.#alarm.set(this.#heap.topKey);
   }
 }

@@ -1,7 +1,7 @@
 /**
  * One event-loop turn as a batching point: work that was asked for while sockets were read runs once, after all of
  * them, in a fixed order. What is scheduled from within a phase runs in the same turn when its phase is still to come,
- * else in the next.
+ * else in the next. Time and timers come from here as well, so that a simulation decides about both.
  */
 
 export const PHASE = {
@@ -21,17 +21,40 @@ export interface TurnTask {
   runTurn(): void;
 }
 
+export interface Clock {
+  /** ms since the epoch. */
+  now(): number;
+  /** Once, after what is being done now. */
+  soon(task: () => void): void;
+  /** Once, after so many ms; does not keep the process alive. */
+  after(ms: number, task: () => void): unknown;
+  cancel(timer: unknown): void;
+}
+
+export const REAL_CLOCK: Clock = {
+  now: Date.now,
+  soon: setImmediate,
+  after: (ms, task) => setTimeout(task, ms).unref(),
+  cancel: (timer) => clearTimeout(timer as NodeJS.Timeout | undefined),
+};
+
 export class Turn {
   readonly #tasks: TurnTask[][] = Array.from({ length: PHASES }, () => []);
   readonly #spare: TurnTask[][] = Array.from({ length: PHASES }, () => []);
   #isScheduled = false;
   readonly #run = (): void => this.#runAll();
+  readonly clock: Clock;
   /** ms since the epoch, read once per turn; refreshed by `touch`. */
-  now = Date.now();
+  now: number;
+
+  constructor(clock: Clock = REAL_CLOCK) {
+    this.clock = clock;
+    this.now = clock.now();
+  }
 
   /** Call at the start of every event from outside (socket data, timer, store wake-up). */
   touch(): void {
-    this.now = Date.now();
+    this.now = this.clock.now();
   }
 
   /** The caller makes sure it asks once per turn (a boolean field of its own). */
@@ -39,7 +62,7 @@ export class Turn {
     this.#tasks[phase]!.push(task);
     if (!this.#isScheduled) {
       this.#isScheduled = true;
-      setImmediate(this.#run);
+      this.clock.soon(this.#run);
     }
   }
 
