@@ -189,8 +189,8 @@ export class Broker
     });
     const image = emptyImage();
     this.store.journal.replay((bytes) => applyEntry(image, bytes));
-    this.#transactions.recover(image);
     this.registry.restore(image);
+    this.#transactions.recover(image.state, this.registry);
     this.subscriptions.restore();
     this.sessions.restore(image.state);
     for (const node of this.registry.nodes()) {

@@ -10,12 +10,11 @@ import type { EntryBatch } from "../store/message-store.ts";
 import { Alarm } from "../util/alarm.ts";
 import { MinHeap } from "../util/min-heap.ts";
 import type { Broker } from "./broker.ts";
-import { ENTRY } from "./catalog.ts";
 import type { Node } from "./node.ts";
 import { RecordTemplate } from "./record-composer.ts";
 import { redraft } from "./redraft.ts";
 import type { Target } from "./target.ts";
-import { RUN_ENTRY_BYTES } from "./transaction.ts";
+import { controlRun } from "./transaction-log.ts";
 
 const NODE_NAME = "~delayed";
 /** RocketMQ's name for the time a message is due. */
@@ -81,6 +80,9 @@ export class DelayScheduler {
     const node = this.#broker.registry.find("queue", "/", NODE_NAME);
     if (node === undefined) return;
     this.#node = node;
+    // What is over time before it is due dies where it was to go, and says so there.
+    node.expiry = null;
+    node.mayExpire = false;
     const shard = node.ownGroup.shards[0]!;
     const end = shard.queue.maxOffset;
     for (let at = shard.state.findReady(shard.state.low, end); at < end; ) {
@@ -114,7 +116,9 @@ export class DelayScheduler {
     const isFree = this.#broker.blocked === null && store.hasRoom(BATCH * 1024);
     if (isFree) this.#release(turn.now);
     if (this.#heap.size > 0) {
-      this.#alarm.set(isFree ? this.#heap.topKey : Math.max(this.#heap.topKey, turn.now + AGAIN_MS));
+      this.#alarm.set(
+        isFree ? this.#heap.topKey : Math.max(this.#heap.topKey, turn.now + AGAIN_MS),
+      );
     }
   }
 
@@ -123,15 +127,8 @@ export class DelayScheduler {
     const done: number[] = [];
     while (done.length < BATCH && this.#heap.topKey <= now) done.push(this.#heap.pop());
     if (done.length === 0) return;
-    const control = Buffer.alloc(done.length * RUN_ENTRY_BYTES);
-    done.forEach((offset, index) => {
-      const at = index * RUN_ENTRY_BYTES;
-      control[at] = ENTRY.RUN;
-      control.writeUInt32BE(shard.journalId, at + 1);
-      control.writeDoubleBE(offset, at + 5);
-      control.writeUInt32BE(1, at + 13);
-      shard.state.park(offset, 1);
-    });
+    const control = Buffer.concat(done.map((offset) => controlRun(shard, offset, 1)));
+    for (const offset of done) shard.state.park(offset, 1);
     this.#broker.atomically(
       () => {
         for (const offset of done) if (this.#read(offset)) this.#publish();

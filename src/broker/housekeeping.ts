@@ -6,7 +6,7 @@
 import type { EntryBatch, MessageStore, StoreQueue } from "../store/message-store.ts";
 import type { Turn } from "../util/turn.ts";
 import type { Expirer } from "./expirer.ts";
-import type { Node, NodeHost } from "./node.ts";
+import { type Node, type NodeHost, owedFrom } from "./node.ts";
 import { VolatileIndex } from "./volatile-index.ts";
 
 /** Longest time the event loop is kept from its other work. */
@@ -230,13 +230,4 @@ export class Housekeeping implements NodeHost {
       node.storedBytes += this.#bytes(queue, queue.minOffset, queue.maxOffset);
     }
   }
-}
-
-/** First offset of a shard that some group is owed. */
-function owedFrom(node: Node, index: number): number {
-  let owed = node.shards[index]!.maxOffset;
-  for (const group of node.groups.values()) {
-    owed = Math.min(owed, group.shards[index]!.state.low);
-  }
-  return owed;
 }

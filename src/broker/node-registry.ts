@@ -11,7 +11,7 @@ import type { CatalogImage, CatalogWriter, GroupEntry, NodeEntry } from "./catal
 import { ConsumerGroup, type GroupHost, type GroupSettings } from "./consumer-group.ts";
 import { ExpiryIndex } from "./expiry-index.ts";
 import { bothOf, type MessageFilter } from "./filter.ts";
-import { Node, type NodeHost, queueIdOfPriority } from "./node.ts";
+import { Node, type NodeHost, owedFrom, queueIdOfPriority } from "./node.ts";
 import { noLocalFilter, pathFilter, tagFilter } from "./path-filter.ts";
 import { type NodeSettings, type Policy, sessionSettings, settingsFor } from "./policy.ts";
 import type { ProgressJournal } from "./progress-journal.ts";
@@ -204,16 +204,22 @@ export class NodeRegistry {
   shardOfPriority(node: Node, priority: number): StoreQueue {
     const queueId = queueIdOfPriority(priority);
     for (const queue of node.shards) if (queue.queueId === queueId) return queue;
+    const queue = this.#addShard(node, queueId);
+    if (node.id >= 0) this.#journal.catalog.node(nodeEntry(node));
+    for (const group of node.groups.values()) {
+      if (!group.isDurable) continue;
+      const lows = group.shards.map((shard) => shard.state.low);
+      this.#journal.catalog.group(groupEntry(group, lows));
+    }
+    return queue;
+  }
+
+  #addShard(node: Node, queueId: number): StoreQueue {
     const queue = this.#store.queue(node.shards[0]!.topic, queueId);
     node.shards.push(queue);
     this.#byShard.set(queue, node);
-    if (node.id >= 0) this.#journal.catalog.node(nodeEntry(node));
     for (const group of node.groups.values()) {
       this.#addProgress(group, node.shards.length - 1, queue.minOffset);
-      if (group.isDurable) {
-        const lows = group.shards.map((shard) => shard.state.low);
-        this.#journal.catalog.group(groupEntry(group, lows));
-      }
     }
     return queue;
   }
@@ -252,8 +258,11 @@ export class NodeRegistry {
       byId.set(entry.id, node);
       this.#nextNodeId = Math.max(this.#nextNodeId, entry.id + 1);
     }
+    // All of them before any group gets a new one.
+    for (const { progress } of image.groups.values()) {
+      for (const number of progress) this.#nextProgress = Math.max(this.#nextProgress, number + 1);
+    }
     for (const entry of image.groups.values()) {
-      this.#nextProgress = Math.max(this.#nextProgress, ...entry.progress.map((n) => n + 1));
       const node = byId.get(entry.node);
       if (node !== undefined) this.#restoreGroup(node, entry, image);
     }
@@ -261,6 +270,12 @@ export class NodeRegistry {
     for (const node of [...this.#nodes.values(), ...this.#light.values()]) {
       if (node.kind === "queue" && node.groups.size === 0) {
         this.addGroup(node, ownGroupSettings(true), "first");
+      }
+      // What lies here from before may be anything.
+      node.mayExpire = true;
+      node.mayHaveKeys = !node.shards[0]!.isLight;
+      for (const [index, queue] of node.shards.entries()) {
+        if (!queue.isLight) this.#noteUnknown(node, queue, owedFrom(node, index));
       }
     }
   }
@@ -298,10 +313,7 @@ export class NodeRegistry {
         }
       }
       group.addShard(shard);
-      if (!queue.isLight) this.#noteUnknown(node, queue, shard.state.low);
     });
-    node.mayExpire = true;
-    node.mayHaveKeys = !node.shards[0]!.isLight;
     if (settings.noLocal) node.hasNoLocal = true;
   }
 
@@ -333,14 +345,26 @@ export class NodeRegistry {
         continue;
       }
       const kind = address.kind === "queue" ? "queue" : "topic";
-      if (this.find(kind, address.namespace, address.name) !== undefined) continue;
       const queueIds = queues.map((queue) => queue.queueId);
+      const known = this.find(kind, address.namespace, address.name);
+      if (known !== undefined) {
+        // The journal ends before the entry that gave the node these shards; the log has more.
+        for (const queueId of queueIds) this.#addShard(known, queueId);
+        continue;
+      }
       const all =
         kind === "queue"
           ? [0, ...queueIds.filter((queueId) => queueId !== 0)]
           : Array.from({ length: Math.max(...queueIds) + 1 }, (_, queueId) => queueId);
       this.#make(this.#nextNodeId++, kind, address.namespace, address.name, all, false);
     }
+  }
+
+  /** A group's progress over a shard, by names that mean the same whatever the journal remembers. */
+  findShard(isLight: boolean, topic: string, queueId: number, group: string) {
+    const queue = isLight ? this.#store.lightQueue(topic) : this.#store.queue(topic, queueId);
+    const node = this.#byShard.get(queue);
+    return node?.groups.get(group)?.shards.find((shard) => shard.queue === queue);
   }
 
   /** Everything as journal entries: what a snapshot holds. */

@@ -185,3 +185,12 @@ export class Node {
     return sum;
   }
 }
+
+/** First offset of a shard that some group is owed. */
+export function owedFrom(node: Node, index: number): number {
+  let owed = node.shards[index]!.maxOffset;
+  for (const group of node.groups.values()) {
+    owed = Math.min(owed, group.shards[index]!.state.low);
+  }
+  return owed;
+}

@@ -29,7 +29,9 @@ export interface SessionCoreHost extends TargetHost, ConsumerHost {
   readonly registry: NodeRegistry;
   readonly sessions: { readonly retained: RetainedMessages };
   nextConsumerId(): number;
-  /** Journal entries of one atomic batch, between the store's beginAtomic and endAtomic. */
+  /** All or none, seen when it is durable; then the second is called. */
+  atomically(publish: () => void, onDurable: () => void): number;
+  /** What an atomic batch settles, from within it. */
   appendControl(control: Buffer): void;
   /** The turn's entries go to the store. */
   requestPublish(): void;
@@ -152,6 +154,10 @@ export class SessionCore {
 
   noteAppend(isSync: boolean): void {
     this.#host.noteAppend(isSync);
+  }
+
+  atomically(publish: () => void, onDurable: () => void): number {
+    return this.#host.atomically(publish, onDurable);
   }
 
   appendControl(control: Buffer): void {

@@ -1,15 +1,19 @@
 /**
  * Control records: what a transaction settled, stored in the same atomic batch as what it published. Their home is one
  * internal queue; once the settlements are in the journal a control record has done its work.
+ *
+ *   body   runs: u8 1 for a light queue | i32 queueId | f64 from | u32 count | u16 length, topic | u16 length, group
+ *
+ * Queues and groups are named: the journal, which numbers them, may end before the log does.
  */
 import { Draft } from "../model/draft.ts";
 import { RecordView } from "../model/record-view.ts";
 import type { EntryBatch, MessageStore, StoreQueue } from "../store/message-store.ts";
-import { applyEntry, type CatalogImage, type CatalogWriter } from "./catalog.ts";
-import { CONTROL_TOPIC } from "./node-registry.ts";
+import type { CatalogWriter } from "./catalog.ts";
+import { CONTROL_TOPIC, type NodeRegistry } from "./node-registry.ts";
 import type { ProgressJournal } from "./progress-journal.ts";
 import { type RecordComposer, RecordTemplate } from "./record-composer.ts";
-import { RUN_ENTRY_BYTES } from "./transaction.ts";
+import type { ShardProgress } from "./shard-progress.ts";
 
 const STATE_KEY = "control.low";
 
@@ -21,6 +25,8 @@ export class TransactionLog {
   readonly #host = Buffer.from([127, 0, 0, 1, 0, 0, 0, 0]);
   #queue: StoreQueue | null = null;
   #low = 0;
+  /** `#low` as last written to the journal, and where. */
+  #noted = { low: 0, position: 0 };
   /** Control records whose settlements are still to be carried out, in order. */
   readonly #open: Array<{ readonly position: number; readonly offset: number; done: () => void }> =
     [];
@@ -30,7 +36,7 @@ export class TransactionLog {
     this.#journal = journal;
   }
 
-  /** Between the store's beginAtomic and endAtomic. `control` is a row of RUN entries. */
+  /** Between the store's beginAtomic and endAtomic. `control` is a row of runs. */
   append(control: Buffer, composer: RecordComposer): void {
     this.#queue ??= this.#store.queue(CONTROL_TOPIC, 0);
     const draft = this.#draft.reset();
@@ -57,19 +63,22 @@ export class TransactionLog {
     const queue = this.#queue;
     if (queue === null) return;
     const low = this.#open.length === 0 ? queue.maxOffset : Math.max(this.#open[0]!.offset, 0);
+    // The records stay until the journal that replaces them is safe.
+    if (this.#noted.low > queue.minOffset && this.#noted.position <= this.#store.journal.durable) {
+      this.#store.trim(queue, this.#noted.low);
+    }
     if (low <= this.#low) return;
     this.#low = low;
-    this.#journal.catalog.state(STATE_KEY, this.#value());
-    this.#store.trim(queue, this.#low);
+    this.#noted = { low, position: this.#journal.catalog.state(STATE_KEY, this.#value()) };
   }
 
-  /** Applies control records that the journal does not cover. */
-  recover(image: CatalogImage): void {
+  /** After the groups are back: settles what control records say that the journal does not cover. */
+  recover(state: ReadonlyMap<string, Buffer>, registry: NodeRegistry): void {
     const hasControl = [...this.#store.queues()].some((queue) => queue.topic === CONTROL_TOPIC);
     if (!hasControl) return;
     const queue = this.#store.queue(CONTROL_TOPIC, 0);
     this.#queue = queue;
-    const low = Math.max(image.state.get(STATE_KEY)?.readDoubleBE(0) ?? 0, queue.minOffset);
+    const low = Math.max(state.get(STATE_KEY)?.readDoubleBE(0) ?? 0, queue.minOffset);
     const entry: EntryBatch = {
       physicalOffset: new Float64Array(1),
       size: new Int32Array(1),
@@ -79,9 +88,7 @@ export class TransactionLog {
     for (let offset = low; offset < queue.maxOffset; offset++) {
       if (this.#store.read(queue, offset, 1, entry) !== 1) continue;
       if (!this.#store.view(entry.physicalOffset[0]!, entry.size[0]!, view)) continue;
-      for (let at = view.bodyStart; at + RUN_ENTRY_BYTES <= view.bodyEnd; at += RUN_ENTRY_BYTES) {
-        applyEntry(image, view.buffer.subarray(at, at + RUN_ENTRY_BYTES));
-      }
+      applyRuns(view.buffer.subarray(view.bodyStart, view.bodyEnd), registry);
     }
     this.#low = queue.maxOffset;
   }
@@ -94,5 +101,40 @@ export class TransactionLog {
     const value = Buffer.alloc(8);
     value.writeDoubleBE(this.#low);
     return value;
+  }
+}
+
+/** One run of a control record. */
+export function controlRun(shard: ShardProgress, from: number, count: number): Buffer {
+  const topic = Buffer.from(shard.queue.topic, "latin1");
+  const group = Buffer.from(shard.group.name, "utf8");
+  const bytes = Buffer.alloc(RUN_BYTES + topic.length + group.length);
+  bytes[0] = shard.queue.isLight ? 1 : 0;
+  bytes.writeInt32BE(shard.queue.queueId, 1);
+  bytes.writeDoubleBE(from, 5);
+  bytes.writeUInt32BE(count, 13);
+  bytes.writeUInt16BE(topic.length, 17);
+  topic.copy(bytes, 19);
+  bytes.writeUInt16BE(group.length, 19 + topic.length);
+  group.copy(bytes, RUN_BYTES + topic.length);
+  return bytes;
+}
+
+const RUN_BYTES = 21;
+
+function applyRuns(bytes: Buffer, registry: NodeRegistry): void {
+  for (let at = 0; at + RUN_BYTES <= bytes.length; ) {
+    const isLight = bytes[at] === 1;
+    const queueId = bytes.readInt32BE(at + 1);
+    const from = bytes.readDoubleBE(at + 5);
+    const count = bytes.readUInt32BE(at + 13);
+    const topicEnd = at + 19 + bytes.readUInt16BE(at + 17);
+    const topic = bytes.toString("latin1", at + 19, topicEnd);
+    const end = topicEnd + 2 + bytes.readUInt16BE(topicEnd);
+    const group = bytes.toString("utf8", topicEnd + 2, end);
+    at = end;
+    const shard = registry.findShard(isLight, topic, queueId, group);
+    if (shard === undefined || from >= shard.queue.maxOffset) continue;
+    shard.settle(from, Math.min(count, shard.queue.maxOffset - from));
   }
 }

@@ -5,7 +5,6 @@
  */
 import { Draft } from "../model/draft.ts";
 import { BrokerError } from "../model/errors.ts";
-import { ENTRY } from "./catalog.ts";
 import type { Consumer } from "./consumer.ts";
 import type {
   Consumer as ConsumerFacade,
@@ -15,8 +14,8 @@ import type {
 } from "./facade.ts";
 import { OUTCOME } from "./facade.ts";
 import type { Node } from "./node.ts";
-import type { ShardProgress } from "./shard-progress.ts";
 import type { Target } from "./target.ts";
+import { controlRun } from "./transaction-log.ts";
 
 export const TRANSACTION_MAX_OPERATIONS = 100_000;
 export const TRANSACTION_MAX_BYTES = 64 * 1024 * 1024;
@@ -138,26 +137,15 @@ export class Transaction implements Facade {
     );
   }
 
-  /** Accepted deliveries of durable groups as RUN entries, one after the other. */
+  /** Accepted deliveries of durable groups as runs of a control record. */
   #controlEntries(): Buffer {
     const entries: Buffer[] = [];
     for (const { consumer, first, last, outcome } of this.#settles) {
       if (outcome !== OUTCOME.ACCEPT || !consumer.group.isDurable) continue;
       consumer.forEachStagedRun(first, last, (shard, from, count) => {
-        entries.push(runEntry(shard, from, count));
+        entries.push(controlRun(shard, from, count));
       });
     }
     return Buffer.concat(entries);
   }
-}
-
-export const RUN_ENTRY_BYTES = 17;
-
-function runEntry(shard: ShardProgress, from: number, count: number): Buffer {
-  const bytes = Buffer.alloc(RUN_ENTRY_BYTES);
-  bytes[0] = ENTRY.RUN;
-  bytes.writeUInt32BE(shard.journalId, 1);
-  bytes.writeDoubleBE(from, 5);
-  bytes.writeUInt32BE(count, 13);
-  return bytes;
 }

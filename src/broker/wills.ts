@@ -7,7 +7,6 @@ import { makeAddress } from "../model/address.ts";
 import { Draft } from "../model/draft.ts";
 import { RecordView } from "../model/record-view.ts";
 import type { EntryBatch } from "../store/message-store.ts";
-import { ENTRY } from "./catalog.ts";
 import type { ClientSession } from "./client-session.ts";
 import type { Node } from "./node.ts";
 import { RecordTemplate } from "./record-composer.ts";
@@ -15,7 +14,7 @@ import { redraft } from "./redraft.ts";
 import type { SessionCore } from "./session-core.ts";
 import type { WillMessage } from "./session-facade.ts";
 import type { ShardProgress } from "./shard-progress.ts";
-import { RUN_ENTRY_BYTES } from "./transaction.ts";
+import { controlRun } from "./transaction-log.ts";
 
 const NODE_NAME = "~mqtt-wills";
 /** Session number, delay in seconds, flags (durable, retained, exactly once), ttl in ms, topic. */
@@ -74,28 +73,24 @@ export class Wills {
     const offset = session.willOffset;
     session.will = null;
     session.willOffset = -1;
-    const { store } = this.#core;
-    store.beginAtomic();
-    try {
-      if (isAllowed) {
-        const { topic, draft } = will;
-        this.#core.publishToTopic(session.namespace, topic, draft, session);
-      }
-      if (offset >= 0) this.#core.appendControl(this.#settled(offset));
-    } finally {
-      store.endAtomic();
+    const publish = (): void => {
+      if (!isAllowed) return;
+      const { topic, draft } = will;
+      this.#core.publishToTopic(session.namespace, topic, draft, session);
+    };
+    if (offset < 0) {
+      publish();
+      this.#core.noteAppend(will.draft.isDurable);
+      return;
     }
-    this.#core.noteAppend(will.draft.isDurable);
-    if (offset >= 0) this.#progress.settle(offset, 1);
-  }
-
-  #settled(offset: number): Buffer {
-    const control = Buffer.alloc(RUN_ENTRY_BYTES);
-    control[0] = ENTRY.RUN;
-    control.writeUInt32BE(this.#progress.journalId, 1);
-    control.writeDoubleBE(offset, 5);
-    control.writeUInt32BE(1, 13);
-    return control;
+    const progress = this.#progress;
+    this.#core.atomically(
+      () => {
+        publish();
+        this.#core.appendControl(controlRun(progress, offset, 1));
+      },
+      () => progress.settle(offset, 1),
+    );
   }
 
   /** After recovery: wills go back to their sessions. */

@@ -8,7 +8,7 @@ import type { MessageStore } from "../../src/store/message-store.ts";
 import type { Storage } from "../../src/store/storage-file.ts";
 import type { InlineSchedule } from "../../src/store/writer-link.ts";
 import { SILENT } from "../../src/telemetry/log.ts";
-import { Turn } from "../../src/util/turn.ts";
+import { type Clock, Turn } from "../../src/util/turn.ts";
 
 export interface LogBrokerOptions {
   readonly settings?: Partial<NodeSettings>;
@@ -16,11 +16,12 @@ export interface LogBrokerOptions {
   readonly schedule?: InlineSchedule;
   readonly segmentBytes?: number;
   readonly ringBytes?: number;
+  readonly clock?: Clock;
 }
 
 export function makeBroker(store: MessageStore, options: LogBrokerOptions = {}): Broker {
   const settings = { ...DEFAULT_SETTINGS, ...options.settings };
-  return new Broker(store, new Turn(), {
+  return new Broker(store, new Turn(options.clock), {
     nodeName: "test",
     version: "0.0.0",
     limits: { maxMessageBytes: 1 << 26, maxLinksPerSession: 1024, maxSessionsPerConnection: 2047 },

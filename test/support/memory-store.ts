@@ -13,6 +13,7 @@ import type {
   StoreHealth,
   StoreQueue,
 } from "../../src/store/message-store.ts";
+import type { Random } from "./random.ts";
 
 interface Entry {
   readonly physicalOffset: number;
@@ -50,8 +51,13 @@ export class MemoryStore implements MessageStore {
   readonly journal: OwnerJournal;
   readonly #queues = new Map<string, MemoryQueue>();
   readonly #records = new Map<number, Buffer>();
-  #journalEntries: Buffer[] = [];
+  #journalEntries: Array<{ bytes: Buffer; end: number }> = [];
+  /** The journal before a snapshot that is not safe yet. */
+  #journalBefore: Array<{ bytes: Buffer; end: number }> | null = null;
   #journalEnd = 0;
+  /** Ends of batches and single records, in order: where a crash may cut. */
+  #ends: number[] = [0];
+  #isInBatch = false;
   #journalDurable = 0;
   #events: StoreEvents | null = null;
   #isScheduled = false;
@@ -60,8 +66,11 @@ export class MemoryStore implements MessageStore {
     const store = this;
     this.journal = {
       append(bytes, start, end) {
-        store.#journalEntries.push(Buffer.from(bytes.subarray(start, end)));
         store.#journalEnd += end - start;
+        store.#journalEntries.push({
+          bytes: Buffer.from(bytes.subarray(start, end)),
+          end: store.#journalEnd,
+        });
         return store.#journalEnd;
       },
       get written() {
@@ -72,13 +81,14 @@ export class MemoryStore implements MessageStore {
       },
       requestSync: () => this.#schedule(),
       replay: (entry) => {
-        for (const bytes of this.#journalEntries) entry(bytes);
+        for (const { bytes } of this.#journalEntries) entry(bytes);
       },
       get bytesSinceSnapshot() {
         return store.#journalEnd;
       },
       snapshot: (entries) => {
-        this.#journalEntries = [...entries].map((entry) => Buffer.from(entry));
+        this.#journalBefore ??= this.#journalEntries;
+        this.#journalEntries = [...entries].map((entry) => ({ bytes: Buffer.from(entry), end: 0 }));
       },
     };
   }
@@ -134,6 +144,7 @@ export class MemoryStore implements MessageStore {
     this.#records.set(physicalOffset, record);
     this.watermarks.appended += record.length;
     this.lastSize = record.length;
+    if (!this.#isInBatch) this.#ends.push(this.watermarks.appended);
     const entry: Entry = {
       physicalOffset,
       size: record.length,
@@ -145,8 +156,12 @@ export class MemoryStore implements MessageStore {
     return this.watermarks.appended;
   }
 
-  beginAtomic(): void {}
+  beginAtomic(): void {
+    this.#isInBatch = true;
+  }
   endAtomic(): number {
+    this.#isInBatch = false;
+    this.#ends.push(this.watermarks.appended);
     return this.watermarks.appended;
   }
 
@@ -159,7 +174,34 @@ export class MemoryStore implements MessageStore {
     this.watermarks.written = this.watermarks.appended;
     this.watermarks.durable = this.watermarks.appended;
     this.#journalDurable = this.#journalEnd;
+    this.#journalBefore = null;
     this.#events?.onWatermark();
+  }
+
+  /**
+   * The power is cut: of what was not synced some first part survives, of the log and of the journal independently,
+   * batches wholly or not at all. The store can be opened again.
+   */
+  crash(random: Random): void {
+    this.#events = null;
+    const { durable } = this.watermarks;
+    const from = this.#ends.findIndex((end) => end >= durable);
+    const cut = this.#ends[random.between(from, this.#ends.length - 1)]!;
+    this.#ends = this.#ends.filter((end) => end <= cut);
+    for (const offset of this.#records.keys()) if (offset >= cut) this.#records.delete(offset);
+    for (const queue of this.#queues.values()) {
+      const { entries } = queue;
+      while (entries.length > 0 && entries.at(-1)!.physicalOffset >= cut) entries.pop();
+      queue.minOffset = Math.min(queue.minOffset, entries.length);
+    }
+    this.watermarks.appended = this.watermarks.written = this.watermarks.durable = cut;
+    const journal = this.#journalBefore ?? this.#journalEntries;
+    const sure = journal.findLastIndex(({ end }) => end <= this.#journalDurable) + 1;
+    this.#journalEntries = journal.slice(0, random.between(sure, journal.length));
+    this.#journalBefore = null;
+    this.#journalDurable = this.#journalEnd;
+    this.#isScheduled = false;
+    this.isFull = false;
   }
 
   /** The disk is full, or fails, or is well again. */
