@@ -4,7 +4,7 @@
  */
 import type { Draft } from "../model/draft.ts";
 import { BrokerError } from "../model/errors.ts";
-import { ENCODING_NAMES, type Encoding, FLAG } from "../model/record-view.ts";
+import { ENCODING, ENCODING_NAMES, type Encoding, FLAG } from "../model/record-view.ts";
 import { javaHash } from "../model/tag.ts";
 import type { RecordFields, StoreQueue } from "../store/message-store.ts";
 
@@ -14,13 +14,19 @@ export const PROPERTIES_MAX_BYTES = 31_000;
 /** Longest path tag, in characters, that surely leaves room for other properties. */
 const LONG_TAG = 8_000;
 
+/** The property `x-enc` of each encoding. */
+const PREFIXES: readonly Buffer[] = ENCODING_NAMES.map((name) =>
+  Buffer.from(`x-enc\x01${name}\x02`),
+);
+
 /** What is the same for all messages of one target. */
 export class RecordTemplate {
   /** Path tag of a topic, "" for none. */
   readonly pathTag: string;
   readonly pathTagHash: number;
-  readonly #prefixes: Array<Buffer | undefined> = [];
-  readonly #heads: Array<Buffer | undefined> = [];
+  /** The head of the encoding used last: a target's messages mostly come over one protocol. */
+  #head: Buffer | null = null;
+  #headEncoding: Encoding = ENCODING.RAW;
 
   /** The path has levels below its root, if only an empty one (`a/`). */
   readonly isInPath: boolean;
@@ -43,23 +49,18 @@ export class RecordTemplate {
   }
 
   prefix(encoding: Encoding): Buffer {
-    let prefix = this.#prefixes[encoding];
-    if (prefix === undefined) {
-      prefix = Buffer.from(`x-enc\x01${ENCODING_NAMES[encoding]}\x02`);
-      this.#prefixes[encoding] = prefix;
-    }
-    return prefix;
+    return PREFIXES[encoding]!;
   }
 
   /** Everything up to the first property that differs between messages without expiry: encoding and path tag. */
   head(encoding: Encoding): Buffer {
-    let head = this.#heads[encoding];
-    if (head === undefined) {
-      const tag = this.pathTag === "" ? "" : `TAGS\x01${this.pathTag}\x02`;
-      head = Buffer.concat([this.prefix(encoding), Buffer.from(tag)]);
-      this.#heads[encoding] = head;
+    if (this.pathTag === "") return PREFIXES[encoding]!;
+    if (this.#head === null || this.#headEncoding !== encoding) {
+      const tag = Buffer.from(`TAGS\x01${this.pathTag}\x02`);
+      this.#head = Buffer.concat([PREFIXES[encoding]!, tag]);
+      this.#headEncoding = encoding;
     }
-    return head;
+    return this.#head;
   }
 }
 

@@ -8,12 +8,28 @@ const ROOT = 0;
 const FREE = 0;
 const GONE = -1;
 
-const levelHash = (parent: number, text: Uint8Array): number => {
+const SLASH = 0x2f;
+
+function levelHash(parent: number, text: Uint8Array, start: number, end: number): number {
   let hash = Math.imul(parent + 1, 0x9e3779b1);
-  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text[i]!, 0x01000193);
-  hash ^= hash >>> 15;
-  return hash >>> 0;
-};
+  for (let i = start; i < end; i++) hash = Math.imul(hash ^ text[i]!, 0x01000193);
+  return hash ^ (hash >>> 15);
+}
+
+// The path at hand as bytes, and where its current level ends: scratch of all tries.
+let path = Buffer.alloc(1024);
+let pathEnd = 0;
+
+function load(text: string): void {
+  if (text.length * 3 > path.length) path = Buffer.alloc(text.length * 4);
+  pathEnd = path.write(text, 0, "utf8");
+}
+
+function levelEnd(start: number): number {
+  let at = start;
+  while (at < pathEnd && path[at] !== SLASH) at++;
+  return at;
+}
 
 export class RetainedTrie {
   // One element per node.
@@ -27,6 +43,7 @@ export class RetainedTrie {
   /** 0: the node has no message. */
   #size = new Int32Array(64);
   #offset = new Float64Array(64);
+  #hash = new Int32Array(64);
   #used = 1;
   #freeNodes: number[] = [];
   // Open addressing: node number + 1, FREE or GONE.
@@ -43,11 +60,14 @@ export class RetainedTrie {
   }
 
   /** The node of a topic that has a message, or -1. */
-  find(path: string): number {
+  find(topic: string): number {
+    load(topic);
     let node = ROOT;
-    for (const level of path.split("/")) {
-      node = this.#child(node, Buffer.from(level));
+    for (let start = 0; start <= pathEnd; ) {
+      const end = levelEnd(start);
+      node = this.#child(node, path, start, end, levelHash(node, path, start, end));
       if (node === NONE) return NONE;
+      start = end + 1;
     }
     return this.#size[node]! === 0 ? NONE : node;
   }
@@ -72,13 +92,15 @@ export class RetainedTrie {
   }
 
   /** Returns the place of the message that was there before, -1 for none. */
-  set(path: string, physicalOffset: number, size: number, offset: number): number {
+  set(topic: string, physicalOffset: number, size: number, offset: number): number {
+    load(topic);
     let node = ROOT;
-    for (const level of path.split("/")) {
-      const text = Buffer.from(level);
-      let child = this.#child(node, text);
-      if (child === NONE) child = this.#add(node, text);
-      node = child;
+    for (let start = 0; start <= pathEnd; ) {
+      const end = levelEnd(start);
+      const hash = levelHash(node, path, start, end);
+      const child = this.#child(node, path, start, end, hash);
+      node = child === NONE ? this.#add(node, start, end, hash) : child;
+      start = end + 1;
     }
     const before = this.#size[node]! === 0 ? NONE : this.#offset[node]!;
     if (before === NONE) this.#count++;
@@ -89,8 +111,8 @@ export class RetainedTrie {
   }
 
   /** Returns the place of the message that was there, -1 for none. */
-  delete(path: string): number {
-    const node = this.find(path);
+  delete(topic: string): number {
+    const node = this.find(topic);
     if (node === NONE) return NONE;
     const before = this.#offset[node]!;
     this.#size[node] = 0;
@@ -119,7 +141,8 @@ export class RetainedTrie {
       return;
     }
     if (!isWildcard(level, 0x2b)) {
-      const child = this.#child(node, level);
+      const hash = levelHash(node, level, 0, level.length);
+      const child = this.#child(node, level, 0, level.length, hash);
       if (child !== NONE) this.#match(child, levels, at + 1, found);
       return;
     }
@@ -145,43 +168,47 @@ export class RetainedTrie {
 
   // ── nodes ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #child(parent: number, text: Buffer): number {
+  #child(parent: number, text: Uint8Array, start: number, end: number, hash: number): number {
     const mask = this.#table.length - 1;
-    for (let slot = levelHash(parent, text) & mask; ; slot = (slot + 1) & mask) {
+    for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
       const entry = this.#table[slot]!;
       if (entry === FREE) return NONE;
-      if (entry !== GONE && this.#isLevel(entry - 1, parent, text)) return entry - 1;
+      if (entry === GONE || this.#hash[entry - 1] !== hash) continue;
+      if (this.#isLevel(entry - 1, parent, text, start, end)) return entry - 1;
     }
   }
 
-  #isLevel(node: number, parent: number, text: Buffer): boolean {
-    if (this.#parent[node] !== parent || this.#textLength[node] !== text.length) return false;
-    const start = this.#textStart[node]!;
-    for (let i = 0; i < text.length; i++) if (this.#text[start + i] !== text[i]) return false;
+  #isLevel(node: number, parent: number, text: Uint8Array, start: number, end: number): boolean {
+    const length = end - start;
+    if (this.#parent[node] !== parent || this.#textLength[node] !== length) return false;
+    const own = this.#textStart[node]!;
+    for (let i = 0; i < length; i++) if (this.#text[own + i] !== text[start + i]) return false;
     return true;
   }
 
-  #add(parent: number, text: Buffer): number {
+  /** A new node for the level `path[start, end)`. */
+  #add(parent: number, start: number, end: number, hash: number): number {
     if ((this.#filled + 1) * 3 > this.#table.length * 2) this.#rehash();
     const node = this.#freeNodes.pop() ?? this.#newNode();
     this.#parent[node] = parent;
     this.#firstChild[node] = NONE;
     this.#size[node] = 0;
     this.#offset[node] = Number.POSITIVE_INFINITY;
-    this.#textStart[node] = this.#putText(text);
-    this.#textLength[node] = text.length;
+    this.#hash[node] = hash;
+    this.#textStart[node] = this.#putText(start, end);
+    this.#textLength[node] = end - start;
     const sibling = this.#firstChild[parent]!;
     this.#next[node] = sibling;
     this.#previous[node] = NONE;
     if (sibling !== NONE) this.#previous[sibling] = node;
     this.#firstChild[parent] = node;
-    this.#insert(node, text);
+    this.#insert(node);
     return node;
   }
 
-  #insert(node: number, text: Uint8Array): void {
+  #insert(node: number): void {
     const mask = this.#table.length - 1;
-    let slot = levelHash(this.#parent[node]!, text) & mask;
+    let slot = this.#hash[node]! & mask;
     while (this.#table[slot]! > FREE) slot = (slot + 1) & mask;
     if (this.#table[slot] === FREE) this.#filled++;
     this.#table[slot] = node + 1;
@@ -197,7 +224,7 @@ export class RetainedTrie {
       if (previous === NONE) this.#firstChild[parent] = next;
       else this.#next[previous] = next;
       if (next !== NONE) this.#previous[next] = previous;
-      this.#takeOut(at, parent);
+      this.#takeOut(at);
       this.#parent[at] = NONE;
       this.#textLost += this.#textLength[at]!;
       this.#freeNodes.push(at);
@@ -206,11 +233,9 @@ export class RetainedTrie {
     if (this.#textLost > 65_536 && this.#textLost * 2 > this.#textEnd) this.#packText();
   }
 
-  #takeOut(node: number, parent: number): void {
-    const start = this.#textStart[node]!;
-    const text = this.#text.subarray(start, start + this.#textLength[node]!);
+  #takeOut(node: number): void {
     const mask = this.#table.length - 1;
-    let slot = levelHash(parent, text) & mask;
+    let slot = this.#hash[node]! & mask;
     while (this.#table[slot] !== node + 1) slot = (slot + 1) & mask;
     this.#table[slot] = GONE;
   }
@@ -222,9 +247,7 @@ export class RetainedTrie {
     this.#table = new Int32Array(length);
     this.#filled = 0;
     for (let node = 1; node < this.#used; node++) {
-      if (this.#parent[node] === NONE) continue;
-      const start = this.#textStart[node]!;
-      this.#insert(node, this.#text.subarray(start, start + this.#textLength[node]!));
+      if (this.#parent[node] !== NONE) this.#insert(node);
     }
   }
 
@@ -248,17 +271,19 @@ export class RetainedTrie {
     this.#physicalOffset = grown(this.#physicalOffset, new Float64Array(length));
     this.#size = grown(this.#size, new Int32Array(length));
     this.#offset = grown(this.#offset, new Float64Array(length));
+    this.#hash = grown(this.#hash, new Int32Array(length));
   }
 
-  #putText(text: Buffer): number {
-    if (this.#textEnd + text.length > this.#text.length) {
-      const wider = Buffer.alloc(Math.max(this.#text.length * 2, this.#textEnd + text.length));
+  #putText(start: number, end: number): number {
+    const length = end - start;
+    if (this.#textEnd + length > this.#text.length) {
+      const wider = Buffer.alloc(Math.max(this.#text.length * 2, this.#textEnd + length));
       this.#text.copy(wider, 0, 0, this.#textEnd);
       this.#text = wider;
     }
-    text.copy(this.#text, this.#textEnd);
-    this.#textEnd += text.length;
-    return this.#textEnd - text.length;
+    path.copy(this.#text, this.#textEnd, start, end);
+    this.#textEnd += length;
+    return this.#textEnd - length;
   }
 
   #packText(): void {

@@ -26,6 +26,8 @@ const NODE_NAME = "retained";
 /** The index is tidied when it is this many times longer than what it holds. */
 const SLACK_FACTOR = 4;
 const SLACK_MIN = 10_000;
+/** Entries read in one go after recovery. */
+const BATCH = 1024;
 /** Old messages written anew in one go. */
 const TIDY_BATCH = 256;
 
@@ -95,12 +97,22 @@ export class RetainedMessages {
     this.#progress = node.ownGroup.shards[0]!;
     const { state, queue } = this.#progress;
     const end = queue.maxOffset;
-    for (let at = state.findReady(state.low, end); at < end; at = state.findReady(at + 1, end)) {
-      if (!this.#read(at)) continue;
-      const view = this.#view;
-      const { namespace } = homeOf(view);
-      const { physicalOffset, size } = this.#entry;
-      this.set(namespace, pathOfRecord(view), at, physicalOffset[0]!, size[0]!);
+    const { store } = this.#host;
+    const batch: EntryBatch = {
+      physicalOffset: new Float64Array(BATCH),
+      size: new Int32Array(BATCH),
+      tagHash: new Int32Array(BATCH),
+    };
+    const view = this.#view;
+    for (let at = state.findReady(state.low, end); at < end; at = state.findReady(at, end)) {
+      const count = store.read(queue, at, Math.min(state.readyRun(at, BATCH), end - at), batch);
+      if (count === 0) return;
+      for (let i = 0; i < count; i++, at++) {
+        const physicalOffset = batch.physicalOffset[i]!;
+        const size = batch.size[i]!;
+        if (!store.view(physicalOffset, size, view)) continue;
+        this.set(homeOf(view).namespace, pathOfRecord(view), at, physicalOffset, size);
+      }
     }
   }
 

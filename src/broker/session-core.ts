@@ -37,6 +37,7 @@ export interface SessionCoreHost extends TargetHost, ConsumerHost {
   requestPublish(): void;
 }
 
+const NO_TAGS: readonly string[] = [];
 const LOOPBACK = Buffer.from([127, 0, 0, 1, 0, 0, 0, 0]);
 /** Until the consumer can be named, it has no sink. */
 const NO_SINK: DeliverySink = {
@@ -220,7 +221,7 @@ export function templateFor(node: Node, address: Address): RecordTemplate {
   if (node.kind === "queue") return new RecordTemplate("");
   const to = isShortened(node.shards[0]!.topic) ? printAddress(address) : "";
   // A sender's address may carry the tag of its messages; an expression of several is for readers.
-  const { tags } = parseTagExpression(address.tags);
+  const tags = address.tags === "" ? NO_TAGS : parseTagExpression(address.tags).tags;
   const label = tags.length === 1 ? tags[0]! : "";
   return new RecordTemplate(restOf(address.name), address.name.includes("/"), to, label);
 }

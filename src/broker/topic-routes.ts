@@ -52,6 +52,8 @@ export const NO_INDEXES: Indexes = {
   volatileProgress: [],
 };
 
+const NO_DIRECT: DirectReader[] = [];
+
 /** Answer for one path and one publisher. */
 export class Route implements Indexes {
   readonly namespace: string;
@@ -60,14 +62,14 @@ export class Route implements Indexes {
   /** Whose own messages do not reach its no-local subscriptions. */
   publisher: RouteReader | null = null;
   /** Light queues of durable readers, for the dispatch list, and their progress. */
-  readonly durable: StoreQueue[] = [];
-  readonly durableProgress: ShardProgress[] = [];
-  readonly volatile: VolatileIndex[] = [];
-  readonly volatileProgress: ShardProgress[] = [];
+  durable: StoreQueue[] = NO_INDEXES.durable;
+  durableProgress: ShardProgress[] = NO_INDEXES.durableProgress;
+  volatile: VolatileIndex[] = NO_INDEXES.volatile;
+  volatileProgress: ShardProgress[] = NO_INDEXES.volatileProgress;
   /** Who gets QoS 0 messages. */
-  readonly direct: DirectReader[] = [];
+  direct: DirectReader[] = NO_DIRECT;
   /** Those among them that were granted QoS 0 only: they get everything this way. */
-  readonly directOnly: DirectReader[] = [];
+  directOnly: DirectReader[] = NO_DIRECT;
   /** The indexes that messages which are not durable go to as well; null while there are none. */
   always: Indexes | null = null;
 
@@ -77,13 +79,24 @@ export class Route implements Indexes {
   }
 
   clear(): void {
-    this.durable.length = 0;
-    this.durableProgress.length = 0;
-    this.volatile.length = 0;
-    this.volatileProgress.length = 0;
-    this.direct.length = 0;
-    this.directOnly.length = 0;
+    if (this.direct === NO_DIRECT && this.always === null) return;
+    this.durable = NO_INDEXES.durable;
+    this.durableProgress = NO_INDEXES.durableProgress;
+    this.volatile = NO_INDEXES.volatile;
+    this.volatileProgress = NO_INDEXES.volatileProgress;
+    this.direct = NO_DIRECT;
+    this.directOnly = NO_DIRECT;
     this.always = null;
+  }
+
+  /** Most topics have no subscriber: lists are made when there is something to put into them. */
+  fill(): void {
+    this.durable = [];
+    this.durableProgress = [];
+    this.volatile = [];
+    this.volatileProgress = [];
+    this.direct = [];
+    this.directOnly = [];
   }
 }
 
@@ -121,6 +134,7 @@ export class TopicRoutes {
     found.length = 0;
     this.#tries.get(route.namespace)?.collect(route.path, found);
     if (found.length === 0) return;
+    route.fill();
     const merged = new Map<RouteReader, MergedGrant>();
     for (const { reader, options } of found) {
       if (options.isNoLocal && reader === route.publisher) continue;
