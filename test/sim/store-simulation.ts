@@ -220,9 +220,9 @@ class StoreSimulation {
     const store = this.#store;
     const count = random.between(1, 12);
     const isAtomic = count > 1 && random.chance(25);
-    const maxBody = random.chance(10)
-      ? this.#shape.segmentBytes - 900
-      : random.pick([50, 300, 1500]);
+    // Some do not fit into the ring, a few fill a segment.
+    const largest = Math.min(this.#shape.segmentBytes - 900, random.chance(10) ? 200_000 : 20_000);
+    const maxBody = random.chance(10) ? largest : random.pick([50, 300, 1500]);
     const sizes = Array.from({ length: count }, () => random.below(maxBody));
     const total = sizes.reduce((sum, size) => sum + size + 800, 0);
     if (!store.hasRoom(total)) {
