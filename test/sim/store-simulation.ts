@@ -71,6 +71,7 @@ class StoreSimulation {
   constructor(seed: number, trace: ((line: string) => void) | null) {
     this.#random = new Random(seed);
     this.#disk = new FaultyStorage(this.#random);
+    this.#disk.tellsUsage = this.#random.chance(50);
     this.#trace = trace;
     this.#shape = {
       segmentBytes: this.#random.pick([8192, 16_384, 65_536, 1 << 20]),

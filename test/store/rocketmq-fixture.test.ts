@@ -1,6 +1,7 @@
 /** Stores that RocketMQ wrote, and what RocketMQ read out of them: we read the same. No Java needed. */
 import test from "ava";
 import { RecordView } from "../../src/model/record-view.ts";
+import { checkStore } from "../../src/store/check.ts";
 import { CommitLogStore } from "../../src/store/commit-log-store.ts";
 import { DEFAULT_SHAPE, entryPosition, indexFileSize } from "../../src/store/index-format.ts";
 import { IndexReader, IndexStore } from "../../src/store/index-store.ts";
@@ -92,6 +93,23 @@ for (const name of FIXTURES) {
       const tag = message.properties["TAGS"];
       t.is(Number(entry.readBigInt64BE(12)), tag === undefined ? 0 : javaHash(tag));
     }
+  });
+
+  test(`${name}: the offline check finds nothing wrong with it, before and after we had it open`, async (t) => {
+    const fixture = loadFixture(name);
+    const storage = unpacked(fixture);
+    const findings = async () =>
+      (await checkStore({ storage, directory: ROOT })).files
+        .filter((file) => file.state === "damaged")
+        .map((file) => `${file.path}: ${file.findings[0]}`);
+    t.deepEqual(await findings(), []);
+    const store = new CommitLogStore({ directory: ROOT, inlineOn: storage });
+    await readEverything(store);
+    await store.close();
+    t.deepEqual(await findings(), []);
+    const report = await checkStore({ storage, directory: ROOT });
+    t.is(report.state, "sound");
+    t.is(report.records, 121);
   });
 
   test(`${name}: our Index finds every key in RocketMQ's file`, (t) => {

@@ -60,6 +60,8 @@ interface Directory {
 export class FaultyStorage implements Storage {
   capacityBytes = Number.POSITIVE_INFINITY;
   fullCode: "ENOSPC" | "EDQUOT" = "ENOSPC";
+  /** Does `stat` tell how much space a file takes? Some file systems do not. */
+  tellsUsage = true;
   /** ms since the epoch, for modification times. */
   now: () => number = () => 0;
   /** Operations so far, for tests that want to fail at each place in turn. */
@@ -149,7 +151,8 @@ export class FaultyStorage implements Storage {
     if (this.#directories.has(path)) return { size: 0, modifiedMs: 0, isDirectory: true };
     const inode = this.#directories.get(dirname(path))?.current.get(basename(path));
     if (inode === undefined) return undefined;
-    return { size: inode.current.size, modifiedMs: inode.modifiedMs, isDirectory: false };
+    const stat = { size: inode.current.size, modifiedMs: inode.modifiedMs, isDirectory: false };
+    return this.tellsUsage ? { ...stat, usedBytes: inode.current.pages.size * PAGE } : stat;
   }
 
   makeDirectory(path: string): void {
@@ -367,6 +370,12 @@ class FaultyFile implements StorageFile {
     }
     this.#disk.finish(this.path);
     if (fits < allowed) throw failure(this.#disk.fullCode, "write", this.path);
+  }
+
+  reserve(from: number, length: number): void {
+    this.#check(true);
+    const fits = this.#disk.reserve(this.#inode, from, length);
+    this.#inode.current.allocate(from, fits);
   }
 
   sync(): void {

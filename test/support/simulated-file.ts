@@ -51,6 +51,13 @@ export class SparseBytes {
     if (grow) this.size = Math.max(this.size, position + source.length);
   }
 
+  /** Gives the range its pages; what they read as stays. */
+  allocate(position: number, length: number): void {
+    for (let page = Math.floor(position / PAGE); page * PAGE < position + length; page++) {
+      if (!this.pages.has(page)) this.pages.set(page, Buffer.alloc(PAGE));
+    }
+  }
+
   truncate(size: number): void {
     for (const [page, bytes] of this.pages) {
       if (page * PAGE >= size) this.pages.delete(page);
