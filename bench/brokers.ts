@@ -19,6 +19,8 @@ import { killGroup, lastLines, runOrThrow, spawnTracked } from "../interop/harne
 export interface MeasuredBroker extends Endpoint {
   readonly name: string;
   readonly version: string;
+  /** Where it speaks this protocol. */
+  at(protocol: LoadProtocol): Endpoint;
   /** The process that does the work, for CPU and memory. */
   readonly pid: number;
   /** From spawn to the first answer to a protocol header. */
@@ -83,6 +85,7 @@ export const ours: BrokerKind = {
     };
     return {
       name: "sluice",
+      at: () => broker,
       version: `Sluice ${version}, Node ${process.versions.node}`,
       host: broker.host,
       port: broker.port,
@@ -105,13 +108,17 @@ interface PeerOptions {
   readonly name: string;
   readonly protocols: readonly LoadProtocol[];
   readonly warmSeconds: number;
+  /** Ports beside the first one, where it has one for each protocol. */
+  readonly portOffsets?: Partial<Record<LoadProtocol, number>>;
+  /** Whether its first port answers AMQP; otherwise an accepted connection has to do. */
+  readonly answersAmqp: boolean;
 }
 
 /** A peer by its script: `setup`, `version` and `run` (foreground). */
-function peer({ name, protocols, warmSeconds }: PeerOptions): BrokerKind {
+function peer(options: PeerOptions): BrokerKind {
+  const { name, protocols, warmSeconds, portOffsets = {}, answersAmqp } = options;
   const script = join(ROOT, `bench/peers/${name}.sh`);
   const lab = workDir("peers");
-  const speaksAmqp = protocols.includes("amqp10");
   return {
     name,
     protocols,
@@ -132,7 +139,7 @@ function peer({ name, protocols, warmSeconds }: PeerOptions): BrokerKind {
       child.stderr?.setEncoding("utf8").on("data", (text: string) => {
         output = (output + text).slice(-10_000);
       });
-      while (!(await answers(port, speaksAmqp))) {
+      while (!(await answers(port, answersAmqp))) {
         if (child.exitCode !== null || performance.now() - began > START_LIMIT_MS) {
           killGroup(child, "SIGKILL");
           throw new Error(`${name} did not start\n${lastLines(output, 10)}`);
@@ -141,13 +148,12 @@ function peer({ name, protocols, warmSeconds }: PeerOptions): BrokerKind {
       }
       const startMs = performance.now() - began;
       const pid = largestOfGroup(child);
+      const endpoint = { host: "127.0.0.1", port, user: "guest", password: "guest" };
       return {
         name,
+        ...endpoint,
+        at: (protocol) => ({ ...endpoint, port: port + (portOffsets[protocol] ?? 0) }),
         version: asked.stdout.trim().replaceAll("-", " "),
-        host: "127.0.0.1",
-        port,
-        user: "guest",
-        password: "guest",
         pid,
         startMs,
         residentKb: () => statusKb(pid, "VmRSS"),
@@ -188,5 +194,19 @@ async function stopPeer(child: ChildProcess, pid: number): Promise<void> {
 }
 
 export const PEERS: readonly BrokerKind[] = [
-  peer({ name: "artemis", protocols: ["amqp10", "stomp", "mqtt"], warmSeconds: 20 }),
+  peer({
+    name: "artemis",
+    protocols: ["amqp10", "stomp", "mqtt"],
+    warmSeconds: 20,
+    answersAmqp: true,
+  }),
+  peer({ name: "mosquitto", protocols: ["mqtt"], warmSeconds: 2, answersAmqp: false }),
+  peer({ name: "rumqttd", protocols: ["mqtt"], warmSeconds: 2, answersAmqp: false }),
+  peer({
+    name: "rabbitmq",
+    protocols: ["stomp", "mqtt"],
+    warmSeconds: 5,
+    portOffsets: { stomp: 1, mqtt: 2 },
+    answersAmqp: true,
+  }),
 ];

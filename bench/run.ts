@@ -1,7 +1,7 @@
 /**
  * `npm run bench`: our broker and its peers under the same load on the same cores in the same run.
  *
- *   npm run bench -- [--peer artemis]... [--protocol amqp10]... [--runs 3] [--seconds 5] [--rows TEXT] [--smoke] [--name NAME]
+ *   npm run bench -- [--peer artemis]... [--protocol amqp10|stomp|mqtt|mqtt-ws]... [--runs 3] [--seconds 5] [--rows TEXT] [--smoke] [--name NAME]
  *
  * Brokers take turns cell by cell; the ones not measured are stopped meanwhile. Writes bench/results/DATE-NAME.{json,md}.
  * `--smoke`: ours alone, a second per row, no files; only loss, duplication, disorder and failure count.
@@ -77,9 +77,9 @@ async function measure(broker: MeasuredBroker, cell: BenchCell): Promise<Numbers
   await broker.pin(isPinned ? "0" : "0,1");
   const timed = cell.shows === "backlog" ? [] : ["-s", String(SECONDS), "-w", isSmoke ? "0" : "1"];
   const load = [...cell.args, ...timed, ...addressOf(cell)];
-  if (cell.shows === "backlog") await makeSessions(cell.protocol, broker, load);
+  if (cell.shows === "backlog") await makeSessions(cell.protocol, broker.at(cell.protocol), load);
   const args = [...load, "--pid", String(broker.pid)];
-  const result = await loadgen(cell.protocol, broker, args, {
+  const result = await loadgen(cell.protocol, broker.at(cell.protocol), args, {
     ...(isPinned ? { cpus: "1" } : {}),
     limitMs: cell.shows === "backlog" ? 300_000 : (SECONDS + 40) * 1000,
   });
@@ -110,7 +110,12 @@ async function warmUp(kind: BrokerKind, broker: MeasuredBroker): Promise<void> {
   for (const protocol of protocols.filter((each) => kind.protocols.includes(each))) {
     const load = ["-P", "4", "-C", "4", "-Q", "4", "-b", "1024", "--max-backlog", "20000"];
     const [cell] = cellsOf(protocol) as [BenchCell];
-    await loadgen(protocol, broker, [...load, "-s", String(seconds), ...addressOf(cell)]);
+    await loadgen(protocol, broker.at(protocol), [
+      ...load,
+      "-s",
+      String(seconds),
+      ...addressOf(cell),
+    ]);
   }
 }
 

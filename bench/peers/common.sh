@@ -16,10 +16,13 @@ fetch_mvn() {
   echo "$f"
 }
 
-# debian COMMAND PACKAGE: installs the package when the command is missing.
+# debian COMMAND PACKAGE: installs the package when the command is missing, without starting the service it may bring.
 debian() {
   command -v "$1" >/dev/null && return
   export DEBIAN_FRONTEND=noninteractive
+  local policy=/usr/sbin/policy-rc.d made=
+  [ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' >$policy; chmod +x $policy; made=1; }
   apt-get install -y -q --no-install-recommends "$2" >&2 ||
     { apt-get update -q >&2; apt-get install -y -q --no-install-recommends "$2" >&2; }
+  [ -z "$made" ] || rm -f $policy
 }
