@@ -4,7 +4,7 @@ import { keepHeapSmall } from "./cli/lean-start.ts";
 
 keepHeapSmall();
 try {
-  const { run } = await import("./cli/program.ts");
+  const { run } = await import("./cli/run.ts");
   process.exit(await run(process.argv.slice(2)));
 } catch (error) {
   process.stderr.write(

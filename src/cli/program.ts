@@ -1,8 +1,8 @@
 /** The command line. Every command loads what it needs when it runs. */
 import { Command, CommanderError } from "commander";
-import { EXIT, type ExitCode, StartError } from "../start-error.ts";
+import { EXIT, type ExitCode } from "../start-error.ts";
 import { VERSION } from "../version.ts";
-import { withConfigFlags } from "./config-flags.ts";
+import { withServeFlags } from "./config-flags.ts";
 
 interface CommandGroup {
   readonly names: readonly string[];
@@ -31,17 +31,16 @@ const commandGroups = (leave: (code: ExitCode) => void): readonly CommandGroup[]
   },
 ];
 
-/** Runs one command; resolves with the exit code. Complaints go to standard error, one sentence each. */
-export async function run(args: readonly string[]): Promise<number> {
+/** Runs one command; resolves with the exit code. */
+export async function runProgram(args: readonly string[]): Promise<number> {
   let code: number = EXIT.OK;
   const program = new Command("sluice")
     .description("A message broker: AMQP 1.0, AMQP 0-9-1, STOMP and MQTT in front of one log")
     .version(VERSION)
     .exitOverride()
     .showHelpAfterError("(sluice --help lists the commands)");
-  withConfigFlags(program.command("serve"))
+  withServeFlags(program.command("serve"))
     .description("run the broker")
-    .option("-p, --port <port>", "open just this one port, for every protocol")
     .action(async (flags) => {
       const { serve } = await import("./serve.ts");
       code = await serve(flags);
@@ -70,10 +69,6 @@ export async function run(args: readonly string[]): Promise<number> {
   } catch (error) {
     if (error instanceof CommanderError) {
       return error.exitCode === 0 ? EXIT.OK : EXIT.BAD_CONFIGURATION;
-    }
-    if (error instanceof StartError) {
-      process.stderr.write(`sluice: ${error.message.replaceAll("\n", "\nsluice: ")}\n`);
-      return error.exitCode;
     }
     throw error;
   }
