@@ -6,6 +6,7 @@ import { CatalogView } from "./check-queues.ts";
 import { FileCheck } from "./check-report.ts";
 import { bootId, CheckpointFile } from "./checkpoint.ts";
 import { catalogPath } from "./checkpointer.ts";
+import { applyMarkOf } from "./index-file.ts";
 import {
   DEFAULT_SHAPE,
   entryPosition,
@@ -34,21 +35,34 @@ export interface IndexToCheck {
 
 /** The Index files, oldest first, with what their headers say. */
 export function indexFiles(storage: Storage, directory: string): IndexToCheck[] {
+  // After a kill the newest counts up to its last checkpoint, as it does for the next start.
+  const wasClean = storage.stat(join(directory, "abort")) === undefined;
   return storage
     .list(join(directory, "index"))
     .filter((entry) => !entry.isDirectory && isIndexFileName(entry.name))
-    .map(({ name }) => ({ name, header: headerOf(storage, join(directory, "index", name)) }))
-    .sort((a, b) => (a.name < b.name ? -1 : 1));
+    .map(({ name }) => name)
+    .sort()
+    .map((name, i, names) => ({
+      name,
+      header: headerOf(
+        storage,
+        join(directory, "index", name),
+        !wasClean && i === names.length - 1,
+      ),
+    }));
 }
 
-function headerOf(storage: Storage, path: string): IndexHeader | null {
+function headerOf(storage: Storage, path: string, mayBeTorn: boolean): IndexHeader | null {
   const file = storage.open(path, "read");
   try {
     if (file.size() !== indexFileSize(DEFAULT_SHAPE)) return null;
     const bytes = Buffer.alloc(INDEX_HEADER_SIZE);
     file.readInto(bytes, 0, bytes.length, 0);
     const header = readIndexHeader(bytes);
-    return header.nextEntry > DEFAULT_SHAPE.entries ? null : header;
+    if (mayBeTorn) applyMarkOf(file, DEFAULT_SHAPE, header);
+    if (header.nextEntry > DEFAULT_SHAPE.entries) return null;
+    // Nothing counts yet, whatever range its first entries had.
+    return header.nextEntry === 1 ? { ...header, endPhysicalOffset: -1 } : header;
   } finally {
     file.close();
   }
