@@ -23,6 +23,8 @@ export interface HttpGatewayOptions {
   readonly messageBytesMax: number;
   /** Origins of pages that may connect; empty: pages of this machine and of this server; `*`: all. */
   readonly allowedOrigins: readonly string[];
+  /** How long a peer may take over the head of a request. */
+  readonly headerTimeoutMs?: number;
 }
 
 interface Visitor {
@@ -33,6 +35,7 @@ interface Visitor {
 }
 
 const IDLE_MS = 60_000;
+const HEADER_TIMEOUT_MS = 10_000;
 const HEADER_BYTES_MAX = 16_384;
 
 export class HttpGateway {
@@ -46,12 +49,23 @@ export class HttpGateway {
   constructor(loop: TransportLoop, options: HttpGatewayOptions) {
     this.#loop = loop;
     this.#options = options;
-    this.#server = http.createServer({ maxHeaderSize: HEADER_BYTES_MAX }, (request, response) => {
-      const visitor = this.#visitors.get(request.socket);
-      if (visitor === undefined) request.socket.destroy();
-      else options.handler(request, response, visitor.facts);
-    });
+    const headersTimeout = options.headerTimeoutMs ?? HEADER_TIMEOUT_MS;
+    this.#server = http.createServer(
+      {
+        maxHeaderSize: HEADER_BYTES_MAX,
+        headersTimeout,
+        requestTimeout: headersTimeout * 3,
+        connectionsCheckingInterval: headersTimeout / 2,
+      },
+      (request, response) => {
+        const visitor = this.#visitors.get(request.socket);
+        if (visitor === undefined) request.socket.destroy();
+        else options.handler(request, response, visitor.facts);
+      },
+    );
     this.#server.timeout = IDLE_MS;
+    // Sockets come from our listeners. This is what begins the watch over slow requests.
+    this.#server.emit("listening");
     this.#webSockets = new WebSocketServer({
       noServer: true,
       clientTracking: false,
@@ -84,6 +98,7 @@ export class HttpGateway {
 
   /** Requests that run are finished; idle connections go. */
   close(): void {
+    this.#server.close(() => {});
     for (const socket of this.#sockets) socket.destroySoon();
   }
 

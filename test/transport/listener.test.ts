@@ -179,7 +179,7 @@ test("a peer that asks and never reads is not read any more, and costs bounded m
   let received = 0;
   socket.on("data", (chunk) => (received += chunk.length));
   socket.resume();
-  await until("the rest came", () => received >= count * body.length);
+  await until("the rest came", () => received >= count * body.length, 40_000);
   await until("drained", () => adapter.connections[0]!.calls.includes("drain"));
 });
 
