@@ -27,13 +27,15 @@ const PAGE_MASK = PAGE_SIZE - 1;
 const POOL_MAX = 64;
 
 const pool: Uint8Array[] = [];
+/** Most groups are idle: they share the map of no pages. */
+const NO_PAGES: ReadonlyMap<number, Uint8Array> = new Map();
 
 export class AckState {
   /** Everything below is settled. */
   low: number;
   /** Nothing at or above was ever marked. */
   frontier: number;
-  readonly #pages = new Map<number, Uint8Array>();
+  #pages = NO_PAGES as Map<number, Uint8Array>;
   /** Offsets in READY_AGAIN. */
   #again = 0;
   /** Offsets in ACQUIRED or PARKED. */
@@ -184,7 +186,7 @@ export class AckState {
   /** Gives all pages back. */
   clear(): void {
     for (const page of this.#pages.values()) recycle(page);
-    this.#pages.clear();
+    this.#pages = NO_PAGES as Map<number, Uint8Array>;
   }
 
   #mark(from: number, count: number, state: number): void {
@@ -195,6 +197,7 @@ export class AckState {
       let page = this.#pages.get(number);
       if (page === undefined) {
         page = pool.pop() ?? new Uint8Array(PAGE_SIZE);
+        if (this.#pages === NO_PAGES) this.#pages = new Map();
         this.#pages.set(number, page);
       }
       const index = at & PAGE_MASK;

@@ -44,6 +44,7 @@ import { SessionCore, templateFor } from "./session-core.ts";
 import { SessionRegistry } from "./session-registry.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 import { ShardTimers } from "./shard-timers.ts";
+import { SnapshotCollector } from "./snapshot-collector.ts";
 import { StoredBytes } from "./stored-bytes.ts";
 import { Subscriptions } from "./subscriptions.ts";
 import { expiryOf, limitTtl, Target, type TargetHost } from "./target.ts";
@@ -124,11 +125,9 @@ export class Broker
       store,
       turn,
       expirer: new Expirer(store, bury),
-      snapshotWork: () => null,
-      keepHouse: () => {
-        this.sessions.keepHouse();
-        if (store.journal.bytesSinceSnapshot > SNAPSHOT_BYTES) this.snapshot();
-      },
+      snapshotWork: () =>
+        store.journal.bytesSinceSnapshot > SNAPSHOT_BYTES ? this.snapshotSteps() : null,
+      keepHouse: () => this.sessions.keepHouse(),
     });
     this.#flow = new FlowControl(store, options.logger, this.connections);
     this.registry = new NodeRegistry(
@@ -216,19 +215,23 @@ export class Broker
     await this.store.close();
   }
 
-  /** Replaces the journal by what it amounts to. */
+  /** Replaces the journal by what it amounts to, at once. */
   snapshot(): void {
-    const entries: Uint8Array[] = [];
-    const catalog = new CatalogWriter({
-      append(bytes, start, end) {
-        entries.push(Uint8Array.prototype.slice.call(bytes, start, end));
-        return 0;
-      },
-    });
-    this.registry.writeSnapshot(catalog);
+    const steps = this.snapshotSteps();
+    while (steps.next().done !== true);
+  }
+
+  /** The same, in steps between which the broker goes on. A newer one replaces one that was not finished. */
+  *snapshotSteps(): Generator<void> {
+    const collector = new SnapshotCollector();
+    this.#journal.collector = collector;
+    const catalog = new CatalogWriter(collector.state);
+    yield* this.registry.writeSnapshot(catalog);
     this.#transactions.writeSnapshot(catalog);
-    this.sessions.writeSnapshot(catalog);
-    this.store.journal.snapshot(entries);
+    yield* this.sessions.writeSnapshot(catalog);
+    if (this.#journal.collector !== collector) return;
+    this.#journal.collector = null;
+    this.store.journal.snapshot(collector.entries());
   }
 
   // ---- connections -------------------------------------------------------------------------------------------------
@@ -327,7 +330,7 @@ export class Broker
         : node.shards[0]!;
     const offset = queue.maxOffset;
     if (expiresAt !== 0) node.noteExpiry(queue, offset, expiresAt);
-    if (draft.group !== "") node.mayHaveKeys = true;
+    if (draft.group !== "") node.noteKey(node.shards.indexOf(queue), offset + 1);
     const position = this.store.append(
       queue,
       this.composer.compose(template, draft, bornHost, now, expiresAt, null),

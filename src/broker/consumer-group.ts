@@ -36,7 +36,7 @@ export interface GroupSettings {
 export class ConsumerGroup {
   readonly node: Node;
   readonly settings: GroupSettings;
-  readonly shards: ShardProgress[] = [];
+  shards: ShardProgress[] = [];
   /** Shards by falling priority, when the node has more than one level; else null. */
   levels: ShardProgress[] | null = null;
   /** Members, highest priority first, then oldest. */
@@ -76,7 +76,8 @@ export class ConsumerGroup {
   }
 
   addShard(shard: ShardProgress): void {
-    this.shards.push(shard);
+    // An array of exactly this length: `push` would reserve room for many.
+    this.shards = [...this.shards, shard];
     if (this.node.kind !== "queue" || this.shards.length === 1) return;
     this.levels = [...this.shards].sort((a, b) => b.level - a.level);
   }

@@ -308,5 +308,5 @@ export class Consumer implements ConsumerFacade {
 const isFree = (slot: number): boolean => slot !== 0 && (slot & STAGED) === 0;
 
 function touchAttempts(shard: ShardProgress, offset: number): void {
-  if (!shard.attempts.has(offset)) shard.attempts.set(offset, { failed: 0, lost: 0 });
+  if (!shard.attempts.has(offset)) shard.noteAttempts(offset, { failed: 0, lost: 0 });
 }

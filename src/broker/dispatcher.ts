@@ -103,7 +103,7 @@ export class Dispatcher implements TurnTask {
 
   #dispatchOne(shard: ShardProgress): void {
     if (shard.group.isSelective) this.#dispatchSelective(shard);
-    else if (shard.group.node.mayHaveKeys) this.#dispatchKeyed(shard);
+    else if (mayHaveKeys(shard)) this.#dispatchKeyed(shard);
     else this.#dispatchShard(shard);
   }
 
@@ -487,4 +487,10 @@ export class Dispatcher implements TurnTask {
       consumer.sink.onDrained();
     }
   }
+}
+
+/** Nothing with an ordering key is left when the group has settled all of them: the plain path again. */
+function mayHaveKeys({ group, index, state }: ShardProgress): boolean {
+  const { node } = group;
+  return node.mayHaveKeys && state.low < (node.keyedTo[index] ?? 0);
 }

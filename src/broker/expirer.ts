@@ -41,7 +41,10 @@ export class Expirer {
       const earliest = this.#sweepRange(shards, from, Math.min(due.to, due.queue.maxOffset), now);
       if (earliest !== Number.POSITIVE_INFINITY) index.note(due.queue, due.from, earliest);
     }
-    if (index.isEmpty) node.expiry = null;
+    if (!index.isEmpty) return;
+    node.expiry = null;
+    // Nothing that can expire is owed to anybody. Who comes later to a history may find some.
+    if (!node.hasHistory) node.mayExpire = false;
   }
 
   /** Buries what is over; returns the earliest expiry of what stays. */

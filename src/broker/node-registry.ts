@@ -273,8 +273,9 @@ export class NodeRegistry {
       }
       // What lies here from before may be anything.
       node.mayExpire = true;
-      node.mayHaveKeys = !node.shards[0]!.isLight;
       for (const [index, queue] of node.shards.entries()) {
+        if (queue.isLight && !node.address.name.startsWith(WILDCARD_PREFIX)) continue;
+        node.noteKey(index, queue.maxOffset);
         if (!queue.isLight) this.#noteUnknown(node, queue, owedFrom(node, index));
       }
     }
@@ -309,7 +310,7 @@ export class NodeRegistry {
       );
       for (const [offset, attempts] of progress?.attempts ?? []) {
         if (offset >= shard.state.low && offset < queue.maxOffset) {
-          shard.attempts.set(offset, attempts);
+          shard.noteAttempts(offset, attempts);
         }
       }
       group.addShard(shard);
@@ -367,24 +368,13 @@ export class NodeRegistry {
     return node?.groups.get(group)?.shards.find((shard) => shard.queue === queue);
   }
 
-  /** Everything as journal entries: what a snapshot holds. */
-  writeSnapshot(catalog: CatalogWriter): void {
-    for (const node of [...this.#nodes.values(), ...this.#light.values()]) {
-      if (node.id < 0) continue;
-      catalog.node(nodeEntry(node));
-      for (const group of node.groups.values()) {
-        if (!group.isDurable) continue;
-        const lows = group.shards.map((shard) => shard.state.low);
-        catalog.group(groupEntry(group, lows));
-        for (const shard of group.shards) {
-          shard.journaledLow = shard.state.low;
-          shard.state.forEachSettledRun((from, count) => {
-            catalog.run(shard.journalId, from, count);
-          });
-          for (const [offset, { failed, lost }] of shard.attempts) {
-            if (failed + lost > 0) catalog.attempts(shard.journalId, offset, failed, lost);
-          }
-        }
+  /** Everything as journal entries, a node a step: what a snapshot holds. */
+  *writeSnapshot(catalog: CatalogWriter): Generator<void> {
+    for (const nodes of [this.#nodes, this.#light]) {
+      for (const node of nodes.values()) {
+        if (node.id < 0) continue;
+        writeNode(node, catalog);
+        yield;
       }
     }
   }
@@ -433,6 +423,25 @@ export class NodeRegistry {
   }
 }
 
+function writeNode(node: Node, catalog: CatalogWriter): void {
+  catalog.node(nodeEntry(node));
+  for (const group of node.groups.values()) {
+    if (!group.isDurable) continue;
+    const lows = group.shards.map((shard) => shard.state.low);
+    catalog.group(groupEntry(group, lows));
+    for (const shard of group.shards) {
+      // Of a group that is known already, `from` says nothing.
+      catalog.low(shard.journalId, shard.state.low);
+      shard.state.forEachSettledRun((from, count) => {
+        catalog.run(shard.journalId, from, count);
+      });
+      for (const [offset, { failed, lost }] of shard.attempts) {
+        if (failed + lost > 0) catalog.attempts(shard.journalId, offset, failed, lost);
+      }
+    }
+  }
+}
+
 function nodeEntry(node: Node): NodeEntry {
   const { namespace, name } = node.address;
   const queueIds = node.shards.map((queue) => queue.queueId);
@@ -457,7 +466,14 @@ function groupEntry(group: ConsumerGroup, from: readonly number[]): GroupEntry {
   };
 }
 
-export function ownGroupSettings(isDurable: boolean): GroupSettings {
+/** The settings of a queue's own group: two objects for all. */
+export const ownGroupSettings = (isDurable: boolean): GroupSettings =>
+  isDurable ? DURABLE_OWN : VOLATILE_OWN;
+
+const DURABLE_OWN = makeOwn(true);
+const VOLATILE_OWN = makeOwn(false);
+
+function makeOwn(isDurable: boolean): GroupSettings {
   return {
     name: "",
     isDurable,

@@ -84,6 +84,8 @@ export class Node {
   lastValues: Map<string, number> | null = null;
   /** Messages with an ordering key may be here: a key is worked on by one consumer at a time. */
   mayHaveKeys = false;
+  /** By shard: from this offset on there is none. */
+  readonly keyedTo: number[] = [];
   /** Body bytes of messages not settled, kept only where a byte limit is set. */
   storedBytes = 0;
   /** No policy looks at single messages: publish and settle take the short way. */
@@ -147,6 +149,12 @@ export class Node {
   /** Is there anybody to keep a message for? A queue keeps everything; a topic what a group or its history wants. */
   get isWanted(): boolean {
     return this.kind === "queue" || this.groups.size > 0 || this.hasHistory;
+  }
+
+  /** A message with an ordering key is, or may be, in this shard below `end`. */
+  noteKey(shard: number, end: number): void {
+    this.mayHaveKeys = true;
+    if (end > (this.keyedTo[shard] ?? 0)) this.keyedTo[shard] = end;
   }
 
   /** Something of it may be trimmed soon. */

@@ -5,6 +5,7 @@
 import type { MessageStore } from "../store/message-store.ts";
 import { CatalogWriter } from "./catalog.ts";
 import type { ShardProgress } from "./shard-progress.ts";
+import type { SnapshotCollector } from "./snapshot-collector.ts";
 
 export class ProgressJournal {
   readonly catalog: CatalogWriter;
@@ -17,10 +18,17 @@ export class ProgressJournal {
   readonly #written: number[] = [];
   #isSyncWanted = false;
   #hasState = false;
+  /** While a snapshot is being collected: everything written goes there as well. */
+  collector: SnapshotCollector | null = null;
 
   constructor(store: MessageStore) {
     this.#store = store;
-    this.catalog = new CatalogWriter(store.journal);
+    this.catalog = new CatalogWriter({
+      append: (bytes, start, end) => {
+        this.collector?.meanwhile.append(bytes, start, end);
+        return store.journal.append(bytes, start, end);
+      },
+    });
   }
 
   get hasWork(): boolean {

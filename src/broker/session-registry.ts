@@ -416,8 +416,10 @@ export class SessionRegistry implements SessionHost {
     return this.#core.journalState(openIdsKey(id), encodeIds(openIds, openIds.size));
   }
 
-  writeSnapshot(catalog: CatalogWriter): void {
+  /** A session a step. */
+  *writeSnapshot(catalog: CatalogWriter): Generator<void> {
     for (const session of this.#sessions.values()) {
+      yield;
       if (!session.isDurable) continue;
       const { id, openIds } = session;
       catalog.state(sessionKey(id), encodeJson(entryOf(session)));

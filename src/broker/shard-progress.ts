@@ -16,6 +16,9 @@ export interface Attempts {
   lost: number;
 }
 
+/** Most shards never see a failure. */
+const NO_ATTEMPTS: ReadonlyMap<number, Attempts> = new Map();
+
 export class ShardProgress {
   /** Number of this (group, shard) in the owner's journal. */
   readonly journalId: number;
@@ -25,7 +28,8 @@ export class ShardProgress {
   readonly index: number;
   readonly state: AckState;
   next: number;
-  readonly attempts = new Map<number, Attempts>();
+  /** By offset; change it through `noteAttempts`. */
+  attempts: ReadonlyMap<number, Attempts> = NO_ATTEMPTS;
   /** Runs settled above `low` since the last journal write: from, count, from, count … */
   readonly pendingRuns: number[] = [];
   /** Offsets whose attempts changed since the last journal write. */
@@ -76,7 +80,8 @@ export class ShardProgress {
     const { onSettled } = this.group.node;
     if (onSettled !== null) onSettled(this, from, count);
     if (this.attempts.size > 0) {
-      for (let offset = from; offset < end; offset++) this.attempts.delete(offset);
+      const attempts = this.attempts as Map<number, Attempts>;
+      for (let offset = from; offset < end; offset++) attempts.delete(offset);
     }
     if (state.settle(from, count)) this.group.node.touch();
     else if (this.group.isDurable) this.#addRun(from, count);
@@ -93,12 +98,17 @@ export class ShardProgress {
     this.group.schedule(this);
   }
 
+  noteAttempts(offset: number, attempts: Attempts): void {
+    if (this.attempts === NO_ATTEMPTS) this.attempts = new Map();
+    (this.attempts as Map<number, Attempts>).set(offset, attempts);
+  }
+
   /** Counts a failed or lost attempt; returns the record of attempts. */
   countAttempt(offset: number, isFailure: boolean): Attempts {
     let attempts = this.attempts.get(offset);
     if (attempts === undefined) {
       attempts = { failed: 0, lost: 0 };
-      this.attempts.set(offset, attempts);
+      this.noteAttempts(offset, attempts);
     }
     if (isFailure) attempts.failed++;
     else attempts.lost++;

@@ -113,13 +113,13 @@ export class Target implements TargetFacade {
       const position = admit(node, draft, now, host);
       if (position >= 0) return position;
     }
-    if (draft.group !== "") node.mayHaveKeys = true;
     if (node.hasNoLocal) draft.properties += `${ORIGIN_PROPERTY}\x01${this.#clientId}\x02`;
     const queue =
       node.kind === "queue" && draft.priority >= 0 && draft.priority !== DEFAULT_PRIORITY
         ? host.shardOfPriority(node, draft.priority)
         : this.shardFor(draft.group);
     const offset = queue.maxOffset;
+    if (draft.group !== "") node.noteKey(node.shards.indexOf(queue), offset + 1);
     let position: number;
     if (route === null) {
       position = host.store.append(

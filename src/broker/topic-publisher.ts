@@ -214,8 +214,8 @@ const NONE: readonly StoreQueue[] = [];
 
 /** Consumers may share these indexes: a message with an ordering key goes to them by its key. */
 function noteKeys({ durableProgress, volatileProgress }: Indexes): void {
-  for (const progress of durableProgress) progress.group.node.mayHaveKeys = true;
-  for (const progress of volatileProgress) progress.group.node.mayHaveKeys = true;
+  for (const { group, queue } of durableProgress) group.node.noteKey(0, queue.maxOffset);
+  for (const { group, queue } of volatileProgress) group.node.noteKey(0, queue.maxOffset + 1);
 }
 
 function deliver(direct: readonly DirectReader[], record: RecordView, path: string): void {

@@ -79,6 +79,7 @@ export class BrokerSimulation {
   #nextText = 0;
   #nextReader = 0;
   #nextTransaction = 0;
+  #snapshot: Iterator<void> | null = null;
   delivered = 0;
   restarts = 0;
 
@@ -161,7 +162,7 @@ export class BrokerSimulation {
     else if (roll < 74) this.#clock.advance(random.pick([1, 5, 30, 200]));
     else if (roll < 78) this.#purge();
     else if (roll < 81) this.#broker.keepHouse();
-    else if (roll < 83) this.#broker.snapshot();
+    else if (roll < 84) this.#snapshotSome();
     else if (roll < 85) await this.#moveBack();
     else if (roll < 93) this.#engine.progress();
     else {
@@ -431,13 +432,23 @@ export class BrokerSimulation {
     await moving;
   }
 
+  /** A snapshot is collected a few steps at a time, while everything else goes on. */
+  #snapshotSome(): void {
+    this.#snapshot ??= this.#broker.snapshotSteps();
+    for (let i = this.#random.between(1, 6); i > 0 && this.#snapshot !== null; i--) {
+      if (this.#snapshot.next().done === true) this.#snapshot = null;
+    }
+  }
+
   #crash(): void {
+    this.#snapshot = null;
     this.#note("--- crash");
     this.#clock.forget();
     this.#engine.crash();
   }
 
   async #restart(): Promise<void> {
+    this.#snapshot = null;
     this.#note("--- restart");
     await this.#close();
     this.#clock.forget();
