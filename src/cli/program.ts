@@ -35,7 +35,7 @@ const commandGroups = (leave: (code: ExitCode) => void): readonly CommandGroup[]
 export async function runProgram(args: readonly string[]): Promise<number> {
   let code: number = EXIT.OK;
   const program = new Command("sluice")
-    .description("A message broker: AMQP 1.0, AMQP 0-9-1, STOMP and MQTT in front of one log")
+    .description("A message broker: AMQP 1.0, STOMP and MQTT in front of one log")
     .version(VERSION)
     .exitOverride()
     .showHelpAfterError("(sluice --help lists the commands)");

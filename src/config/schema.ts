@@ -26,7 +26,7 @@ const listener = z
       .default([...PROTOCOLS])
       .meta({
         description:
-          "Protocols spoken here; the first bytes decide. `amqp` is both 1.0 and 0-9-1, `http` is the admin API, metrics and WebSocket.",
+          "Protocols spoken here; the first bytes decide. `amqp` is AMQP 1.0, `http` is the admin API, metrics and WebSocket.",
       }),
     tls: choice(
       ["auto", "off", "required"],
@@ -249,7 +249,7 @@ export const configSchema = z.strictObject({
         min: 100,
       }),
       messageBytesMax: bytes("100MiB", "Largest message over AMQP 1.0.", { min: 1024 }),
-      otherMessageBytesMax: bytes("16MiB", "Largest message over MQTT, STOMP and AMQP 0-9-1.", {
+      otherMessageBytesMax: bytes("16MiB", "Largest message over MQTT and STOMP.", {
         min: 1024,
         max: 2 ** 28 - 1,
       }),
