@@ -240,10 +240,12 @@ export class Dispatcher implements TurnTask {
   /** Members with filters of their own: each searches the ready messages from its own position. */
   #dispatchSelective(shard: ShardProgress): void {
     const { group } = shard;
-    const members = group.members;
+    const { members } = group;
+    const { isSingleActive } = group.node.settings;
+    const count = isSingleActive ? Math.min(1, members.length) : members.length;
     let hasMore = false;
-    for (let i = 0; i < members.length; i++) {
-      const consumer = members[(group.turn + i) % members.length]!;
+    for (let i = 0; i < count; i++) {
+      const consumer = isSingleActive ? members[0]! : members[(group.turn + i) % count]!;
       for (let runs = 0; consumer.isReady; runs++) {
         if (runs === RUNS_PER_TURN) {
           hasMore = true;
