@@ -12,7 +12,7 @@
  * Which block holds which page, and how many of its entries count, is in the catalog. A block whose header names
  * another page is missing; its entries are rebuilt by recovery when the catalog is removed.
  *
- * A block that was given back is used again only after a synced checkpoint has recorded that: until then a power cut
+ * A block that was given back is used again only after a checkpoint has recorded that: until then a crash
  * may bring back the state in which its old entries were still wanted.
  */
 import { crc32 } from "../util/crc32.ts";
@@ -44,7 +44,7 @@ export class Arena {
   /** Blocks from here on were never used. */
   #end = 0;
   #free: number[] = [];
-  /** Given back since the last synced checkpoint was begun. */
+  /** Given back since the last checkpoint was begun. */
   #returned: number[] = [];
   /** Given back before that. */
   #settling: number[] = [];
@@ -57,7 +57,7 @@ export class Arena {
     this.#returned.push(block);
   }
 
-  /** A synced checkpoint begins: what was given back so far is free once it is done. */
+  /** A checkpoint begins: what was given back so far is free once it is done. */
   beginCheckpoint(): void {
     if (this.#settling.length === 0) {
       this.#settling = this.#returned;

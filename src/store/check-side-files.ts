@@ -4,7 +4,7 @@ import { isCatalog, readCatalog } from "./catalog.ts";
 import { keyCount, type LogFacts } from "./check-log.ts";
 import { CatalogView } from "./check-queues.ts";
 import { FileCheck } from "./check-report.ts";
-import { bootId, CheckpointFile } from "./checkpoint.ts";
+import { CheckpointFile } from "./checkpoint.ts";
 import { catalogPath } from "./checkpointer.ts";
 import { applyMarkOf } from "./index-file.ts";
 import {
@@ -19,7 +19,7 @@ import {
   readIndexHeader,
   readInt64,
 } from "./index-format.ts";
-import { JOURNAL_MAGIC, type JournalFile, parseJournal } from "./journal-format.ts";
+import { JOURNAL_HEADER, JOURNAL_MAGIC, type JournalFile, parseJournal } from "./journal-format.ts";
 import type { RecordProbe } from "./record-probe.ts";
 import { offsetOfName } from "./segment-list.ts";
 import type { Storage } from "./storage-file.ts";
@@ -217,7 +217,7 @@ function checkJournalFile(
     }
     position = Math.max(position, frame.end);
   }
-  const tail = file.start + report.bytes - 16 - position;
+  const tail = file.start + report.bytes - JOURNAL_HEADER - position;
   if (tail > 0) report.unfinished(`${tail} bytes at its end are no entries`);
   return position;
 }
@@ -233,7 +233,7 @@ export function checkCheckpoint(
   const size = storage.stat(path)?.size;
   if (size === undefined) return { files: [], catalog };
   const report = new FileCheck("queues/checkpoint", "checkpoint", size);
-  const checkpoint = new CheckpointFile(storage, path, bootId()).read();
+  const checkpoint = new CheckpointFile(storage, path).read();
   if (checkpoint === null) {
     report.unfinished("holds no checkpoint that counts: the next start reads the whole log");
     return { files: [report], catalog };

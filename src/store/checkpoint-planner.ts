@@ -1,8 +1,7 @@
 /**
  * When to make a checkpoint, and what is in it. On the event loop; the writing is the store thread's (checkpointer.ts).
- *
- * A plain one about every second while something changed, or after 32 MiB of log: enough for a crash of the process.
- * A synced one after 64 MiB of log or 30 s: enough for a power cut. One at a time.
+ * After 64 MiB of log, so that a crash costs no more to read again, or five seconds after something changed.
+ * One at a time.
  */
 import { CatalogBatch } from "./catalog.ts";
 import type { Checkpoint } from "./checkpoint.ts";
@@ -10,9 +9,8 @@ import type { ConsumeQueue } from "./consume-queue.ts";
 import type { QueueTable } from "./queue-table.ts";
 import type { CheckpointRequest } from "./writer-messages.ts";
 
-const PLAIN_BYTES = 32 << 20;
-const SYNCED_BYTES = 64 << 20;
-const SYNCED_MS = 30_000;
+const CHECKPOINT_BYTES = 64 << 20;
+const CHECKPOINT_MS = 5000;
 /** The catalog is written anew when it is this many times what it was after the last time, and over 1 MiB. */
 const REWRITE_FACTOR = 4;
 const REWRITE_MIN_BYTES = 1 << 20;
@@ -25,11 +23,8 @@ export class CheckpointPlanner {
   #bytes: number;
   #fullBytes: number;
   #offset: number;
-  #syncedOffset: number;
-  #syncedAt = performance.now();
+  #plannedAt: number;
   #isRunning = false;
-  /** Somebody wants a synced one, whatever the clock says. */
-  #isSyncedWanted: boolean;
   #rewrite: { file: number; bytes: number; queues: ConsumeQueue[]; at: number } | null = null;
 
   constructor(table: QueueTable, segmentBytes: number, from: Checkpoint | null, end: number) {
@@ -39,32 +34,28 @@ export class CheckpointPlanner {
     this.#bytes = from?.catalogBytes ?? 0;
     this.#fullBytes = this.#bytes;
     this.#offset = from?.offset ?? 0;
-    this.#syncedOffset = this.#offset;
-    this.#isSyncedWanted = this.#offset !== end;
+    // What recovery had to read again should not be read a third time.
+    this.#plannedAt = this.#offset === end ? performance.now() : Number.NEGATIVE_INFINITY;
   }
 
   get isRunning(): boolean {
     return this.#isRunning;
   }
 
-  requestSynced(): void {
-    this.#isSyncedWanted = true;
-  }
-
   /** Is it time, by the bytes appended since the last one? */
   isDueAt(appended: number): boolean {
-    return !this.#isRunning && appended - this.#offset >= PLAIN_BYTES;
+    return !this.#isRunning && appended - this.#offset >= CHECKPOINT_BYTES;
+  }
+
+  /** Is it time, by the clock? */
+  isDue(appended: number): boolean {
+    if (this.#isRunning || !this.hasNews(appended)) return false;
+    return this.#rewrite !== null || performance.now() - this.#plannedAt >= CHECKPOINT_MS;
   }
 
   /** Anything that a checkpoint would tell? */
-  isWanted(appended: number): boolean {
-    return (
-      appended !== this.#offset ||
-      this.#table.isDirty ||
-      this.#isSyncedWanted ||
-      this.#rewrite !== null ||
-      this.#syncedOffset !== this.#offset
-    );
+  hasNews(appended: number): boolean {
+    return appended !== this.#offset || this.#table.isDirty || this.#rewrite !== null;
   }
 
   /** The next checkpoint: everything appended so far. `closedAt`: the last one of this process. */
@@ -97,16 +88,8 @@ export class CheckpointPlanner {
         this.#rewrite = null;
       }
     }
-    const isSynced =
-      isClosing ||
-      this.#isSyncedWanted ||
-      appended - this.#syncedOffset >= SYNCED_BYTES ||
-      performance.now() - this.#syncedAt >= SYNCED_MS;
-    if (isSynced) {
-      this.#isSyncedWanted = false;
-      this.#syncedAt = performance.now();
-      table.arena.beginCheckpoint();
-    }
+    this.#plannedAt = performance.now();
+    table.arena.beginCheckpoint();
     this.#isRunning = true;
     this.#offset = appended;
     return {
@@ -122,19 +105,12 @@ export class CheckpointPlanner {
       },
       commands: commandsIssued(),
       batches,
-      isSynced,
     };
   }
 
-  onDone(isSynced: boolean, offset: number): void {
+  onDone(): void {
     this.#isRunning = false;
-    if (!isSynced) return;
-    this.#syncedOffset = offset;
     this.#table.arena.endCheckpoint();
-  }
-
-  get syncedOffset(): number {
-    return this.#syncedOffset;
   }
 
   /** The next piece of a new catalog file, when one is due. */

@@ -1,7 +1,6 @@
 /**
- * The store thread's side of a checkpoint: once the log and the queue files are as far as it says, appends the catalog
- * batches and writes the slot. A synced one first syncs each file written since the last, one per step, so that group
- * commits go on in between.
+ * The store thread's side of a checkpoint: once the log and the queue files are as far as it says, syncs each file
+ * written since the last one, one per step, so that group commits go on in between; then catalog, Index and slot.
  */
 import { join } from "node:path";
 import { CheckpointFile } from "./checkpoint.ts";
@@ -31,18 +30,12 @@ export class Checkpointer {
   readonly #catalogs = new Map<number, StorageFile>();
   #syncedCatalog = -1;
 
-  constructor(
-    storage: Storage,
-    directory: string,
-    pages: PageWriter,
-    index: IndexStore,
-    boot: string,
-  ) {
+  constructor(storage: Storage, directory: string, pages: PageWriter, index: IndexStore) {
     this.#storage = storage;
     this.#directory = directory;
     this.#pages = pages;
     this.#index = index;
-    this.#file = new CheckpointFile(storage, join(directory, "queues", "checkpoint"), boot);
+    this.#file = new CheckpointFile(storage, join(directory, "queues", "checkpoint"));
   }
 
   add(request: CheckpointRequest): void {
@@ -53,38 +46,32 @@ export class Checkpointer {
     return this.#queue.length > 0;
   }
 
-  /** The log has to be durable up to here for the oldest synced one; 0: it need not. */
+  /** The log has to be durable up to here for the next one. */
   get wantsDurable(): number {
-    const request = this.#queue[0]?.request;
-    return request?.isSynced ? request.checkpoint.offset : 0;
+    return this.#queue[0]?.request.checkpoint.offset ?? 0;
   }
 
   /** Does the next piece. Returns the request when that completed it, true when there is more to do now, else false. */
-  run(written: number, durable: number): CheckpointRequest | boolean {
+  run(durable: number): CheckpointRequest | boolean {
     const progress = this.#queue[0];
     if (progress === undefined) return false;
     const { request } = progress;
     const { checkpoint } = request;
-    if (written < checkpoint.offset || this.#pages.completed < request.commands) return false;
+    if (durable < checkpoint.offset || this.#pages.completed < request.commands) return false;
     if (!progress.isCatalogWritten) {
       for (const { file, at, bytes } of request.batches) {
         this.#catalog(file).write(new Uint8Array(bytes), 0, bytes.byteLength, at);
       }
       progress.isCatalogWritten = true;
-      this.#index.flush();
+      return true;
     }
-    if (request.isSynced) {
-      if (durable < checkpoint.offset) return false;
-      if (!this.#syncSome(progress)) return true;
-      this.#index.checkpoint();
-      this.#catalog(checkpoint.catalogFile).sync();
-      this.#storage.syncDirectory(join(this.#directory, "queues"));
-    }
-    this.#file.write({ ...checkpoint, indexEnd: this.#index.endPhysicalOffset }, request.isSynced);
-    if (request.isSynced) {
-      writeRocketCheckpoint(this.#storage, this.#directory, checkpoint.storeTimestamp);
-      this.#removeOldCatalogs(checkpoint.catalogFile);
-    }
+    if (!this.#syncSome(progress)) return true;
+    this.#index.checkpoint();
+    this.#catalog(checkpoint.catalogFile).sync();
+    this.#storage.syncDirectory(join(this.#directory, "queues"));
+    this.#file.write({ ...checkpoint, indexEnd: this.#index.endPhysicalOffset });
+    writeRocketCheckpoint(this.#storage, this.#directory, checkpoint.storeTimestamp);
+    this.#removeOldCatalogs(checkpoint.catalogFile);
     this.#queue.shift();
     return request;
   }

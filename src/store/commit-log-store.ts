@@ -12,7 +12,6 @@
  */
 import { join, resolve } from "node:path";
 import type { RecordView } from "../model/record-view.ts";
-import { bootId } from "./checkpoint.ts";
 import { CheckpointPlanner } from "./checkpoint-planner.ts";
 import { CommandRing } from "./command-ring.ts";
 import { CommitLog } from "./commit-log.ts";
@@ -34,8 +33,9 @@ import type {
 } from "./message-store.ts";
 import { Quarantine } from "./quarantine.ts";
 import { QueueTable } from "./queue-table.ts";
-import { SYS_FLAG } from "./record.ts";
+import { MIN_RECORD_SIZE, SYS_FLAG } from "./record.ts";
 import { type Recovered, recover } from "./recovery.ts";
+import { FILLER_SIZE } from "./redo.ts";
 import { SegmentRetention } from "./retention.ts";
 import { SegmentList } from "./segment-list.ts";
 import { POSITION, SharedControl, WORD } from "./shared-control.ts";
@@ -74,8 +74,6 @@ export interface StoreOptions {
   readonly inlineOn?: Storage;
   /** For simulations: decides when the inline writer runs, and when the loop hears from it. */
   readonly inlineSchedule?: InlineSchedule;
-  /** For tests: which boot of the machine this is. */
-  readonly boot?: string;
 }
 
 const DEFAULT_SEGMENT = 2 ** 30;
@@ -163,25 +161,25 @@ export class CommitLogStore implements MessageStore {
       const wasAborted = storage.stat(abort) !== undefined;
       this.#segments = new SegmentList(storage, commitlog, this.#segmentBytes(commitlog));
       this.#quarantine = new Quarantine(storage, this.#directory);
-      const boot = this.#options.boot ?? bootId();
       const recovered = await recover({
         storage,
         directory: this.#directory,
-        boot,
         segments: this.#segments,
         table: this.#table,
         commands: this.#commands,
         quarantine: this.#quarantine,
+        wasAborted,
         announced: this.#announced,
       });
       const warnings = [...recovered.warnings, ...this.journal.open(storage, this.#directory)];
+      // Durable before anything is appended: the next opener trusts its absence.
       writeAbort(storage, abort);
-      await this.#start(recovered, boot);
+      await this.#start(recovered);
       return {
         scannedBytes: recovered.scannedBytes,
         truncatedBytes: recovered.truncatedBytes,
         quarantinedRecords: recovered.quarantined,
-        wasClean: recovered.wasClean && !wasAborted,
+        wasClean: recovered.wasClean,
         durationMs: performance.now() - begun,
         warnings,
       };
@@ -313,7 +311,8 @@ export class CommitLogStore implements MessageStore {
 
   view(physicalOffset: number, size: number, view: RecordView): boolean {
     const index = this.#log.inRing(physicalOffset);
-    if (index >= 0) {
+    // A filler, or an entry that was lost, names no record, whatever lies there.
+    if (index >= 0 && size >= MIN_RECORD_SIZE && size < FILLER_SIZE) {
       view.open(this.#ring.bytes, index);
       return true;
     }
@@ -343,13 +342,15 @@ export class CommitLogStore implements MessageStore {
   }
 
   /** What the clock does about every second: a checkpoint if something changed, free space, retention. */
-  tick(isSynced = false): void {
+  tick(isForced = false): void {
     this.#space.look();
     this.#updateHealth();
-    if (isSynced || this.#retention.isWanted()) this.#planner.requestSynced();
     if (this.#planner.isRunning || this.#log.isInBatch) return;
-    if (this.#planner.isWanted(this.#log.appended)) this.#checkpoint(false);
-    if (this.#commands.flush()) this.#link!.wake();
+    const { appended } = this.#log;
+    const isWanted = isForced && this.#planner.hasNews(appended);
+    if (isWanted || this.#planner.isDue(appended) || this.#retention.isWanted()) {
+      this.#checkpoint(false);
+    }
   }
 
   #segmentBytes(folder: string): number {
@@ -357,7 +358,7 @@ export class CommitLogStore implements MessageStore {
     return SegmentList.lengthOnDisk(this.#storage, folder) ?? wanted;
   }
 
-  async #start(recovered: Recovered, boot: string): Promise<void> {
+  async #start(recovered: Recovered): Promise<void> {
     const options = this.#options;
     const { end, checkpoint } = recovered;
     this.#log = new CommitLog(this.#ring, this.#control, end, {
@@ -382,14 +383,14 @@ export class CommitLogStore implements MessageStore {
       storage: this.#storage,
       directory: join(this.#directory, "index"),
     });
-    this.#startWriter(end, recovered.unsynced, boot);
+    this.#startWriter(end, recovered.unsynced);
     this.#takeWatermarks();
     this.#isOpen = true;
     const tickMs = options.tickMs ?? TICK_MS;
     if (tickMs > 0) this.#timer = setInterval(() => this.tick(), tickMs).unref();
   }
 
-  #startWriter(end: number, unsynced: WriterStart["unsynced"], boot: string): void {
+  #startWriter(end: number, unsynced: WriterStart["unsynced"]): void {
     const start: WriterStart = {
       directory: this.#directory,
       segmentBytes: this.#segments.segmentBytes,
@@ -406,7 +407,6 @@ export class CommitLogStore implements MessageStore {
       journalEnd: this.journal.end,
       unsynced,
       syncSpacingMs: this.#options.syncSpacingMs ?? 0.4,
-      boot,
     };
     for (const at of [POSITION.HEAD, POSITION.WRITTEN, POSITION.DURABLE, POSITION.SYNC_TO]) {
       this.#control.setPosition(at, end);
@@ -472,7 +472,7 @@ export class CommitLogStore implements MessageStore {
           );
           break;
         case "checkpoint":
-          this.#onCheckpoint(message.isSynced, message.offset);
+          this.#onCheckpoint();
           break;
         case "closed":
           break;
@@ -489,20 +489,17 @@ export class CommitLogStore implements MessageStore {
       () => this.#commands.issued,
       isClosing,
     );
-    if (request.isSynced) {
-      // With it become durable: the trims by which segments are removed afterwards, and what the owner noted of them.
-      this.#retention.choose();
-      this.journal.requestSync();
-      this.journal.publish();
-    }
+    // With it become durable: the trims by which segments are removed afterwards, and what the owner noted of them.
+    this.#retention.choose();
+    this.journal.requestSync();
+    this.journal.publish();
     this.#commands.flush();
     this.#post(request);
     this.#link!.wake();
   }
 
-  #onCheckpoint(isSynced: boolean, offset: number): void {
-    this.#planner.onDone(isSynced, offset);
-    if (!isSynced) return;
+  #onCheckpoint(): void {
+    this.#planner.onDone();
     const paths = this.#retention.take();
     if (paths.length === 0) return;
     this.#reader.forgetBelow(this.#segments.minOffset);
@@ -542,5 +539,7 @@ function writeAbort(storage: Storage, path: string): void {
   const file = storage.open(path, "create");
   file.truncate(0);
   file.write(text, 0, text.length, 0);
+  file.sync();
   file.close();
+  storage.syncDirectory(join(path, ".."));
 }

@@ -37,8 +37,11 @@ export class EntryReader {
     this.#arenaPath = join(directory, "queues", "arena");
   }
 
-  /** A block with the entry of `offset`, which is in no page in memory. */
-  find(queue: ConsumeQueue, folder: string, offset: number): EntryBlock {
+  /**
+   * A block with the entry of `offset`, which is in no page in memory. `end`: entries from there on are, or there is no
+   * such page. Those in memory may not be written yet: what the file holds there is never read, nor kept.
+   */
+  find(queue: ConsumeQueue, folder: string, offset: number, end: number): EntryBlock {
     let oldest: EntryBlock | null = null;
     for (const block of this.#blocks) {
       if (
@@ -54,8 +57,8 @@ export class EntryReader {
     const block = oldest === null || this.#blocks.length < MAX_BLOCKS ? this.#newBlock() : oldest;
     block.queue = null; // Holds nothing if the read throws.
     const first = offset - (offset % queue.pageEntries);
-    if (queue.isLight) this.#readArena(block, queue, first);
-    else this.#readFile(block, queue, folder, first);
+    if (queue.isLight) this.#readArena(block, queue, first, end);
+    else this.#readFile(block, queue, folder, first, end);
     block.queue = queue;
     block.lastUse = ++this.#uses;
     return block;
@@ -89,19 +92,25 @@ export class EntryReader {
     return block;
   }
 
-  /** Pages in memory may not be written yet: what the file holds there is not read. */
-  #end(queue: ConsumeQueue, first: number, limit: number): number {
-    let end = Math.min(first + queue.pageEntries, limit);
-    if (queue.page(first / queue.pageEntries) >= 0) return Math.min(end, queue.flushedOffset);
-    while (end < limit && queue.page(end / queue.pageEntries) < 0) end += queue.pageEntries;
-    return Math.min(end, limit, queue.flushedOffset);
+  #count(queue: ConsumeQueue, first: number, known: number, limit: number): number {
+    let end = Math.min(first + queue.pageEntries, known);
+    if (end === first + queue.pageEntries) {
+      while (end < limit && queue.page(end / queue.pageEntries) < 0) end += queue.pageEntries;
+    }
+    return Math.min(end, limit, queue.flushedOffset) - first;
   }
 
-  #readFile(block: EntryBlock, queue: ConsumeQueue, folder: string, first: number): void {
+  #readFile(
+    block: EntryBlock,
+    queue: ConsumeQueue,
+    folder: string,
+    first: number,
+    end: number,
+  ): void {
     const fileStart = Math.floor(first / QUEUE_FILE_ENTRIES) * QUEUE_FILE_ENTRIES;
     const limit = Math.min(first + BLOCK_OF_FILE, fileStart + QUEUE_FILE_ENTRIES);
     block.firstOffset = first;
-    block.count = this.#end(queue, first, limit) - first;
+    block.count = this.#count(queue, first, end, limit);
     const length = block.count * ENTRY_SIZE;
     const path = join(folder, offsetName(fileStart * ENTRY_SIZE));
     if (this.#file?.path !== path) {
@@ -112,10 +121,10 @@ export class EntryReader {
     block.bytes.fill(0, got, length);
   }
 
-  #readArena(block: EntryBlock, queue: ConsumeQueue, first: number): void {
+  #readArena(block: EntryBlock, queue: ConsumeQueue, first: number, end: number): void {
     const page = Math.floor(first / BLOCK_ENTRIES);
     block.firstOffset = first;
-    block.count = this.#end(queue, first, (page + 1) * BLOCK_ENTRIES) - first;
+    block.count = this.#count(queue, first, end, (page + 1) * BLOCK_ENTRIES);
     block.bytes.fill(0, 0, block.count * ENTRY_SIZE);
     const at = queue.block(page);
     if (at < 0) return;

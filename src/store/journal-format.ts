@@ -5,7 +5,8 @@
  *   at  size  field, big-endian            one file
  *    0     8  "SLUICEJ1"                   magic and version
  *    8     8  position of its first frame  on the journal's own scale, two 32-bit halves
- *   16     -  frames
+ *   16     4  CRC-32 of bytes 0..16         a file without a good header was never synced: it holds nothing
+ *   20     -  frames
  *
  *   at  size  field, big-endian            one frame
  *    0     4  CRC-32 of the rest of the frame
@@ -22,7 +23,7 @@ import { crc32 } from "../util/crc32.ts";
 import { readOffset } from "./record.ts";
 
 export const JOURNAL_MAGIC = Buffer.from("SLUICEJ1", "latin1");
-export const JOURNAL_HEADER = 16;
+export const JOURNAL_HEADER = 20;
 export const FRAME_HEADER = 12;
 export const MAX_ENTRY_BYTES = 65_536;
 const UNKNOWN = 0xffffffff;
@@ -32,6 +33,7 @@ export function journalHeader(position: number): Buffer {
   JOURNAL_MAGIC.copy(bytes);
   bytes.writeUInt32BE(Math.floor(position / 2 ** 32), 8);
   bytes.writeUInt32BE(position >>> 0, 12);
+  bytes.writeUInt32BE(crc32(bytes, 0, 16), 16);
   return bytes;
 }
 
@@ -66,7 +68,11 @@ export interface JournalFrame {
 
 /** Reads a file; undefined when it has no header (it was created and never written). */
 export function parseJournal(bytes: Buffer): JournalFile | undefined {
-  if (bytes.length < JOURNAL_HEADER || bytes.compare(JOURNAL_MAGIC, 0, 8, 0, 8) !== 0) {
+  if (
+    bytes.length < JOURNAL_HEADER ||
+    bytes.compare(JOURNAL_MAGIC, 0, 8, 0, 8) !== 0 ||
+    bytes.readUInt32BE(16) !== crc32(bytes, 0, 16)
+  ) {
     return undefined;
   }
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);

@@ -17,6 +17,8 @@ interface Snapshot {
   readonly chunks: ArrayBuffer[];
   target: StorageFile | null;
   bytes: number;
+  /** Everything is in its file and synced; what may still be missing is the name. */
+  isWritten: boolean;
 }
 
 export class JournalWriter {
@@ -46,19 +48,15 @@ export class JournalWriter {
   }
 
   addSnapshot(file: number, at: number, logEnd: number, chunks: ArrayBuffer[]): void {
-    this.#snapshots.push({ file, at, logEnd, chunks, target: null, bytes: 0 });
+    this.#snapshots.push({ file, at, logEnd, chunks, target: null, bytes: 0, isWritten: false });
   }
 
   writeTo(head: number, now: number): void {
     while (this.written < head) {
-      const next = this.#snapshots.find(
-        (snapshot) => snapshot.at >= this.written && snapshot.file > this.#number,
-      );
+      // Each snapshot ends a file: what it replaces can then be removed as a whole.
+      const next = this.#snapshots.find(({ file }) => file > this.#number);
       if (next !== undefined && next.at === this.written) this.#rotate(next.file);
-      this.#writeRun(
-        Math.min(head, next === undefined || next.at === this.written ? head : next.at),
-        now,
-      );
+      else this.#writeRun(Math.min(head, next?.at ?? head), now);
     }
   }
 
@@ -83,30 +81,41 @@ export class JournalWriter {
     }
     const final = join(this.#folder, `${offsetName(snapshot.file)}.snapshot`);
     const draft = `${final}.new`;
-    if (snapshot.target === null) {
-      this.#storage.remove(draft);
-      snapshot.target = this.#storage.open(draft, "create");
-      snapshot.target.write(journalHeader(snapshot.at), 0, JOURNAL_HEADER, 0);
-      snapshot.bytes = JOURNAL_HEADER;
-    }
-    const chunk = snapshot.chunks.shift();
-    if (chunk !== undefined) {
-      snapshot.target.write(new Uint8Array(chunk), 0, chunk.byteLength, snapshot.bytes);
-      snapshot.bytes += chunk.byteLength;
-    }
-    // With each piece: one large sync at the end would hold up every commit.
-    snapshot.target.sync();
-    if (snapshot.chunks.length > 0) return true;
-    snapshot.target.close();
+    if (!snapshot.isWritten && this.#writeSome(snapshot, draft)) return true;
     // The file that goes on from here must be there before the name of the snapshot makes the older ones void.
     if (this.#number < snapshot.file) this.#rotate(snapshot.file);
+    if (this.#file === null) this.#open(this.#number);
     this.sync();
-    this.#file?.sync();
+    this.#file!.sync();
+    this.#storage.syncDirectory(this.#folder);
     this.#storage.rename(draft, final);
     this.#storage.syncDirectory(this.#folder);
     this.#snapshots.shift();
     this.#removeBefore(snapshot.file);
     return true;
+  }
+
+  /** Writes and syncs a piece of a snapshot. False when that was the last. May be repeated after it threw. */
+  #writeSome(snapshot: Snapshot, draft: string): boolean {
+    if (snapshot.target === null) {
+      this.#storage.remove(draft);
+      snapshot.target = this.#storage.open(draft, "create");
+      snapshot.bytes = 0;
+    }
+    if (snapshot.bytes === 0) {
+      snapshot.target.write(journalHeader(snapshot.at), 0, JOURNAL_HEADER, 0);
+      snapshot.bytes = JOURNAL_HEADER;
+    }
+    const chunk = snapshot.chunks[0]!;
+    snapshot.target.write(new Uint8Array(chunk), 0, chunk.byteLength, snapshot.bytes);
+    // With each piece: one large sync at the end would hold up every commit.
+    snapshot.target.sync();
+    snapshot.bytes += chunk.byteLength;
+    snapshot.chunks.shift();
+    if (snapshot.chunks.length > 0) return true;
+    snapshot.isWritten = true;
+    snapshot.target.close();
+    return false;
   }
 
   get wantsLogDurable(): number {
@@ -139,7 +148,6 @@ export class JournalWriter {
     this.#file = null;
     this.#number = number;
     this.#fileStart = this.written;
-    this.#open(number);
   }
 
   #open(number: number): void {

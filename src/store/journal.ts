@@ -101,6 +101,12 @@ export class Journal implements OwnerJournal {
       storage.rename(join(folder, offsetName(number)), join(kept, `journal-${offsetName(number)}`));
       storage.syncDirectory(folder);
     });
+    // What was read may be in the page cache only: durable before anybody builds on it.
+    for (const number of files) {
+      const path = join(folder, offsetName(number));
+      if (storage.stat(path) !== undefined) syncFile(storage, path);
+    }
+    storage.syncDirectory(folder);
     this.#end = this.#inRing = this.#published = this.written = this.durable = position;
     for (const at of [
       POSITION.JOURNAL_HEAD,
@@ -287,6 +293,12 @@ export class Journal implements OwnerJournal {
     }
     if (moved > 0) this.#waiting.splice(0, moved);
   }
+}
+
+function syncFile(storage: Storage, path: string): void {
+  const file = storage.open(path, "write");
+  file.sync();
+  file.close();
 }
 
 function readAll(storage: Storage, path: string): Buffer {

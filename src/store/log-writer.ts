@@ -224,10 +224,14 @@ export class LogWriter {
     const start = offset - (offset % this.#segmentBytes);
     if (this.#segment !== null && this.#segmentStart === start) return this.#segment;
     const path = join(this.#folder, offsetName(start));
-    const isNew = this.#storage.stat(path) === undefined;
     const file = this.#storage.open(path, "create");
-    if (isNew) this.#isFolderUnsynced = true;
-    if (file.size() < this.#segmentBytes) file.truncate(this.#segmentBytes);
+    // Whoever has created it may not have come to syncing its name.
+    this.#isFolderUnsynced = true;
+    if (file.size() < this.#segmentBytes) {
+      file.truncate(this.#segmentBytes);
+      // Its length says later how long segments are.
+      file.sync();
+    }
     if (this.#segment !== null) this.#unsynced.push(this.#segment);
     this.#segment = file;
     this.#segmentStart = start;

@@ -166,6 +166,9 @@ export interface OwnerJournal {
   replay(entry: (bytes: Buffer) => void): void;
   /** Bytes since the last snapshot: the owner snapshots when it is worth it. */
   readonly bytesSinceSnapshot: number;
-  /** Replaces the journal by these entries and what is appended later; crash-safe at every byte. */
+  /**
+   * Replaces the journal by these entries and what is appended later. They must amount to what was there: after a crash
+   * before all of them are on the disk, the old entries and what came later are replayed instead.
+   */
   snapshot(entries: Iterable<Uint8Array>): void;
 }

@@ -21,6 +21,8 @@ interface QueueFile {
   file: StorageFile | null;
   /** Number of the file that is open. */
   index: number;
+  /** Number of the file whose name the next sync makes durable, or an earlier one has. */
+  namedIndex: number;
 }
 
 export class PageWriter {
@@ -51,7 +53,7 @@ export class PageWriter {
     (isLight ? this.#lightPages : this.#topicPages).add(index, memory);
   }
   addQueue(number: number, folder: string): void {
-    this.#queues.set(number, { folder, file: null, index: -1 });
+    this.#queues.set(number, { folder, file: null, index: -1, namedIndex: -1 });
   }
 
   /** Removes a queue's files; commands for it that are still to come are skipped. */
@@ -187,9 +189,8 @@ export class PageWriter {
   }
 
   #openArena(): void {
-    const isNew = this.#storage.stat(this.#arenaPath) === undefined;
     this.#arena = this.#storage.open(this.#arenaPath, "create");
-    if (isNew) this.#unsyncedFolders.add(join(this.#arenaPath, ".."));
+    this.#unsyncedFolders.add(join(this.#arenaPath, ".."));
   }
 
   #file(queue: QueueFile, index: number): StorageFile {
@@ -199,9 +200,10 @@ export class PageWriter {
     this.#open.delete(queue);
     const path = join(queue.folder, offsetName(index * QUEUE_FILE_BYTES));
     if (this.#storage.stat(queue.folder) === undefined) this.#storage.makeDirectory(queue.folder);
-    const isNew = this.#storage.stat(path) === undefined;
     const file = this.#storage.open(path, "create");
-    if (isNew) this.#unsyncedFolders.add(queue.folder);
+    // Once per process: whoever has created it may not have come to syncing its name.
+    if (index !== queue.namedIndex) this.#unsyncedFolders.add(queue.folder);
+    queue.namedIndex = index;
     // RocketMQ expects the full length; the unused rest takes no space.
     if (file.size() < QUEUE_FILE_BYTES) file.truncate(QUEUE_FILE_BYTES);
     queue.file = file;

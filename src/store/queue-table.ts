@@ -276,10 +276,11 @@ export class QueueTable implements CatalogHandler {
         readEntries(pool.view(page), pool.at(page, slot), count, into, offset - from);
         pool.touch(page);
       } else {
-        const block = this.#reader.find(queue, this.folder(queue), offset);
+        const inMemory =
+          page >= 0 ? offset - slot + pool.firstSlot(page) : Number.POSITIVE_INFINITY;
+        const block = this.#reader.find(queue, this.folder(queue), offset, inMemory);
         const skip = offset - block.firstOffset;
         count = Math.min(end - offset, block.count - skip);
-        if (page >= 0) count = Math.min(count, pool.firstSlot(page) - slot);
         readEntries(block.view, skip * 20, count, into, offset - from);
       }
       offset += count;

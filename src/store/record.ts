@@ -186,14 +186,16 @@ export function checkRecord(
   const bodyCrc = crc32(bytes, bodyLengthAt + 4, bodyEnd);
   // RocketMQ writes 0 for the empty body, which is also its checksum.
   if (view.getInt32(at + 8) !== (bodyCrc & 0x7fffffff)) return "bodyCRC";
-  const isOurs = startsWith(bytes, topicEnd + 2, end, X_ENC);
   if (hasCrcTail(bytes, topicEnd + 2, end)) {
     const crc = crc32(bytes, at, end - CRC_TAIL_SIZE) & 0x7fffffff;
     if (crc !== crcOfTail(bytes, end)) return "recordCRC";
-  } else if (isOurs) {
-    return "recordCRC"; // Every record of ours has the tail: its name was hit.
-  } else if (end > topicEnd + 2 && (bytes[topicEnd + 2] === 0 || bytes[end - 1] === 0)) {
-    // Properties are text. Zeros at either end: one of ours, torn before it could tell that it is.
+  } else if (
+    startsWith(bytes, topicEnd + 2, end, X_ENC) ||
+    bytes.subarray(topicStart, topicEnd).includes(0) ||
+    bytes.subarray(topicEnd + 2, end).includes(0)
+  ) {
+    // Every record of ours has the tail, so it was hit. One of RocketMQ's may have none, and then only its body is
+    // summed; but names and properties are text, and where a write was torn off there are zeros.
     return "recordCRC";
   }
   return size;

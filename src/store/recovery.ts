@@ -20,7 +20,7 @@ import type { Quarantine } from "./quarantine.ts";
 import type { QueueTable } from "./queue-table.ts";
 import { Redo } from "./redo.ts";
 import type { SegmentList } from "./segment-list.ts";
-import type { Storage } from "./storage-file.ts";
+import type { Storage, StorageFile } from "./storage-file.ts";
 import type { ToWriter } from "./writer-messages.ts";
 
 const COMMANDS_AT_ONCE = 256;
@@ -28,11 +28,12 @@ const COMMANDS_AT_ONCE = 256;
 export interface RecoveryContext {
   readonly storage: Storage;
   readonly directory: string;
-  readonly boot: string;
   readonly segments: SegmentList;
   readonly table: QueueTable;
   readonly commands: CommandRing;
   readonly quarantine: Quarantine;
+  /** Somebody had the store open and did not close it: there may be stale bytes behind the end. */
+  readonly wasAborted: boolean;
   /** Slabs and folders that the table announces while recovery writes its pages. */
   readonly announced: ToWriter[];
 }
@@ -54,16 +55,17 @@ export async function recover(context: RecoveryContext): Promise<Recovered> {
   const { storage, directory, segments, table, quarantine } = context;
   const warnings: string[] = [];
   removeEmptySegments(storage, segments);
-  const file = new CheckpointFile(storage, join(directory, "queues", "checkpoint"), context.boot);
+  const file = new CheckpointFile(storage, join(directory, "queues", "checkpoint"));
   const checkpoint = loadQueues(context, file.read(), warnings);
   const from = Math.max(checkpoint?.offset ?? 0, segments.minOffset);
-  const isClosed = checkpoint?.closedAt === from && isEndOfLog(segments, from);
+  const isClosed =
+    !context.wasAborted && checkpoint?.closedAt === from && isEndOfLog(segments, from);
   const index = new IndexStore({ storage, directory: join(directory, "index") });
   const indexedTo = index.open(isClosed, Number.MAX_SAFE_INTEGER);
   const indexFrom = startForIndex(segments, from, checkpoint, indexedTo);
 
   const pages = new PageWriter(storage, directory, context.commands);
-  const redo = new Redo(table);
+  const redo = new Redo(table, segments.minOffset);
   redo.lastStoreTimestamp = checkpoint?.storeTimestamp ?? 0;
   const scanner = new LogScanner(segments);
   const view = new RecordView();
@@ -109,7 +111,7 @@ export async function recover(context: RecoveryContext): Promise<Recovered> {
     truncatedBytes = cut(context, end);
     // What the page cache holds of the log may be all there is of it: durable from here on.
     for (const start of segments.starts()) {
-      if (start + segments.segmentBytes <= file.syncedOffset) continue;
+      if (start + segments.segmentBytes <= from) continue;
       const segment = storage.open(segments.path(start), "write");
       segment.sync();
       segment.close();
@@ -240,15 +242,21 @@ function cut({ storage, segments, quarantine }: RecoveryContext, end: number): n
       }
     }
     const file = storage.open(path, "write");
-    if (last >= keep) {
-      // Stale bytes behind the end could look like records after a later crash.
-      file.truncate(keep);
-    }
+    // Stale bytes behind the end could look like records after a later crash.
+    writeZeros(file, keep, last + 1);
     if (file.size() < segments.segmentBytes) file.truncate(segments.segmentBytes);
     file.sync();
     file.close();
   }
   return dropped;
+}
+
+/** Written, not cut off: the length of a segment never changes. */
+function writeZeros(file: StorageFile, from: number, to: number): void {
+  const zeros = Buffer.alloc(Math.min(1 << 20, Math.max(0, to - from)));
+  for (let at = from; at < to; at += zeros.length) {
+    file.write(zeros, 0, Math.min(zeros.length, to - at), at);
+  }
 }
 
 /** Index of the last byte of `[from, to)` that is not zero, or -1. */

@@ -24,6 +24,8 @@ interface Pending {
 
 export class Redo {
   readonly #table: QueueTable;
+  /** The log was cut off before this offset by retention. */
+  readonly #logStart: number;
   readonly #view = new RecordView();
   readonly #dispatch = new RecordDispatch();
   /** The open batch: its id, the next index, its entries. */
@@ -39,8 +41,9 @@ export class Redo {
   /** Ranges of records that belong to incomplete batches. */
   readonly incomplete: Array<{ from: number; to: number }> = [];
 
-  constructor(table: QueueTable) {
+  constructor(table: QueueTable, logStart: number) {
     this.#table = table;
+    this.#logStart = logStart;
   }
 
   onRecord(buffer: Buffer, at: number, physicalOffset: number, size: number): void {
@@ -55,7 +58,8 @@ export class Redo {
     }
     if (this.#batchId < 0) {
       this.#batchId = dispatch.batchId;
-      this.#batchNext = 0;
+      // Of a batch that retention has cut into, what is left counts as whole.
+      this.#batchNext = dispatch.batchId < this.#logStart ? dispatch.batchIndex : 0;
       this.#batchStart = physicalOffset;
       this.#batch = [];
     }

@@ -1,6 +1,6 @@
 /**
  * Which segments nobody needs any more. A segment may go when it is sealed, wholly below the first record that some
- * queue still owes, and a synced checkpoint has noted the trims that say so.
+ * queue still owes, and a checkpoint has noted the trims that say so.
  *
  * The search starts with the queue that held the oldest segment last time: usually it still does, and that is all the
  * work there is. Otherwise queues are looked at a bounded number per call.
@@ -103,13 +103,13 @@ export class SegmentRetention {
     return this.#search.freeBelow(limit);
   }
 
-  /** Is there a segment to remove? Then a synced checkpoint is worth making. */
+  /** Is there a segment to remove? Then a checkpoint is worth making. */
   isWanted(): boolean {
     const next = this.#segments.minOffset + this.#segments.segmentBytes;
     return next <= this.#durable() && this.#search.isFree(next) === true;
   }
 
-  /** A synced checkpoint begins. */
+  /** A checkpoint begins. */
   choose(): void {
     this.#chosen = [];
     const { minOffset, segmentBytes } = this.#segments;

@@ -31,23 +31,28 @@ export class SegmentList {
     this.segmentBytes = segmentBytes;
   }
 
-  /** Length of the segments that are there, as their sizes and names say; undefined when there are none. */
+  /**
+   * Length of the segments that are there, undefined when there are none. Names say it where there are several: a file
+   * may be torn, but one of ours has its full length before anything is written to it.
+   */
   static lengthOnDisk(storage: Storage, directory: string): number | undefined {
-    const sizes = new Map<number, number>();
+    const starts: number[] = [];
+    let longest = 0;
     for (const { name, isDirectory } of storage.list(directory)) {
       const start = offsetOfName(name);
       if (start < 0 || isDirectory) continue;
-      const size = storage.stat(join(directory, name))?.size ?? 0;
-      if (size > 0) sizes.set(start, size);
+      starts.push(start);
+      longest = Math.max(longest, storage.stat(join(directory, name))?.size ?? 0);
     }
-    if (sizes.size === 0) return undefined;
-    // A torn one may be shorter: the longest is whole, and all begin at multiples of it.
-    const length = Math.max(...sizes.values());
-    for (const start of sizes.keys()) {
-      if (start % length !== 0) {
+    starts.sort((a, b) => a - b);
+    if (longest === 0 || isUntouched(storage, directory, starts)) return undefined;
+    let length = starts.length > 1 ? Number.POSITIVE_INFINITY : longest;
+    for (let i = 1; i < starts.length; i++) length = Math.min(length, starts[i]! - starts[i - 1]!);
+    for (const start of starts) {
+      if (start % length !== 0 || longest > length) {
         throw new StoreOpenError(
-          `store: ${join(directory, offsetName(start))} does not begin at a multiple of ${length}, the length of the ` +
-            "segments beside it; restore the missing or exchanged files, or move it away",
+          `store: ${join(directory, offsetName(start))} does not fit between segments of ${length} bytes; ` +
+            "restore the missing or exchanged files, or move it away",
         );
       }
     }
@@ -104,4 +109,14 @@ export class SegmentList {
     for (const file of this.#open.values()) file.close();
     this.#open.clear();
   }
+}
+
+/** A single file without a first record: a crash may have come between giving it its length and that being durable. */
+function isUntouched(storage: Storage, directory: string, starts: readonly number[]): boolean {
+  if (starts.length !== 1) return false;
+  const file = storage.open(join(directory, offsetName(starts[0]!)), "read");
+  const head = Buffer.alloc(8);
+  file.readInto(head, 0, 8, 0);
+  file.close();
+  return head.every((byte) => byte === 0);
 }

@@ -23,6 +23,10 @@ const FULL_RETRY_MS = 250;
 const JOURNAL_SYNC_MS = 50;
 /** Then the log has its turn again. */
 const PAGE_WRITES_PER_STEP = 32;
+/** Bytes of log written before they are synced: more only makes those wait that came first. */
+const LOG_BYTES_PER_SYNC = 4 << 20;
+/** With so much to sync there is nothing to wait for. */
+const ENOUGH_FOR_A_SYNC = 1 << 20;
 
 /** The store thread's side of the message port. */
 export interface WriterPort {
@@ -70,7 +74,7 @@ export class StoreWriter {
     this.#pages = new PageWriter(storage, directory, this.#commands);
     this.#pages.completed = start.commandsDone;
     this.#pages.addUnsynced(start.unsynced);
-    this.#checkpointer = new Checkpointer(storage, directory, this.#pages, this.#index, start.boot);
+    this.#checkpointer = new Checkpointer(storage, directory, this.#pages, this.#index);
     this.#commit = new GroupCommit(start.syncSpacingMs);
   }
 
@@ -83,7 +87,11 @@ export class StoreWriter {
     const commandHead = this.#commands.head;
     if (!this.#takeMessages()) return 0;
     const isSyncWanted = this.#isSyncWanted(now);
-    if (isSyncWanted && !this.#isClosing && this.control.load(WORD.WANTS_ROOM) === 0) {
+    const isUrgent =
+      this.#isClosing ||
+      head - this.#log.durable > ENOUGH_FOR_A_SYNC ||
+      this.control.load(WORD.WANTS_ROOM) !== 0;
+    if (isSyncWanted && !isUrgent) {
       const rest = this.#commit.delay(now);
       if (rest > 0) {
         this.isResting = true;
@@ -97,7 +105,7 @@ export class StoreWriter {
         if (isSyncWanted) isMoved = this.#sync(now) || isMoved;
         if (isMoved) this.#wake();
         // After the wake-up: nobody waits for the rest.
-        isBusy = this.#background(commandHead);
+        isBusy = this.#background(commandHead) || this.#log.written < head;
         if (this.#health === "full") this.#report("ok", "");
       } catch (error) {
         this.#onError(error);
@@ -134,7 +142,9 @@ export class StoreWriter {
     const log = this.#log;
     const journal = this.#journal;
     const isMoved = log.written < head;
-    while (log.written < head) {
+    const isSyncWanted = this.control.position(POSITION.SYNC_TO) > log.durable;
+    const stop = isSyncWanted ? Math.min(head, log.durable + LOG_BYTES_PER_SYNC) : head;
+    while (log.written < stop) {
       log.writeSome(head);
       this.control.setPosition(POSITION.WRITTEN, log.written);
     }
@@ -176,10 +186,9 @@ export class StoreWriter {
     if (this.#health === "failed") return false;
     let isBusy = this.#pages.run(PAGE_WRITES_PER_STEP, commandHead);
     try {
-      const done = this.#checkpointer.run(this.#log.written, this.#log.durable);
+      const done = this.#checkpointer.run(this.#log.durable);
       if (typeof done === "object") {
-        const { isSynced, checkpoint } = done;
-        this.#reply({ kind: "checkpoint", isSynced, offset: checkpoint.offset });
+        this.#reply({ kind: "checkpoint", offset: done.checkpoint.offset });
         this.control.wakeLoop();
       }
       if (done !== false) isBusy = true;

@@ -25,7 +25,6 @@ export interface WriterStart {
   /** Queue files and folders that recovery has written and not synced. */
   readonly unsynced: { readonly files: string[]; readonly folders: string[] };
   readonly syncSpacingMs: number;
-  readonly boot: string;
 }
 
 export type ToWriter =
@@ -75,10 +74,9 @@ export interface CheckpointRequest {
   readonly commands: number;
   /** Catalog batches, and the file and position of each. */
   readonly batches: ReadonlyArray<{ file: number; at: number; bytes: ArrayBuffer }>;
-  readonly isSynced: boolean;
 }
 
 export type FromWriter =
   | { readonly kind: "health"; readonly state: "ok" | "full" | "failed"; readonly reason: string }
-  | { readonly kind: "checkpoint"; readonly isSynced: boolean; readonly offset: number }
+  | { readonly kind: "checkpoint"; readonly offset: number }
   | { readonly kind: "closed" };

@@ -54,7 +54,6 @@ class LogEngine implements Engine {
       queuePages: 32,
       minFreeBytes: 0,
       tickMs: 0,
-      boot: `${this.#random.below(1e9)}`,
       inlineOn: this.#disk,
       inlineSchedule: {
         writer: (task) => void this.#writer.push(task),

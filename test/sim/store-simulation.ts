@@ -64,7 +64,6 @@ class StoreSimulation {
   #lastEnd: "process" | "power" = "process";
   #hasIoError = false;
   /** How often the machine was started: what a page cache held is gone then. */
-  #boots = 1;
   /** Was the store's state compared with the model in this life? */
   #wasSeen = false;
 
@@ -127,7 +126,6 @@ class StoreSimulation {
     this.#tasks = [];
     this.#disk.heal();
     this.#disk.restart(kind);
-    if (kind === "power") this.#boots++;
     // Until the state has been looked at, the worst end since counts.
     this.#lastEnd = this.#wasSeen ? kind : this.#lastEnd === "power" ? "power" : kind;
     this.#wasSeen = false;
@@ -142,7 +140,6 @@ class StoreSimulation {
       minFreeBytes: 0,
       queuePages: this.#random.pick([2, 8, 4096]),
       tickMs: 0,
-      boot: `boot ${this.#boots}`,
       inlineOn: this.#disk,
       inlineSchedule: {
         writer: (task) => void this.#tasks.push({ isWriter: true, task }),

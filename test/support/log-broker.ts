@@ -44,7 +44,6 @@ export function makeStore(disk: Storage, options: LogBrokerOptions = {}): Commit
     queuePages: 64,
     minFreeBytes: 0,
     tickMs: 0,
-    boot: "test",
     inlineOn: disk,
     ...(options.schedule === undefined ? {} : { inlineSchedule: options.schedule }),
   });
