@@ -46,6 +46,8 @@ export class LogWriter {
   readonly #index: IndexStore;
   /** Places (in the buffer being written) of records with keys that the Index does not have yet. */
   #keyed: number[] = [];
+  /** The Index was given keys since the caller last cleared this. */
+  hasNewKeys = false;
   readonly #view = new RecordView();
 
   constructor(
@@ -191,6 +193,7 @@ export class LogWriter {
         view.storeTimestamp,
       );
       this.#keyed.shift();
+      this.hasNewKeys = true;
     }
   }
 

@@ -21,6 +21,8 @@ import type { FromWriter, ToWriter, WriterStart } from "./writer-messages.ts";
 const FULL_RETRY_MS = 250;
 /** An acknowledgement that nobody waits for is durable after this time at the latest. */
 const JOURNAL_SYNC_MS = 50;
+/** Keys can be searched for after this time at the latest. */
+const INDEX_FLUSH_MS = 100;
 /** Then the log has its turn again. */
 const PAGE_WRITES_PER_STEP = 32;
 /** Bytes of log written before they are synced: more only makes those wait that came first. */
@@ -47,6 +49,7 @@ export class StoreWriter {
   readonly #commit: GroupCommit;
   #postedSeen = 0;
   #drops: Array<{ number: number; folder: string; logEnd: number }> = [];
+  #indexFlushedAt = Number.NEGATIVE_INFINITY;
   #health: "ok" | "full" | "failed" = "ok";
   #isClosing = false;
   isClosed = false;
@@ -105,7 +108,7 @@ export class StoreWriter {
         if (isSyncWanted) isMoved = this.#sync(now) || isMoved;
         if (isMoved) this.#wake();
         // After the wake-up: nobody waits for the rest.
-        isBusy = this.#background(commandHead) || this.#log.written < head;
+        isBusy = this.#background(commandHead, now) || this.#log.written < head;
         if (this.#health === "full") this.#report("ok", "");
       } catch (error) {
         this.#onError(error);
@@ -120,8 +123,12 @@ export class StoreWriter {
   #idle(now: number): number {
     if (this.#health === "failed") return Number.POSITIVE_INFINITY;
     if (this.#health === "full") return FULL_RETRY_MS;
-    if (this.#journal.written === this.#journal.durable) return Number.POSITIVE_INFINITY;
-    return Math.max(1, this.#journal.unsyncedSince + JOURNAL_SYNC_MS - now);
+    let at = Number.POSITIVE_INFINITY;
+    if (this.#journal.written !== this.#journal.durable) {
+      at = this.#journal.unsyncedSince + JOURNAL_SYNC_MS;
+    }
+    if (this.#log.hasNewKeys) at = Math.min(at, this.#indexFlushedAt + INDEX_FLUSH_MS);
+    return Math.max(1, at - now);
   }
 
   #isSyncWanted(now: number): boolean {
@@ -182,9 +189,14 @@ export class StoreWriter {
   }
 
   /** A piece of what nobody waits for. True when there is more to do at once. */
-  #background(commandHead: number): boolean {
+  #background(commandHead: number, now: number): boolean {
     if (this.#health === "failed") return false;
     let isBusy = this.#pages.run(PAGE_WRITES_PER_STEP, commandHead);
+    if (this.#log.hasNewKeys && now - this.#indexFlushedAt >= INDEX_FLUSH_MS) {
+      this.#index.flush();
+      this.#log.hasNewKeys = false;
+      this.#indexFlushedAt = now;
+    }
     try {
       const done = this.#checkpointer.run(this.#log.durable);
       if (typeof done === "object") {
