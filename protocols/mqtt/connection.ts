@@ -309,9 +309,12 @@ export class MqttConnection
 
   #onRelease(packetId: number): void {
     const position = this.#session!.release(packetId);
-    if (position < 0)
-      this.#putNow(PACKET.PUBCOMP, packetId, this.#isV5 ? REASON.PACKET_ID_NOT_FOUND : 0);
-    else this.pushSettled(PACKET.PUBCOMP, packetId, position);
+    if (position < 0) {
+      // §3.7.2.1: no error during recovery. Our PUBCOMP may have been lost with the connection, and some clients would
+      // tell their application that the message failed.
+      const isStrange = this.#isV5 && !this.#session!.isPresent;
+      this.#putNow(PACKET.PUBCOMP, packetId, isStrange ? REASON.PACKET_ID_NOT_FOUND : 0);
+    } else this.pushSettled(PACKET.PUBCOMP, packetId, position);
   }
 
   #putNow(type: number, packetId: number, reason: number): void {
