@@ -3,7 +3,7 @@
  * cell that does not hold.
  *
  *   npm run interop -- [--list] [--prepare] [--only STEP[,STEP]]... [--against amqp://user:pass@host:port] [--no-docs]
- *                      [--rounds N] [--verbose]
+ *                      [--rounds N] [--jobs N] [--verbose]
  *
  * `--prepare` only installs what the steps need. A step whose client cannot be installed here is skipped and says so; with CI=true that is a failure. A complete run
  * rewrites docs/interop.md. The last line is `N passed, N failed`.
@@ -30,6 +30,7 @@ const { values } = parseArgs({
     against: { type: "string" },
     "no-docs": { type: "boolean", default: false },
     rounds: { type: "string" },
+    jobs: { type: "string", default: "2" },
     verbose: { type: "boolean", default: false },
   },
 });
@@ -104,22 +105,34 @@ async function main(): Promise<boolean> {
   const skipped: Skipped[] = [];
   const cells: TabledCell[] = [];
   // Installing is waiting for the network: all of it starts now, while the first steps run.
-  const prepared = steps.map((step) => prepare(step));
-  for (const [at, step] of steps.entries()) {
+  const prepared = new Map(steps.map((step) => [step, prepare(step)]));
+  const one = async (step: Step): Promise<void> => {
     if (against !== undefined && step.ownBrokerOnly === true) {
       skipped.push({ step: step.name, why: "needs a broker it can kill" });
-      continue;
+      return;
     }
-    const missing = await prepared[at];
+    const missing = await prepared.get(step);
     if (missing !== undefined) {
       skipped.push({ step: step.name, why: missing });
-      continue;
+      return;
     }
     const began = performance.now();
     say(`${step.name}: ${step.about}`);
     for (const cell of await runStep(step, against)) cells.push({ table: step.table, cell });
     say(`${step.name}: ${((performance.now() - began) / 1000).toFixed(1)} s`);
-  }
+  };
+  // Steps have brokers of their own and mostly wait for clients, so two run side by side; a foreign broker is shared.
+  const jobs = against === undefined ? Number(values.jobs) : 1;
+  const together = steps.filter((step) => step.isAlone !== true);
+  const next = together.values();
+  const lane = async (): Promise<void> => {
+    for (const step of next) await one(step);
+  };
+  await Promise.all(Array.from({ length: jobs }, lane));
+  for (const step of steps.filter((each) => each.isAlone === true)) await one(step);
+  // The tables are in the order of the steps, whichever ended first.
+  const place = new Map(steps.map((step, at) => [step.name, at]));
+  cells.sort((a, b) => (place.get(a.cell.step) ?? 0) - (place.get(b.cell.step) ?? 0));
 
   say(`\n${consoleTables(cells)}`);
   for (const { cell } of cells) if (cell.status === "fail") printCell(cell);

@@ -86,7 +86,7 @@ export function interopDocument(cells: readonly TabledCell[], skipped: readonly 
   return `# Interoperability
 
 Written by \`npm run interop\`: real clients, in their own processes, against a real server; every version pinned.
-✔ holds, ✘ does not, an empty cell says that the client has no such feature. \`interop/README.md\` tells how to run and extend it.
+✔ holds, ✘ does not, an empty cell was not asked of that client. \`interop/README.md\` tells how to run and extend it.
 
 ${markdownTables(cells)}${left}`;
 }

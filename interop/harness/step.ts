@@ -30,6 +30,8 @@ export interface Step {
   readonly needs?: readonly Setup[];
   /** True when the step stops or kills the broker, so that a foreign one (`--against`) cannot stand in. */
   readonly ownBrokerOnly?: boolean;
+  /** Keeps the machine busy or judges times: runs with no other step beside it. */
+  readonly isAlone?: boolean;
   run(context: StepContext): Promise<void>;
 }
 

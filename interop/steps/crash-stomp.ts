@@ -138,6 +138,7 @@ export const crashStomp: Step = {
   name: "crash-stomp",
   about: "SIGKILL while STOMP transactions move messages (--rounds N)",
   table: "Crashes",
+  isAlone: true,
   limitSeconds: 600,
   ownBrokerOnly: true,
   run: (context) => killRounds(context, context.rounds ?? DEFAULT_ROUNDS),

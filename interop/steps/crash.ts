@@ -166,6 +166,7 @@ export const crash: Step = {
   table: "Crashes",
   limitSeconds: 1800,
   ownBrokerOnly: true,
+  isAlone: true,
   needs: [loadgenProgram],
   async run(context) {
     await killRounds(context, context.rounds ?? DEFAULT_ROUNDS);

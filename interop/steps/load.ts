@@ -86,6 +86,7 @@ function protocolStep(protocol: LoadProtocol, client: string, more: readonly str
     name: `load-${protocol}`,
     about: `the load generator over ${client} in every mode, short`,
     table: TABLE,
+    isAlone: true,
     limitSeconds: 240,
     needs: [loadgenProgram],
     async run(context) {
@@ -139,6 +140,7 @@ export const loadAmqp: Step = {
   name: "load-amqp10",
   about: "the load generator over AMQP 1.0 in every mode, short",
   table: TABLE,
+  isAlone: true,
   limitSeconds: 300,
   needs: [loadgenProgram],
   async run(context) {
