@@ -16,11 +16,23 @@ const LOADERS: Readonly<Record<Exclude<ProtocolName, "http">, readonly Loader[]>
     },
   ],
   mqtt: [
-    async (services, { limits }) => {
+    async (services, { limits, mqtt }) => {
       const { createAdapter } = await import("../protocols/mqtt/adapter.ts");
       return createAdapter(services, {
         maxPacketBytes: limits.otherMessageBytesMax,
         connectTimeoutMs: limits.handshakeTimeout,
+        v3SessionExpirySeconds: Math.ceil(mqtt.v3SessionExpiry / 1000),
+        // 0xffffffff is "for ever" on the wire.
+        maxSessionExpirySeconds: Math.ceil(mqtt.sessionExpiryMax / 1000) || 0xffff_ffff,
+        sharedExpiryMs: mqtt.sharedExpiry,
+        maxKeepAliveSeconds: Math.floor(mqtt.keepAliveMax / 1000),
+        maxInflight: mqtt.inflightMax,
+        receiveMaximum: mqtt.receiveMaximum,
+        topicAliasMaximum: mqtt.topicAliasMax,
+        directMaxBytes: mqtt.directBytesMax,
+        checkPayloadFormat: mqtt.checkPayloadFormat,
+        closeOnDeny: mqtt.closeOnDeny,
+        sysIntervalMs: mqtt.sysInterval,
       });
     },
   ],

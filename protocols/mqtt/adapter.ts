@@ -20,6 +20,7 @@ export function createAdapter(
   const { sessions } = services.broker;
   registerMqttDecoder();
   const merged = { ...DEFAULT_SETTINGS, ...settings };
+  sessions.shareExpiryMs = merged.sharedExpiryMs;
   const counters = new Counters();
   const server: MqttServer = {
     services,

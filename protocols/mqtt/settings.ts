@@ -25,6 +25,8 @@ export interface MqttSettings {
   readonly v3SessionExpirySeconds: number;
   /** A longer session expiry is cut to this and told. */
   readonly maxSessionExpirySeconds: number;
+  /** A shared subscription goes on collecting messages so long after its last member left, ms. */
+  readonly sharedExpiryMs: number;
   /** Longest client identifier, bytes. */
   readonly maxClientIdBytes: number;
   /** Longest topic name or filter, bytes. */
@@ -53,6 +55,7 @@ export const DEFAULT_SETTINGS: MqttSettings = {
   maxKeepAliveSeconds: 3600,
   v3SessionExpirySeconds: 7 * 24 * 3600,
   maxSessionExpirySeconds: NEVER_EXPIRES,
+  sharedExpiryMs: 3_600_000,
   maxClientIdBytes: 0xffff,
   maxTopicBytes: 0xffff,
   maxTopicLevels: 128,

@@ -18,6 +18,8 @@ export interface SessionHost {
    */
   open(connection: BrokerConnection, request: SessionRequest, sink: SessionSink): Session;
   readonly stats: SessionStats;
+  /** How long a shared subscription collects messages after its last member left. */
+  shareExpiryMs: number;
 }
 
 export interface SessionStats {

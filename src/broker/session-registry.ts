@@ -39,8 +39,6 @@ import type { TopicRoutes } from "./topic-routes.ts";
 import { VolatileIndex } from "./volatile-index.ts";
 import { Wills, willAddress } from "./wills.ts";
 
-/** How long a share keeps collecting messages after its last member left. */
-const SHARE_EXPIRY_MS = 3_600_000;
 const EMPTY = Buffer.alloc(0);
 /** Longest client identifier, in characters, of a session that is kept: it is written into a journal entry. */
 const KEPT_CLIENT_ID_MAX = 8_192;
@@ -63,6 +61,7 @@ export class SessionRegistry implements SessionHost {
     size: new Int32Array(1),
     tagHash: new Int32Array(1),
   };
+  shareExpiryMs = 3_600_000;
   #nextId = 1;
   #timer: NodeJS.Timeout | undefined;
   #timerDue = Number.POSITIVE_INFINITY;
@@ -285,7 +284,7 @@ export class SessionRegistry implements SessionHost {
     this.retained.tidy();
     for (const share of [...this.#emptyShares]) {
       if (share.emptySince === 0) this.#emptyShares.delete(share);
-      else if (this.now - share.emptySince >= SHARE_EXPIRY_MS) this.#dropShare(share);
+      else if (this.now - share.emptySince >= this.shareExpiryMs) this.#dropShare(share);
     }
   }
 

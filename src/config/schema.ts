@@ -5,6 +5,7 @@
  * written with a unit.
  */
 import * as z from "zod";
+import { mqttSection } from "./mqtt.ts";
 import { stompSection } from "./stomp.ts";
 import { bytes, choice, count, duration, flag, text, texts } from "./values.ts";
 
@@ -275,6 +276,7 @@ export const configSchema = z.strictObject({
     })
     .prefault({})
     .meta({ description: "Bounds; reaching one costs the peer that reaches it." }),
+  mqtt: mqttSection,
   stomp: stompSection,
   log: z
     .strictObject({

@@ -1,0 +1,58 @@
+/** The section `[mqtt]`. */
+import * as z from "zod";
+import { bytes, count, duration, flag } from "./values.ts";
+
+const YEAR_MS = 365 * 24 * 3600 * 1000;
+
+export const mqttSection = z
+  .strictObject({
+    v3SessionExpiry: duration(
+      "7d",
+      "How long a MQTT 3 session with clean session 0 is kept after its connection.",
+      { max: 100 * YEAR_MS },
+    ),
+    sessionExpiryMax: duration(
+      "0ms",
+      "Longest time any session is kept after its connection; a MQTT 5 client is told. 0 for no limit.",
+      { max: 100 * YEAR_MS },
+    ),
+    sharedExpiry: duration(
+      "1h",
+      "How long a shared subscription goes on collecting messages after its last member left.",
+      { max: YEAR_MS },
+    ),
+    keepAliveMax: duration(
+      "1h",
+      "A longer keep-alive of a MQTT 5 client is cut to this, and it is told. 0 (none) stays allowed.",
+      { min: 1000, max: 65_535_000 },
+    ),
+    inflightMax: count(
+      1000,
+      "QoS 1 and 2 messages on their way to a client that names no Receive Maximum.",
+      { min: 1, max: 65_535 },
+    ),
+    receiveMaximum: count(1024, "QoS 1 and 2 messages a MQTT 5 client may have open towards us.", {
+      min: 1,
+      max: 65_535,
+    }),
+    topicAliasMax: count(64, "Topic aliases a client may define on its connection; 0 for none.", {
+      max: 65_535,
+    }),
+    directBytesMax: bytes(
+      "1MiB",
+      "QoS 0 messages are dropped for a connection that has more than this waiting to be sent.",
+    ),
+    checkPayloadFormat: flag(
+      true,
+      "A payload that claims to be UTF-8 (Payload Format Indicator 1) is checked.",
+    ),
+    closeOnDeny: flag(
+      false,
+      "MQTT 3 has no word for a publish that is not allowed: close the connection, rather than acknowledge and drop it.",
+    ),
+    sysInterval: duration("10s", "How often `$SYS` values are sent; 0 turns the tree off.", {
+      max: 3_600_000,
+    }),
+  })
+  .prefault({})
+  .meta({ description: "MQTT 3.1, 3.1.1 and 5.0. See docs/mqtt.md." });
