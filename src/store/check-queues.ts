@@ -9,9 +9,8 @@ import { type LogFacts, type QueueRange, queueKey } from "./check-log.ts";
 import { FileCheck } from "./check-report.ts";
 import { ENTRY_SIZE } from "./page-pool.ts";
 import { QUEUE_FILE_BYTES } from "./page-writer.ts";
-import { LIGHT_PREFIX } from "./record.ts";
+import { FILLER_SIZE, LIGHT_PREFIX } from "./record.ts";
 import type { RecordProbe } from "./record-probe.ts";
-import { FILLER_SIZE } from "./redo.ts";
 import { offsetName, offsetOfName } from "./segment-list.ts";
 import type { Storage } from "./storage-file.ts";
 

@@ -20,7 +20,7 @@ import { dropFields } from "./drop-record.ts";
 import { loadFileMapper } from "./file-mapping.ts";
 import { IndexReader } from "./index-store.ts";
 import { Journal } from "./journal.ts";
-import { LogReader } from "./log-reader.ts";
+import { isRecordAt, LogReader } from "./log-reader.ts";
 import type {
   EntryBatch,
   MessageStore,
@@ -33,9 +33,8 @@ import type {
 } from "./message-store.ts";
 import { Quarantine } from "./quarantine.ts";
 import { QueueTable } from "./queue-table.ts";
-import { MIN_RECORD_SIZE, SYS_FLAG } from "./record.ts";
+import { FILLER_SIZE, MIN_RECORD_SIZE, SYS_FLAG } from "./record.ts";
 import { type Recovered, recover } from "./recovery.ts";
-import { FILLER_SIZE } from "./redo.ts";
 import { SegmentRetention } from "./retention.ts";
 import { SegmentList } from "./segment-list.ts";
 import { POSITION, SharedControl, WORD } from "./shared-control.ts";
@@ -311,12 +310,20 @@ export class CommitLogStore implements MessageStore {
 
   view(physicalOffset: number, size: number, view: RecordView): boolean {
     const index = this.#log.inRing(physicalOffset);
-    // A filler, or an entry that was lost, names no record, whatever lies there.
-    if (index >= 0 && size >= MIN_RECORD_SIZE && size < FILLER_SIZE) {
+    // A filler names no record, whatever lies there.
+    if (index >= 0 && size >= MIN_RECORD_SIZE && size !== FILLER_SIZE) {
       view.open(this.#ring.bytes, index);
       return true;
     }
-    return this.#reader.view(physicalOffset, size, this.#log.written, view);
+    if (size !== 0) return this.#reader.view(physicalOffset, size, this.#log.written, view);
+    const found = this.#sizeAt(physicalOffset, index);
+    return found !== 0 && this.view(physicalOffset, found, view);
+  }
+
+  #sizeAt(physicalOffset: number, index: number): number {
+    if (index < 0) return this.#reader.sizeAt(physicalOffset, this.#log.written);
+    const size = this.#ring.view.getInt32(index);
+    return isRecordAt(this.#ring.bytes, index, size, physicalOffset) ? size : 0;
   }
 
   isDamaged(physicalOffset: number): boolean {

@@ -1,7 +1,7 @@
 /** Records that are not in the ring any more: finds them in the segments, and checks that they are what was asked for. */
 import type { RecordView } from "../model/record-view.ts";
 import type { FileMapper } from "./file-mapping.ts";
-import { isIntact, MAGIC_V1, MAGIC_V2, MIN_RECORD_SIZE } from "./record.ts";
+import { FILLER_SIZE, isIntact, MAGIC_V1, MAGIC_V2, MIN_RECORD_SIZE } from "./record.ts";
 import type { SegmentList } from "./segment-list.ts";
 import { SegmentReader } from "./segment-reader.ts";
 
@@ -28,10 +28,30 @@ export class LogReader {
   /** Positions `view` on the record; `written`: no byte from there on is in a file. False when it is not there. */
   view(physicalOffset: number, size: number, written: number, view: RecordView): boolean {
     const segments = this.#segments;
-    if (physicalOffset + size > written || physicalOffset < segments.minOffset) return false;
-    if (size < MIN_RECORD_SIZE) return this.#refuse(physicalOffset);
-    const start = segments.startOf(physicalOffset);
-    if (!this.#known.has(start) && !this.#add(start)) return this.#refuse(physicalOffset);
+    if (physicalOffset < segments.minOffset) return false;
+    if (size < MIN_RECORD_SIZE || size === FILLER_SIZE) return this.#refuse(physicalOffset);
+    if (physicalOffset + size > written) return false;
+    if (!this.#locate(physicalOffset, size, written)) return this.#refuse(physicalOffset);
+    const { buffer, offset } = this.#reader;
+    if (!isRecordAt(buffer, offset, size, physicalOffset)) return this.#refuse(physicalOffset);
+    // What lay on a disk is checked before it is handed on: a consumer must not get bytes that nobody sent.
+    if (!isIntact(buffer, offset, size)) return this.#refuse(physicalOffset);
+    view.open(buffer, offset);
+    return true;
+  }
+
+  /** Size of the record that begins here, as it says itself; 0 when none does. */
+  sizeAt(physicalOffset: number, written: number): number {
+    if (physicalOffset < this.#segments.minOffset) return 0;
+    if (!this.#locate(physicalOffset, MIN_RECORD_SIZE, written)) return 0;
+    const { buffer, offset } = this.#reader;
+    const size = buffer.readInt32BE(offset);
+    return isRecordAt(buffer, offset, size, physicalOffset) ? size : 0;
+  }
+
+  #locate(physicalOffset: number, size: number, written: number): boolean {
+    const start = this.#segments.startOf(physicalOffset);
+    if (!this.#known.has(start) && !this.#add(start)) return false;
     const reads = this.#reader.blockReads;
     let isThere = false;
     try {
@@ -40,13 +60,7 @@ export class LogReader {
       // A sector that cannot be read: this record is lost, the others are not.
     }
     if (this.#reader.blockReads !== reads) this.#scheduleEnd();
-    if (!isThere) return this.#refuse(physicalOffset);
-    const { buffer, offset } = this.#reader;
-    if (!isRecordAt(buffer, offset, size, physicalOffset)) return this.#refuse(physicalOffset);
-    // What lay on a disk is checked before it is handed on: a consumer must not get bytes that nobody sent.
-    if (!isIntact(buffer, offset, size)) return this.#refuse(physicalOffset);
-    view.open(buffer, offset);
-    return true;
+    return isThere;
   }
 
   isUnreadable(physicalOffset: number): boolean {
@@ -92,7 +106,12 @@ export class LogReader {
 }
 
 /** Is this the record that an entry speaks of? Keeps a wrong entry from doing harm. */
-function isRecordAt(buffer: Buffer, at: number, size: number, physicalOffset: number): boolean {
+export function isRecordAt(
+  buffer: Buffer,
+  at: number,
+  size: number,
+  physicalOffset: number,
+): boolean {
   const magic = buffer.readInt32BE(at + 4);
   return (
     buffer.readInt32BE(at) === size &&

@@ -132,7 +132,8 @@ export interface MessageStore {
   /** Reads up to `max` entries from `from` on; returns how many. 0 with from < maxOffset means: not here yet, wait for onReadable. */
   read(queue: StoreQueue, from: number, max: number, into: EntryBatch): number;
   /**
-   * Positions `view` on a record. The bytes stay valid until the current turn ends.
+   * Positions `view` on a record; size 0: not known (an offset from `searchByKey`). The bytes stay valid until the
+   * current turn ends.
    * False when they are not at hand yet or were damaged (then `isDamaged` tells).
    */
   view(physicalOffset: number, size: number, view: RecordView): boolean;

@@ -10,8 +10,9 @@ import { ConsumeQueue, readEntries, writeEntry } from "./consume-queue.ts";
 import { DROP_TOPIC } from "./drop-record.ts";
 import { EntryReader } from "./entry-reader.ts";
 import type { EntryBatch } from "./message-store.ts";
-import { LIGHT_PAGE_ENTRIES, PagePool, TOPIC_PAGE_ENTRIES } from "./page-pool.ts";
+import { ENTRY_SIZE, LIGHT_PAGE_ENTRIES, PagePool, TOPIC_PAGE_ENTRIES } from "./page-pool.ts";
 import { QUEUE_FILE_BYTES, QUEUE_FILE_ENTRIES } from "./page-writer.ts";
+import { FILLER_SIZE } from "./record.ts";
 import { offsetOfName } from "./segment-list.ts";
 import type { Storage } from "./storage-file.ts";
 import type { ToWriter } from "./writer-messages.ts";
@@ -281,7 +282,8 @@ export class QueueTable implements CatalogHandler {
         const block = this.#reader.find(queue, this.folder(queue), offset, inMemory);
         const skip = offset - block.firstOffset;
         count = Math.min(end - offset, block.count - skip);
-        readEntries(block.view, skip * 20, count, into, offset - from);
+        readEntries(block.view, skip * ENTRY_SIZE, count, into, offset - from);
+        markLost(into, offset - from, count);
       }
       offset += count;
     }
@@ -375,5 +377,14 @@ export class QueueTable implements CatalogHandler {
     }
     this.arena.restore(used);
     this.#byNumber = null;
+  }
+}
+
+/** Entries that their file does not hold any more point nowhere: to a place before every log. */
+function markLost(batch: EntryBatch, index: number, count: number): void {
+  for (let i = index; i < index + count; i++) {
+    if (batch.size[i] !== 0) continue;
+    batch.physicalOffset[i] = -1;
+    batch.size[i] = FILLER_SIZE;
   }
 }

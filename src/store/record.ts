@@ -38,6 +38,8 @@ export const HINT_HAS_KEYS = 1;
 const FIXED_SIZE = 75;
 /** The smallest record: IPv4 hosts, nothing else. */
 export const MIN_RECORD_SIZE = FIXED_SIZE + 16;
+/** Size in a filler entry, as RocketMQ writes it: no record is that large. */
+export const FILLER_SIZE = 0x7fffffff;
 export const MAX_PROPERTIES_BYTES = 32_767;
 /** What `RecordFields.properties` may have at most: the rest is for what the store adds. */
 export const MAX_OWNER_PROPERTIES_BYTES = 32_000;

@@ -8,11 +8,8 @@ import { RecordView } from "../model/record-view.ts";
 import type { ConsumeQueue } from "./consume-queue.ts";
 import { DROP_TOPIC, parseDrop } from "./drop-record.ts";
 import type { QueueTable } from "./queue-table.ts";
-import { LIGHT_PREFIX } from "./record.ts";
+import { FILLER_SIZE, LIGHT_PREFIX } from "./record.ts";
 import { RecordDispatch } from "./record-dispatch.ts";
-
-/** Size in a filler entry, as RocketMQ writes it: no record is that large. */
-export const FILLER_SIZE = 0x7fffffff;
 
 interface Pending {
   readonly queue: ConsumeQueue;

@@ -8,7 +8,7 @@
 import type { ConsumeQueue } from "./consume-queue.ts";
 import type { EntryBatch } from "./message-store.ts";
 import type { QueueTable } from "./queue-table.ts";
-import { FILLER_SIZE } from "./redo.ts";
+import { FILLER_SIZE } from "./record.ts";
 import type { SegmentList } from "./segment-list.ts";
 
 const QUEUES_PER_CALL = 20_000;
@@ -75,9 +75,9 @@ class Retention {
   #firstOwed(queue: ConsumeQueue): number {
     for (let offset = queue.minOffset; offset < queue.maxOffset; offset++) {
       if (this.#table.read(queue, offset, 1, this.#entry) !== 1) break;
-      const size = this.#entry.size[0]!;
-      // Fillers and entries that were lost name no record.
-      if (size > 0 && size !== FILLER_SIZE) return this.#entry.physicalOffset[0]!;
+      const physicalOffset = this.#entry.physicalOffset[0]!;
+      if (physicalOffset < 0) break; // An entry that was lost: what it owes is not known.
+      if (this.#entry.size[0] !== FILLER_SIZE) return physicalOffset;
     }
     return 0; // Nothing known: nothing may go.
   }
