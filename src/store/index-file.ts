@@ -61,19 +61,24 @@ export class IndexFile {
     return new IndexFile(name, file, shape, header);
   }
 
-  /** Opens the newest file. Unless the last stop was clean, slots are rebuilt from the entries of the last checkpoint. */
+  /**
+   * Opens the newest file. Entries from `logEnd` on are dropped: the log was cut there. Unless the last stop was clean,
+   * or when some were dropped, slots are rebuilt from the entries of the last checkpoint.
+   */
   static open(
     storage: Storage,
     directory: string,
     name: string,
     shape: IndexShape,
     wasClean: boolean,
+    logEnd: number,
   ): IndexFile {
     const { file, header } = openWithHeader(storage, `${directory}/${name}`, "write", shape);
     try {
       if (!wasClean) applyMarkOf(file, shape, header);
+      const isCut = cutEntries(file, shape, header, logEnd);
       const index = new IndexFile(name, file, shape, header);
-      if (!wasClean) index.#rebuildSlots();
+      if (!wasClean || isCut) index.#rebuildSlots();
       return index;
     } catch (error) {
       file.close();
@@ -252,6 +257,31 @@ export class IndexFile {
       }
     }
   }
+}
+
+/** Leaves the entries below `logEnd`; they lie in the order of the log. True when there were others. */
+function cutEntries(
+  file: StorageFile,
+  shape: IndexShape,
+  header: IndexHeader,
+  logEnd: number,
+): boolean {
+  if (header.nextEntry === 1 || header.endPhysicalOffset < logEnd) return false;
+  const bytes = Buffer.alloc(INDEX_ENTRY_SIZE);
+  const offsetOf = (entry: number): number => {
+    file.readInto(bytes, 0, INDEX_ENTRY_SIZE, entryPosition(shape, entry));
+    return readInt64(bytes, 4);
+  };
+  let low = 1;
+  let high = header.nextEntry;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (offsetOf(middle) < logEnd) low = middle + 1;
+    else high = middle;
+  }
+  header.nextEntry = low;
+  header.endPhysicalOffset = low === 1 ? 0 : offsetOf(low - 1);
+  return true;
 }
 
 /** Goes back to what was durable for sure: after an unclean stop the header may be torn. */

@@ -52,7 +52,7 @@ export class IndexStore {
 
   /**
    * Opens what is there. Files that cannot be what they should be (length, header) are removed: they are derived data.
-   * `logEnd`: entries must point below it; a file that reaches beyond is of another log or of a cut tail, and removed.
+   * `logEnd`: where the log ends now; entries from there on are dropped, and files that have no others are removed.
    * Returns the physical offset of the last record that is in the index for sure, -1 for none: put all later ones.
    */
   open(wasClean: boolean, logEnd: number): number {
@@ -64,7 +64,7 @@ export class IndexStore {
       const header = this.#readHeader(name, isNewest && !wasClean);
       const isUsable =
         header !== null &&
-        header.endPhysicalOffset < Math.max(logEnd, 1) &&
+        (header.nextEntry === 1 || header.beginPhysicalOffset < logEnd) &&
         header.endPhysicalOffset >= (kept.at(-1)?.header.endPhysicalOffset ?? 0);
       if (!isUsable) {
         this.#storage.remove(this.#path(name));
@@ -82,9 +82,16 @@ export class IndexStore {
     }));
     if (last !== undefined) {
       const { name } = last;
-      this.#current = IndexFile.open(this.#storage, this.#directory, name, this.#shape, wasClean);
+      this.#current = IndexFile.open(
+        this.#storage,
+        this.#directory,
+        name,
+        this.#shape,
+        wasClean,
+        logEnd,
+      );
     }
-    const newest = [last, kept.at(-1)].find((file) => (file?.header.nextEntry ?? 1) > 1);
+    const newest = [this.#current, kept.at(-1)].find((file) => (file?.header.nextEntry ?? 1) > 1);
     this.#recoveredTo = newest?.header.endPhysicalOffset ?? -1;
     return this.#recoveredTo;
   }

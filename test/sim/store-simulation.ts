@@ -63,7 +63,6 @@ class StoreSimulation {
   #lastId = 0;
   #lastEnd: "process" | "power" = "process";
   #hasIoError = false;
-  /** How often the machine was started: what a page cache held is gone then. */
   /** Was the store's state compared with the model in this life? */
   #wasSeen = false;
 
@@ -171,19 +170,39 @@ class StoreSimulation {
 
   #verify(): void {
     const found: FoundQueue[] = [];
+    const keyed = new Map<string, number[]>();
     for (const queue of this.#store.queues()) {
       const { minOffset, maxOffset } = queue;
       const bodies: Array<Buffer | null> = [];
       for (let offset = minOffset; offset < maxOffset; offset++) {
-        bodies.push(this.#bodyAt(queue, offset));
+        const body = this.#bodyAt(queue, offset);
+        bodies.push(body);
+        const key = body === null || queue.isLight ? undefined : this.#view.property("KEYS");
+        if (key === undefined) continue;
+        const places = keyed.get(`${queue.topic} ${key}`) ?? [];
+        keyed.set(`${queue.topic} ${key}`, places);
+        places.push(this.#view.physicalOffset);
       }
       found.push({ key: keyOf(queue), minOffset, maxOffset, bodies });
     }
+    this.#verifyKeys(keyed);
     this.#model.recovered(this.#lastEnd, found, this.#store.watermarks.appended);
     const ids: number[] = [];
     this.#store.journal.replay((bytes) => void ids.push(bytes.readUInt32BE(0)));
     this.#journal.recovered(this.#lastEnd, ids);
     this.#wasSeen = true;
+  }
+
+  /** Every record that has a key is found by it, the newest first. */
+  #verifyKeys(keyed: ReadonlyMap<string, number[]>): void {
+    for (const [name, places] of keyed) {
+      const [topic, key] = name.split(" ") as [string, string];
+      const newest = places.sort((a, b) => b - a).slice(0, 20);
+      // More than asked for: hashes of other keys may be the same.
+      const found = this.#store.searchByKey(topic, key, 1000, 0, Number.MAX_SAFE_INTEGER);
+      const missing = newest.find((place) => !found.includes(place));
+      if (missing !== undefined) throw new Error(`index: ${name} does not find ${missing}`);
+    }
   }
 
   /** The body of the record at this offset; null when the store has none for it. */

@@ -259,8 +259,8 @@ test("files that are not what they should be are dropped and built again", (t) =
     (storage, path) => storage.open(path, "write").truncate(100),
     (storage, path) => storage.open(path, "write").write(Buffer.alloc(4, 0x7f), 0, 4, 36),
     (storage, path) => storage.open(path, "write").write(Buffer.alloc(8, 0xff), 0, 8, 0),
-    // The end of the log that it covers is beyond the log's end: another log's.
-    (storage, path) => storage.open(path, "write").write(Buffer.alloc(2, 0x10), 0, 2, 25),
+    // It begins beyond the log's end: another log's.
+    (storage, path) => storage.open(path, "write").write(Buffer.alloc(2, 0x10), 0, 2, 17),
     (storage, path) => storage.remove(path),
   ];
   for (const [which, harm] of damage.entries()) {
@@ -285,6 +285,27 @@ test("files that are not what they should be are dropped and built again", (t) =
       again.close();
       if (victim === 2) assertFinds(t, readerOn(storage), puts, `damage ${which}`);
     }
+  }
+});
+
+test("when the log was cut, keys of what was cut are gone, and all others are still found", (t) => {
+  for (let seed = 0; seed < 60; seed++) {
+    const random = new Random(seed);
+    const storage = disk(seed);
+    const puts = somePuts(random, random.between(1, 70));
+    const store = storeOn(storage);
+    store.open(true, Number.MAX_SAFE_INTEGER);
+    for (const put of puts) store.put("T", put.key, put.at, put.time);
+    store.close();
+    const end = random.chance(10) ? 0 : random.pick(puts).at + random.below(2);
+    const again = storeOn(storage);
+    again.open(random.chance(50), end);
+    const left = puts.filter((put) => put.at < end);
+    assertFinds(t, readerOn(storage), left, `seed ${seed}`);
+    const later = somePuts(random, 10).map((put) => ({ ...put, at: put.at + end }));
+    for (const put of later) again.put("T", put.key, put.at, put.time + 1e9);
+    again.close();
+    assertFinds(t, readerOn(storage), [...left, ...later], `seed ${seed}, later`);
   }
 });
 
