@@ -5,7 +5,7 @@
  */
 import type { Draft } from "../model/draft.ts";
 import { RecordView } from "../model/record-view.ts";
-import type { EntryBatch, MessageStore } from "../store/message-store.ts";
+import type { EntryBatch, MessageStore, StoreQueue } from "../store/message-store.ts";
 import type { ClientSession } from "./client-session.ts";
 import type { Node } from "./node.ts";
 import type { ShardProgress } from "./shard-progress.ts";
@@ -19,12 +19,24 @@ export interface ReceivedHost {
   lightNode(name: string): Node;
   findLightNode(name: string): Node | undefined;
   settlePosition(): number;
+  /** Stores a record of properties only, for these light queues. */
+  appendNote(properties: string, queues: StoreQueue[]): void;
 }
+
+/** So much of the log may be kept for the sake of an open id. */
+const PINNED_MAX = 256 * 1024 * 1024;
+const TIDY_BATCH = 256;
 
 const NODE_NAME = "received";
 
 export class ReceivedIds {
   readonly #host: ReceivedHost;
+  readonly #view = new RecordView();
+  readonly #entry: EntryBatch = {
+    physicalOffset: new Float64Array(1),
+    size: new Int32Array(1),
+    tagHash: new Int32Array(1),
+  };
   #node: Node | undefined;
 
   constructor(host: ReceivedHost) {
@@ -57,12 +69,8 @@ export class ReceivedIds {
     if (this.#node === undefined) return;
     const { state, queue } = this.#progress;
     const { store } = this.#host;
-    const entry: EntryBatch = {
-      physicalOffset: new Float64Array(1),
-      size: new Int32Array(1),
-      tagHash: new Int32Array(1),
-    };
-    const view = new RecordView();
+    const entry = this.#entry;
+    const view = this.#view;
     const end = queue.maxOffset;
     for (let at = state.findReady(state.low, end); at < end; at = state.findReady(at + 1, end)) {
       const isThere =
@@ -72,6 +80,28 @@ export class ReceivedIds {
       const session = sessionOf(id!);
       if (session === undefined) this.#progress.settle(at, 1);
       else session.receivedIds.set(packetId!, at);
+    }
+  }
+
+  /** Ids that stay open long are noted anew at the end of the log, without their message, which may then be forgotten. */
+  tidy(sessionOf: (id: number) => ClientSession | undefined): void {
+    if (this.#node === undefined) return;
+    const progress = this.#progress;
+    const { state, queue } = progress;
+    const { store } = this.#host;
+    for (let done = 0; done < TIDY_BATCH; done++) {
+      const at = state.findReady(state.low, queue.maxOffset);
+      if (at >= queue.maxOffset || store.read(queue, at, 1, this.#entry) !== 1) return;
+      const physicalOffset = this.#entry.physicalOffset[0]!;
+      if (store.watermarks.appended - physicalOffset < PINNED_MAX || !store.hasRoom(4096)) return;
+      if (!store.view(physicalOffset, this.#entry.size[0]!, this.#view)) return;
+      const [id, packetId] = (this.#view.property(PROPERTY) ?? "0 0").split(" ").map(Number);
+      const session = sessionOf(id!);
+      if (session?.receivedIds.get(packetId!) === at) {
+        session.receivedIds.set(packetId!, queue.maxOffset);
+        this.#host.appendNote(`${PROPERTY}\x01${id} ${packetId}\x02`, [queue]);
+      }
+      progress.settle(at, 1);
     }
   }
 

@@ -43,6 +43,8 @@ export class RetainedTrie {
   /** 0: the node has no message. */
   #size = new Int32Array(64);
   #offset = new Float64Array(64);
+  /** When the message came, on the scale of places; stays when its record moves. */
+  #stamp = new Float64Array(64);
   #hash = new Int32Array(64);
   #used = 1;
   #freeNodes: number[] = [];
@@ -53,10 +55,16 @@ export class RetainedTrie {
   #textEnd = 0;
   #textLost = 0;
   #count = 0;
+  #bytes = 0;
 
   /** Topics with a message. */
   get count(): number {
     return this.#count;
+  }
+
+  /** Sizes of their records, in all. */
+  get bytes(): number {
+    return this.#bytes;
   }
 
   /** The node of a topic that has a message, or -1. */
@@ -81,6 +89,17 @@ export class RetainedTrie {
   offsetOf(node: number): number {
     return this.#offset[node]!;
   }
+  stampOf(node: number): number {
+    return this.#stamp[node]!;
+  }
+
+  /** The record of a topic's message lies elsewhere now; the message is the same. */
+  move(node: number, physicalOffset: number, size: number, offset: number): void {
+    this.#bytes += size - this.#size[node]!;
+    this.#physicalOffset[node] = physicalOffset;
+    this.#size[node] = size;
+    this.#offset[node] = offset;
+  }
 
   pathOf(node: number): string {
     const levels: string[] = [];
@@ -104,9 +123,8 @@ export class RetainedTrie {
     }
     const before = this.#size[node]! === 0 ? NONE : this.#offset[node]!;
     if (before === NONE) this.#count++;
-    this.#physicalOffset[node] = physicalOffset;
-    this.#size[node] = size;
-    this.#offset[node] = offset;
+    this.move(node, physicalOffset, size, offset);
+    this.#stamp[node] = offset;
     return before;
   }
 
@@ -115,8 +133,9 @@ export class RetainedTrie {
     const node = this.find(topic);
     if (node === NONE) return NONE;
     const before = this.#offset[node]!;
+    this.#bytes -= this.#size[node]!;
     this.#size[node] = 0;
-    this.#offset[node] = Number.POSITIVE_INFINITY;
+    this.#stamp[node] = Number.POSITIVE_INFINITY;
     this.#count--;
     this.#prune(node);
     return before;
@@ -193,7 +212,7 @@ export class RetainedTrie {
     this.#parent[node] = parent;
     this.#firstChild[node] = NONE;
     this.#size[node] = 0;
-    this.#offset[node] = Number.POSITIVE_INFINITY;
+    this.#stamp[node] = Number.POSITIVE_INFINITY;
     this.#hash[node] = hash;
     this.#textStart[node] = this.#putText(start, end);
     this.#textLength[node] = end - start;
@@ -271,6 +290,7 @@ export class RetainedTrie {
     this.#physicalOffset = grown(this.#physicalOffset, new Float64Array(length));
     this.#size = grown(this.#size, new Int32Array(length));
     this.#offset = grown(this.#offset, new Float64Array(length));
+    this.#stamp = grown(this.#stamp, new Float64Array(length));
     this.#hash = grown(this.#hash, new Int32Array(length));
   }
 

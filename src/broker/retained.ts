@@ -7,7 +7,6 @@ import { homeOf, pathOfRecord } from "../model/record-fields.ts";
 import { RecordView } from "../model/record-view.ts";
 import type { EntryBatch, MessageStore, StoreQueue } from "../store/message-store.ts";
 import type { Turn } from "../util/turn.ts";
-import { STATE } from "./ack-state.ts";
 import type { Node } from "./node.ts";
 import { RetainedTrie } from "./retained-trie.ts";
 import type { RetainedCursor } from "./session-facade.ts";
@@ -19,13 +18,16 @@ export interface RetainedHost {
   lightNode(name: string): Node;
   findLightNode(name: string): Node | undefined;
   /** Appends the record once more, for these light queues only. */
-  appendCopy(record: RecordView, path: string, namespace: string, queues: StoreQueue[]): void;
+  appendCopy(record: RecordView, path: string, namespace: string, queues: StoreQueue[]): number;
 }
 
 const NODE_NAME = "retained";
-/** The index is tidied when it is this many times longer than what it holds. */
+/** The index, and the log behind it, are tidied when they are this many times longer than what they hold. */
 const SLACK_FACTOR = 4;
 const SLACK_MIN = 10_000;
+/** So much of the log may be kept for the sake of old retained messages, whatever they amount to. */
+const PINNED_MIN = 256 * 1024 * 1024;
+const ROOM = 1024 * 1024;
 /** Entries read in one go after recovery. */
 const BATCH = 1024;
 /** Old messages written anew in one go. */
@@ -125,32 +127,53 @@ export class RetainedMessages {
     );
   }
 
-  /** Now and then: old messages are written anew, so that what changed often can be forgotten behind them. */
+  /**
+   * Now and then: messages that stood still while much was published are stored again at the end of the log, so that
+   * what lies between can be forgotten.
+   */
   tidy(): void {
     const progress = this.#progress;
     if (progress === null) return;
     const { state, queue } = progress;
+    const { store } = this.#host;
     for (let done = 0; done < TIDY_BATCH; done++) {
-      const span = queue.maxOffset - state.low;
-      if (span < SLACK_MIN || span < this.count * SLACK_FACTOR) return;
-      if (!this.#host.store.hasRoom(1024 * 1024)) return;
       const at = state.findReady(state.low, queue.maxOffset);
-      if (at >= queue.maxOffset || !this.#read(at)) return;
-      this.#renew(at);
+      if (at >= queue.maxOffset || store.read(queue, at, 1, this.#entry) !== 1) return;
+      const physicalOffset = this.#entry.physicalOffset[0]!;
+      const span = queue.maxOffset - at;
+      const isLong = span >= SLACK_MIN && span >= this.count * SLACK_FACTOR;
+      const pinned = store.watermarks.appended - physicalOffset;
+      if (!isLong && pinned < Math.max(PINNED_MIN, this.#bytes() * SLACK_FACTOR)) return;
+      if (!store.hasRoom(ROOM)) return;
+      if (this.#read(at)) this.#renew(at);
+      else if (store.isDamaged(physicalOffset)) progress.settle(at, 1);
+      else return;
     }
+  }
+
+  #bytes(): number {
+    let bytes = 0;
+    for (const trie of this.#tries.values()) bytes += trie.bytes;
+    return bytes;
   }
 
   #renew(offset: number): void {
     const path = pathOfRecord(this.#view);
     const { namespace } = homeOf(this.#view);
-    const { queue } = this.#open();
+    const progress = this.#open();
+    const { queue } = progress;
+    const trie = this.#trie(namespace);
+    const node = trie.find(path);
+    // A leftover that no topic points to.
+    if (node < 0 || trie.offsetOf(node) !== offset) {
+      progress.settle(offset, 1);
+      return;
+    }
     const next = queue.maxOffset;
-    this.#host.appendCopy(this.#view, path, namespace, [queue]);
-    if (queue.maxOffset === next || !this.#read(next)) return;
-    const { physicalOffset, size } = this.#entry;
-    this.set(namespace, path, next, physicalOffset[0]!, size[0]!);
-    // `set` settled the place the topic had; this one may be a leftover that no topic points to.
-    if (this.#open().state.stateOf(offset) !== STATE.SETTLED) this.#open().settle(offset, 1);
+    const position = this.#host.appendCopy(this.#view, path, namespace, [queue]);
+    const size = this.#host.store.lastSize;
+    trie.move(node, position - size, size, next);
+    progress.settle(offset, 1);
   }
 }
 
@@ -184,8 +207,8 @@ class Cursor implements RetainedCursor {
     const { store, turn } = this.#host;
     while (this.#at < this.#nodes.length) {
       const node = this.#nodes[this.#at++]!;
-      // A place at or behind the mark: replaced meanwhile, or the node serves another topic now.
-      if (!(trie.offsetOf(node) < this.#mark)) continue;
+      // It came after the mark: replaced meanwhile, or the node serves another topic now.
+      if (!(trie.stampOf(node) < this.#mark)) continue;
       if (!store.view(trie.physicalOffsetOf(node), trie.sizeOf(node), view)) continue;
       const { expiresAt } = view;
       const path = trie.pathOf(node);

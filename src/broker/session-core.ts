@@ -190,7 +190,7 @@ export class SessionCore {
   }
 
   /** Stores a record once more, for these indexes only: its home is nobody's, its path goes along. */
-  appendCopy(record: RecordView, path: string, namespace: string, queues: StoreQueue[]): void {
+  appendCopy(record: RecordView, path: string, namespace: string, queues: StoreQueue[]): number {
     const home = this.store.queue(COPIES_TOPIC, 0);
     const draft = this.#copy;
     redraft(record, draft, (name) => name !== "x-to");
@@ -198,9 +198,25 @@ export class SessionCore {
     const to = printAddress(makeAddress("topic", path, { namespace }));
     const template = new RecordTemplate("", false, to);
     const { expiresAt } = record;
-    this.store.append(
+    const position = this.store.append(
       home,
       this.composer.compose(template, draft, LOOPBACK, this.turn.now, expiresAt, queues),
+    );
+    this.store.trim(home, home.maxOffset);
+    this.noteAppend(false);
+    return position;
+  }
+
+  /** Stores a record of properties only, for these indexes. */
+  appendNote(properties: string, queues: StoreQueue[]): void {
+    const home = this.store.queue(COPIES_TOPIC, 0);
+    const draft = this.#copy.reset();
+    draft.start = draft.end = 0;
+    draft.properties = properties;
+    const template = new RecordTemplate("");
+    this.store.append(
+      home,
+      this.composer.compose(template, draft, LOOPBACK, this.turn.now, 0, queues),
     );
     this.store.trim(home, home.maxOffset);
     this.noteAppend(false);

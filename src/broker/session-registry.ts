@@ -62,6 +62,7 @@ export class SessionRegistry implements SessionHost {
     tagHash: new Int32Array(1),
   };
   shareExpiryMs = 3_600_000;
+  readonly #sessionOf = (id: number): ClientSession | undefined => this.#byId.get(id);
   #nextId = 1;
   #timer: NodeJS.Timeout | undefined;
   #timerDue = Number.POSITIVE_INFINITY;
@@ -282,6 +283,8 @@ export class SessionRegistry implements SessionHost {
   /** About once a second. */
   keepHouse(): void {
     this.retained.tidy();
+    this.received.tidy(this.#sessionOf);
+    this.wills.tidy(this.#sessionOf);
     for (const share of [...this.#emptyShares]) {
       if (share.emptySince === 0) this.#emptyShares.delete(share);
       else if (this.now - share.emptySince >= this.shareExpiryMs) this.#dropShare(share);
@@ -463,9 +466,8 @@ export class SessionRegistry implements SessionHost {
       for (const packetId of openIds) session.openIds.add(packetId);
     }
     this.#restoreShares();
-    const sessionOf = (id: number): ClientSession | undefined => this.#byId.get(id);
-    this.received.restore(sessionOf);
-    this.wills.restore(sessionOf);
+    this.received.restore(this.#sessionOf);
+    this.wills.restore(this.#sessionOf);
     this.retained.restore();
     for (const session of this.#sessions.values()) this.#arm(session);
   }

@@ -19,6 +19,10 @@ import { controlRun } from "./transaction-log.ts";
 const NODE_NAME = "~mqtt-wills";
 /** Session number, delay in seconds, flags (durable, retained, exactly once), ttl in ms, topic. */
 const PROPERTY = "x-will";
+/** So much of the log may be kept for the sake of an old will. */
+const PINNED_MAX = 256 * 1024 * 1024;
+const ROOM = 256 * 1024;
+const TIDY_BATCH = 256;
 const LOOPBACK = Buffer.from([127, 0, 0, 1, 0, 0, 0, 0]);
 
 export class Wills {
@@ -93,17 +97,32 @@ export class Wills {
     );
   }
 
+  /** Wills that wait long are stored anew at the end of the log, which may then be forgotten before them. */
+  tidy(sessionOf: (id: number) => ClientSession | undefined): void {
+    if (this.#node === undefined) return;
+    const { store } = this.#core;
+    const { state, queue } = this.#progress;
+    const entry = newEntry();
+    const view = new RecordView();
+    for (let done = 0; done < TIDY_BATCH; done++) {
+      const at = state.findReady(state.low, queue.maxOffset);
+      if (at >= queue.maxOffset || store.read(queue, at, 1, entry) !== 1) return;
+      const physicalOffset = entry.physicalOffset[0]!;
+      if (store.watermarks.appended - physicalOffset < PINNED_MAX) return;
+      if (!store.hasRoom(ROOM) || !store.view(physicalOffset, entry.size[0]!, view)) return;
+      const session = sessionOf(Number(/^\d+/.exec(view.property(PROPERTY) ?? "")?.[0]));
+      if (session?.willOffset === at && session.will !== null) this.store(session, session.will);
+      this.#progress.settle(at, 1);
+    }
+  }
+
   /** After recovery: wills go back to their sessions. */
   restore(sessionOf: (id: number) => ClientSession | undefined): void {
     this.#node = this.#core.registry.find("queue", "/", NODE_NAME);
     if (this.#node === undefined) return;
     const { store } = this.#core;
     const { state, queue } = this.#progress;
-    const entry: EntryBatch = {
-      physicalOffset: new Float64Array(1),
-      size: new Int32Array(1),
-      tagHash: new Int32Array(1),
-    };
+    const entry = newEntry();
     const view = new RecordView();
     const end = queue.maxOffset;
     for (let at = state.findReady(state.low, end); at < end; at = state.findReady(at + 1, end)) {
@@ -128,6 +147,12 @@ export class Wills {
     }
   }
 }
+
+const newEntry = (): EntryBatch => ({
+  physicalOffset: new Float64Array(1),
+  size: new Int32Array(1),
+  tagHash: new Int32Array(1),
+});
 
 /** The address a will is checked against. */
 export const willAddress = (namespace: string, topic: string): ReturnType<typeof makeAddress> =>

@@ -325,3 +325,47 @@ test("exactly once, whatever breaks: connections and broker are cut at random, e
     await broker.broker.close();
   }
 });
+
+test("retained messages that stand still are moved forward, and nobody notices", async (t) => {
+  let broker = await CrashingBroker.open();
+  const { peer } = await MqttPeer.connect(broker, V5);
+  const old = Array.from({ length: 300 }, (_, i) => `old/${i}`);
+  for (const topic of old) await peer.publish(topic, `payload of ${topic}`, 0, { retain: true });
+  await peer.publish("old/7", "kept with properties", 1, {
+    retain: true,
+    properties: { contentType: "text/plain", userProperties: { a: "1" } },
+  });
+  const packet = peer.encode({
+    cmd: "publish",
+    topic: "busy",
+    payload: "x",
+    qos: 0,
+    dup: false,
+    retain: true,
+  });
+  for (let i = 0; i < 11; i++) {
+    peer.sendBytes(Buffer.concat(Array.from({ length: 1000 }, () => packet)));
+    await peer.settle();
+  }
+  const { peer: slow } = await MqttPeer.connect(broker, {
+    ...V5,
+    properties: { receiveMaximum: 1 },
+  });
+  const index = broker.broker.registry.findLight("retained")!.ownGroup.shards[0]!;
+  const before = index.state.low;
+  for (let i = 0; i < 4; i++) broker.broker.sessions.keepHouse();
+  await peer.settle();
+  t.true(index.state.low > before + 10_000, "the index is short again");
+  slow.send({ cmd: "subscribe", messageId: 1, subscriptions: [{ topic: "old/+", qos: 1 }] });
+  await until("all came", () => slow.publishes.length === 300);
+  t.deepEqual(slow.publishes.map(({ topic }) => topic).sort(), [...old].sort());
+  const special = slow.publishes.find(({ topic }) => topic === "old/7")!;
+  t.is(special.payload.toString(), "kept with properties");
+  t.is(special.properties?.contentType, "text/plain");
+  broker = await broker.crash();
+  t.is(broker.broker.sessions.stats.retained, 301);
+  const { peer: again } = await MqttPeer.connect(broker, V5);
+  await again.subscribe("old/9", 0);
+  t.is((await again.message()).text, "payload of old/9");
+  await broker.broker.close();
+});
