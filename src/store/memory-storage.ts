@@ -101,6 +101,17 @@ export class MemoryStorage implements Storage {
   readonly #files = new Map<string, MemoryNode>();
   readonly #directories = new Set<string>(["/", "."]);
 
+  /** Another one with the same files, as they are now. */
+  copy(): MemoryStorage {
+    const copy = new MemoryStorage();
+    for (const path of this.#directories) copy.#directories.add(path);
+    for (const [path, { size, modifiedMs, pages }] of this.#files) {
+      const copied = new Map([...pages].map(([page, bytes]) => [page, Buffer.from(bytes)]));
+      copy.#files.set(path, { size, modifiedMs, pages: copied });
+    }
+    return copy;
+  }
+
   open(path: string, mode: OpenMode): StorageFile {
     let node = this.#files.get(path);
     if (node === undefined) {

@@ -67,12 +67,21 @@ export class Quarantine {
     this.#ranges.sort((a, b) => a.from - b.from);
   }
 
-  /** Moves a whole file aside. */
-  moveFile(path: string, name: string): void {
+  /** Keeps a copy of the first bytes of a file. */
+  copyFile(path: string, name: string, bytes: number): void {
     this.#storage.makeDirectory(this.#folder);
-    this.#storage.rename(path, join(this.#folder, name));
+    const source = this.#storage.open(path, "read");
+    const target = this.#storage.open(join(this.#folder, name), "create");
+    target.truncate(0);
+    const chunk = Buffer.alloc(CHUNK);
+    for (let at = 0; at < Math.min(bytes, MAX_COPY); at += CHUNK) {
+      const got = source.readInto(chunk, 0, Math.min(CHUNK, bytes - at), at);
+      if (got > 0) target.write(chunk, 0, got, at);
+    }
+    source.close();
+    target.sync();
+    target.close();
     this.#storage.syncDirectory(this.#folder);
-    this.#storage.syncDirectory(join(path, ".."));
   }
 
   #copy(segments: SegmentList, from: number, to: number, path: string): void {

@@ -234,12 +234,8 @@ function cut({ storage, segments, quarantine }: RecoveryContext, end: number): n
     const last = lastNonZero(storage, path, keep, segments.usedEnd(start));
     if (last >= keep) {
       dropped += last + 1 - keep;
-      segments.forget(start);
-      if (keep === 0) {
-        // A segment of which nothing is valid is not ours to destroy.
-        quarantine.moveFile(path, `segment-${start}`);
-        continue;
-      }
+      // A whole segment of which nothing is valid, behind the one in which the log ends: not ours to destroy.
+      if (start > end) quarantine.copyFile(path, `segment-${start}`, last + 1);
     }
     const file = storage.open(path, "write");
     // Stale bytes behind the end could look like records after a later crash.

@@ -1,0 +1,331 @@
+import test from "ava";
+import { RecordView } from "../../src/model/record-view.ts";
+import { CommitLogStore } from "../../src/store/commit-log-store.ts";
+import { MemoryStorage } from "../../src/store/memory-storage.ts";
+import type { StoreQueue } from "../../src/store/message-store.ts";
+import type { Storage } from "../../src/store/storage-file.ts";
+import { bodiesOf } from "../suites/message-store.ts";
+import { buildStore, SILENT, storeOn } from "../support/built-store.ts";
+import { copyStorage } from "../support/copy-storage.ts";
+import { entryBatch, fieldsOf, propertiesOf } from "../support/store-events.ts";
+
+const ROOT = "/data";
+const SEGMENT = 65_536;
+const FIRST = `${ROOT}/commitlog/${"0".repeat(20)}`;
+
+/** Contents of all queues, by name. */
+function contentsOf(store: CommitLogStore): Map<string, string[]> {
+  const contents = new Map<string, string[]>();
+  for (const queue of store.queues()) {
+    if (queue.maxOffset > queue.minOffset) {
+      const name = `${queue.isLight ? "~" : ""}${queue.topic}/${queue.queueId}`;
+      contents.set(name, bodiesOf(store, queue, queue.minOffset));
+    }
+  }
+  return new Map([...contents].sort());
+}
+
+async function contentsAt(storage: Storage): Promise<Map<string, string[]>> {
+  const store = storeOn(storage, ROOT);
+  await store.open(SILENT);
+  const contents = contentsOf(store);
+  await store.close();
+  return contents;
+}
+
+/** A store that stays open in `storage`: as a killed process leaves it. */
+async function abandoned(
+  append: (store: CommitLogStore, queue: StoreQueue) => void,
+): Promise<MemoryStorage> {
+  const storage = new MemoryStorage();
+  const store = storeOn(storage, ROOT);
+  await store.open(SILENT);
+  append(store, store.queue("q", 0));
+  store.publish(true);
+  return storage;
+}
+
+test("removing anything derived costs a rebuild and nothing else", async (t) => {
+  const storage = copyStorage((await buildStore(7, ROOT, 200)).storage, ROOT);
+  const expected = await contentsAt(storage.copy());
+  t.true(expected.size > 5);
+  const harms: Array<[string, (copy: MemoryStorage) => void]> = [
+    ["consumequeue", (copy) => copy.removeTree(`${ROOT}/consumequeue`)],
+    ["one topic", (copy) => copy.removeTree(`${ROOT}/consumequeue/A`)],
+    ["queues", (copy) => copy.removeTree(`${ROOT}/queues`)],
+    ["the catalog", (copy) => copy.remove(`${ROOT}/queues/catalog-1`)],
+    ["our checkpoint", (copy) => copy.remove(`${ROOT}/queues/checkpoint`)],
+    ["RocketMQ's checkpoint", (copy) => copy.remove(`${ROOT}/checkpoint`)],
+    ["the arena", (copy) => copy.remove(`${ROOT}/queues/arena`)],
+    ["the index", (copy) => copy.removeTree(`${ROOT}/index`)],
+    [
+      "all of it",
+      (copy) => {
+        for (const name of ["consumequeue", "queues", "index", "checkpoint"]) {
+          copy.removeTree(`${ROOT}/${name}`);
+        }
+      },
+    ],
+  ];
+  for (const [what, harm] of harms) {
+    const copy = storage.copy();
+    harm(copy);
+    const store = storeOn(copy, ROOT);
+    const report = await store.open(SILENT);
+    t.deepEqual(contentsOf(store), expected, what);
+    t.is(report.quarantinedRecords, 0, what);
+    t.true(store.searchByKey("A", "all", 64, 0, Date.now() + 1000).length > 0, `${what}: keys`);
+    await store.close();
+    // And what was built stays.
+    t.deepEqual(await contentsAt(copy), expected, `${what}, opened again`);
+  }
+});
+
+test("a log that ends at any byte keeps exactly the records and batches that are whole", async (t) => {
+  const ends: number[] = [0];
+  const bodies = ["first", "second ".repeat(9), "in batch 1", "in batch 2", "after"];
+  const storage = await abandoned((store, queue) => {
+    ends.push(store.append(queue, fieldsOf(bodies[0]!)));
+    ends.push(store.append(queue, fieldsOf(bodies[1]!)));
+    store.beginAtomic();
+    store.append(queue, fieldsOf(bodies[2]!));
+    store.append(queue, fieldsOf(bodies[3]!));
+    const end = store.endAtomic();
+    ends.push(end, end);
+    ends.push(store.append(queue, fieldsOf(bodies[4]!)));
+  });
+  const image = storage.copy();
+  const last = ends.at(-1)!;
+  for (let cut = 0; cut <= last; cut++) {
+    const copy = image.copy();
+    const file = copy.open(FIRST, "write");
+    file.truncate(cut);
+    file.truncate(SEGMENT);
+    const whole = ends.filter((end) => end > 0 && end <= cut).length;
+    const store = storeOn(copy, ROOT);
+    const report = await store.open(SILENT);
+    t.is(store.watermarks.appended, ends[whole === 3 ? 4 : whole]!, `cut at ${cut}`);
+    t.deepEqual(bodiesOf(store, store.queue("q", 0)), bodies.slice(0, whole), `cut at ${cut}`);
+    t.is(report.quarantinedRecords, 0);
+    // The cut leaves zeros, and the log goes on there.
+    const tail = Buffer.alloc(last);
+    file.readInto(tail, 0, last, store.watermarks.appended);
+    t.true(
+      tail.every((byte) => byte === 0),
+      `cut at ${cut}`,
+    );
+    store.append(store.queue("q", 0), fieldsOf("new"));
+    store.publish(true);
+    t.deepEqual(bodiesOf(store, store.queue("q", 0)), [...bodies.slice(0, whole), "new"]);
+  }
+});
+
+test("a flipped bit in any field costs that record only: it is told, kept aside, and damaged for readers", async (t) => {
+  const ends: number[] = [0];
+  const storage = await abandoned((store, queue) => {
+    const more = propertiesOf({ TAGS: "blue", KEYS: "k" });
+    for (const body of ["one", "two", "three"])
+      ends.push(store.append(queue, fieldsOf(body, { ...more, tagHash: 3027034 })));
+  });
+  const image = storage.copy();
+  for (let at = ends[1]!; at < ends[2]!; at++) {
+    const copy = image.copy();
+    const file = copy.open(FIRST, "write");
+    const byte = Buffer.alloc(1);
+    file.readInto(byte, 0, 1, at);
+    byte[0]! ^= 1 << (at % 8);
+    file.write(byte, 0, 1, at);
+    const store = storeOn(copy, ROOT);
+    const report = await store.open(SILENT);
+    const where = `byte ${at - ends[1]!} of the record`;
+    t.is(report.quarantinedRecords, 1, where);
+    t.is(report.warnings.length, 1);
+    const queue = store.queue("q", 0);
+    t.is(queue.maxOffset, 3, where);
+    const batch = entryBatch(3);
+    t.is(store.read(queue, 0, 3, batch), 3);
+    const view = new RecordView();
+    t.true(store.view(batch.physicalOffset[0]!, batch.size[0]!, view));
+    t.false(store.view(batch.physicalOffset[1]!, batch.size[1]!, view), where);
+    t.true(store.isDamaged(batch.physicalOffset[1]!), where);
+    t.true(store.view(batch.physicalOffset[2]!, batch.size[2]!, view));
+    t.is(view.buffer.toString("latin1", view.bodyStart, view.bodyEnd), "three");
+    t.false(store.isDamaged(batch.physicalOffset[2]!));
+    const kept = copy.list(`${ROOT}/quarantine`).map(({ name }) => name);
+    t.is(kept.length, 2, where);
+    await store.close();
+    // The next start knows it from its report.
+    const again = storeOn(copy, ROOT);
+    t.is((await again.open(SILENT)).quarantinedRecords, 0);
+    t.true(again.isDamaged(batch.physicalOffset[1]!));
+    await again.close();
+  }
+});
+
+test("damage does not reach into later segments, and a missing segment costs its records only", async (t) => {
+  const built = await buildStore(3, ROOT, 300);
+  const { messages } = built;
+  const storage = copyStorage(built.storage, ROOT);
+  const second = SEGMENT;
+  for (const harm of ["wiped", "missing", "short"]) {
+    const copy = storage.copy();
+    copy.removeTree(`${ROOT}/queues`);
+    const path = `${ROOT}/commitlog/${String(second).padStart(20, "0")}`;
+    if (harm === "missing") copy.remove(path);
+    else copy.open(path, "write").truncate(harm === "short" ? 1000 : 0);
+    if (harm === "wiped") copy.open(path, "write").truncate(SEGMENT);
+    const store = storeOn(copy, ROOT);
+    await store.open(SILENT);
+    const found = new Set([...contentsOf(store).values()].flat());
+    for (const { body, from, batch } of messages) {
+      const isHit = from >= second && from < second * 2;
+      if (!isHit && batch === 0) t.true(found.has(body.toString("latin1")), `${harm}: ${from}`);
+    }
+    t.true(store.watermarks.appended >= messages.at(-1)!.to);
+    await store.close();
+  }
+});
+
+test("a segment that was created and never written to is no damage", async (t) => {
+  const storage = await abandoned((store, queue) => void store.append(queue, fieldsOf("x")));
+  storage.open(`${ROOT}/commitlog/${String(SEGMENT).padStart(20, "0")}`, "create");
+  const store = storeOn(storage, ROOT);
+  const report = await store.open(SILENT);
+  t.deepEqual(report.warnings, []);
+  t.deepEqual(bodiesOf(store, store.queue("q", 0)), ["x"]);
+  await store.close();
+});
+
+test("dropped queues stay dropped, and their names begin anew, whatever is read again", async (t) => {
+  const storage = new MemoryStorage();
+  const store = storeOn(storage, ROOT);
+  await store.open(SILENT);
+  const names = ["a", "b"];
+  for (let round = 0; round < 3; round++) {
+    for (const name of names) {
+      const queue = store.queue(name, 0);
+      const light = store.lightQueue(name);
+      t.is(queue.maxOffset, 0);
+      for (let i = 0; i <= round * 250; i++) {
+        store.append(queue, fieldsOf(`${name} ${round} ${i}`, { dispatch: [light] }));
+      }
+      if (name === "a" || round < 2) {
+        store.dropQueue(queue);
+        store.dropQueue(light);
+      }
+    }
+    store.publish(true);
+    if (round === 1) store.tick(true);
+  }
+  await new Promise(setImmediate);
+  const expected = contentsOf(store);
+  t.deepEqual([...expected.keys()], ["b/0", "~b/0"]);
+  t.deepEqual(await contentsAt(storage.copy()), expected, "after a crash");
+  const bare = storage.copy();
+  for (const name of ["consumequeue", "queues"]) bare.removeTree(`${ROOT}/${name}`);
+  t.deepEqual(await contentsAt(bare), expected, "after a rebuild");
+  await store.close();
+  t.deepEqual(await contentsAt(storage), expected, "after a clean stop");
+});
+
+test("trimmed segments are removed behind every queue's last debt, and the rest still opens", async (t) => {
+  const storage = new MemoryStorage();
+  const store = storeOn(storage, ROOT);
+  await store.open(SILENT);
+  const fast = store.queue("fast", 0);
+  const slow = store.queue("slow", 0);
+  const light = store.lightQueue("light");
+  store.append(slow, fieldsOf("owed for long", { dispatch: [light] }));
+  for (let i = 0; i < 400; i++) {
+    store.append(fast, fieldsOf(`${i}`.repeat(200)));
+    store.publish(true);
+  }
+  const settle = async (): Promise<number> => {
+    for (let i = 0; i < 4; i++) {
+      store.tick(true);
+      await new Promise(setImmediate);
+    }
+    return storage.list(`${ROOT}/commitlog`).length;
+  };
+  const before = await settle();
+  t.true(before >= 4);
+  store.trim(fast, 400);
+  t.is(await settle(), before, "slow and light still owe the first record");
+  store.trim(slow, 1);
+  t.is(await settle(), before, "light still does");
+  store.trim(light, 1);
+  t.true((await settle()) <= 2);
+  t.false(store.isDamaged(store.watermarks.appended - 10));
+  t.true(store.isDamaged(0), "what is gone will not come");
+  store.append(fast, fieldsOf("next"));
+  store.publish(true);
+  t.is(fast.maxOffset, 401);
+  await store.close();
+  const again = storeOn(storage, ROOT);
+  const report = await again.open(SILENT);
+  t.true(report.wasClean);
+  const queue = again.queue("fast", 0);
+  t.is(queue.maxOffset, 401);
+  t.deepEqual(bodiesOf(again, queue, 400), ["next"]);
+  await again.close();
+});
+
+test("after a crash no more than the log since the checkpoint is read again", async (t) => {
+  const storage = new MemoryStorage();
+  const store = storeOn(storage, ROOT);
+  await store.open(SILENT);
+  const queue = store.queue("q", 0);
+  for (let i = 0; i < 1000; i++) store.append(queue, fieldsOf(`${i}`));
+  store.publish(true);
+  store.tick(true);
+  const at = store.watermarks.appended;
+  for (let i = 1000; i < 1010; i++) store.append(queue, fieldsOf(`${i}`));
+  store.publish(true);
+  const again = storeOn(storage.copy(), ROOT);
+  const report = await again.open(SILENT);
+  t.is(report.scannedBytes, store.watermarks.appended - at);
+  t.false(report.wasClean);
+  t.deepEqual(
+    bodiesOf(again, again.queue("q", 0)),
+    Array.from({ length: 1010 }, (_, i) => `${i}`),
+  );
+});
+
+test("a log of other segment length is opened with its own", async (t) => {
+  const storage = new MemoryStorage();
+  const store = storeOn(storage, ROOT);
+  await store.open(SILENT);
+  for (let i = 0; i < 300; i++) store.append(store.queue("q", 0), fieldsOf("x".repeat(600)));
+  await store.close();
+  const other = new CommitLogStore({ directory: ROOT, segmentBytes: 1 << 20, inlineOn: storage });
+  const report = await other.open(SILENT);
+  t.true(report.wasClean);
+  t.is(bodiesOf(other, other.queue("q", 0)).length, 300);
+  await other.close();
+});
+
+test("searching by time finds the first entry not older, also around damaged ones", async (t) => {
+  const storage = new MemoryStorage();
+  const store = storeOn(storage, ROOT);
+  await store.open(SILENT);
+  const queue = store.queue("q", 0);
+  const view = new RecordView();
+  const batch = entryBatch(1);
+  const times: number[] = [];
+  for (let i = 0; i < 50; i++) {
+    const offset = store.watermarks.appended;
+    store.append(queue, fieldsOf(`${i}`));
+    store.publish(false);
+    store.read(queue, i, 1, batch);
+    t.is(batch.physicalOffset[0], offset);
+    store.view(offset, batch.size[0]!, view);
+    times.push(view.storeTimestamp);
+    const next = Date.now() + 1;
+    while (i % 10 === 9 && Date.now() < next);
+  }
+  for (const time of [0, times[0]!, times[0]! + 1, times[25]!, times[49]!, times[49]! + 1]) {
+    const expected = times.findIndex((each) => each >= time);
+    t.is(store.searchByTime(queue, time), expected < 0 ? 50 : expected);
+  }
+  await store.close();
+});
