@@ -24,7 +24,8 @@ export class CheckpointPlanner {
   #fullBytes: number;
   #offset: number;
   #plannedAt: number;
-  #isRunning = false;
+  /** Planned and not yet on the disk: one, or two when the store is closed meanwhile. */
+  running = 0;
   #rewrite: { file: number; bytes: number; queues: ConsumeQueue[]; at: number } | null = null;
 
   constructor(table: QueueTable, segmentBytes: number, from: Checkpoint | null, end: number) {
@@ -39,17 +40,17 @@ export class CheckpointPlanner {
   }
 
   get isRunning(): boolean {
-    return this.#isRunning;
+    return this.running > 0;
   }
 
   /** Is it time, by the bytes appended since the last one? */
   isDueAt(appended: number): boolean {
-    return !this.#isRunning && appended - this.#offset >= CHECKPOINT_BYTES;
+    return !this.isRunning && appended - this.#offset >= CHECKPOINT_BYTES;
   }
 
   /** Is it time, by the clock? */
   isDue(appended: number): boolean {
-    if (this.#isRunning || !this.hasNews(appended)) return false;
+    if (this.isRunning || !this.hasNews(appended)) return false;
     return this.#rewrite !== null || performance.now() - this.#plannedAt >= CHECKPOINT_MS;
   }
 
@@ -90,7 +91,7 @@ export class CheckpointPlanner {
     }
     this.#plannedAt = performance.now();
     table.arena.beginCheckpoint();
-    this.#isRunning = true;
+    this.running++;
     this.#offset = appended;
     return {
       kind: "checkpoint",
@@ -109,7 +110,7 @@ export class CheckpointPlanner {
   }
 
   onDone(): void {
-    this.#isRunning = false;
+    this.running--;
     this.#table.arena.endCheckpoint();
   }
 

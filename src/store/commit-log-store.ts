@@ -201,9 +201,10 @@ export class CommitLogStore implements MessageStore {
     this.#takeReplies();
     this.#table.close();
     this.#segments.close();
-    // Kept when not everything got out: then the next start looks closer.
     if (isWhole && this.#writerHealth.state === "ok" && this.#log.refresh()) this.#takeWatermarks();
-    if (this.watermarks.durable === this.watermarks.appended) {
+    // Kept when not everything got out, or no checkpoint says that this is the end: then the next start looks closer.
+    const isAllDurable = this.watermarks.durable === this.watermarks.appended;
+    if (isWhole && isAllDurable && this.#planner.running === 0) {
       this.#storage.remove(join(this.#directory, "abort"));
     }
     if (this.#storage === fileSystem) this.#lock.release();

@@ -55,6 +55,7 @@ export async function recover(context: RecoveryContext): Promise<Recovered> {
   const { storage, directory, segments, table, quarantine } = context;
   const warnings: string[] = [];
   removeEmptySegments(storage, segments);
+  const isFresh = isNewStore(context);
   const file = new CheckpointFile(storage, join(directory, "queues", "checkpoint"));
   const checkpoint = loadQueues(context, file.read(), warnings);
   const from = Math.max(checkpoint?.offset ?? 0, segments.minOffset);
@@ -125,10 +126,20 @@ export async function recover(context: RecoveryContext): Promise<Recovered> {
     scannedBytes: scanner.scannedBytes,
     truncatedBytes,
     quarantined,
-    wasClean,
+    wasClean: wasClean || isFresh,
     unsynced: pages.takeUnsynced(),
     warnings,
   };
+}
+
+/** Nobody has stored anything here before. */
+function isNewStore({ storage, directory, segments, wasAborted }: RecoveryContext): boolean {
+  const parts = ["queues", "consumequeue", "index", "journal"];
+  return (
+    !wasAborted &&
+    segments.starts().length === 0 &&
+    parts.every((name) => storage.list(join(directory, name)).length === 0)
+  );
 }
 
 /** Where to begin so that no key is missing in the Index: at the last record that it has for sure, if it should have more. */

@@ -7,6 +7,8 @@ import type { Storage } from "../../src/store/storage-file.ts";
 import { bodiesOf } from "../suites/message-store.ts";
 import { buildStore, SILENT, storeOn } from "../support/built-store.ts";
 import { copyStorage } from "../support/copy-storage.ts";
+import { FaultyStorage } from "../support/faulty-storage.ts";
+import { Random } from "../support/random.ts";
 import { entryBatch, fieldsOf, propertiesOf } from "../support/store-events.ts";
 
 const ROOT = "/data";
@@ -328,4 +330,60 @@ test("searching by time finds the first entry not older, also around damaged one
     t.is(store.searchByTime(queue, time), expected < 0 ? 50 : expected);
   }
   await store.close();
+});
+
+test("a store that is closed while its disk is full is looked at closely, whatever an older checkpoint says", async (t) => {
+  const disk = new FaultyStorage(new Random(1));
+  const waiting: Array<() => void> = [];
+  const open = async (later?: (task: () => void) => void) => {
+    const store = new CommitLogStore({
+      directory: ROOT,
+      segmentBytes: SEGMENT,
+      ringBytes: SEGMENT,
+      minFreeBytes: 0,
+      tickMs: 0,
+      inlineOn: disk,
+      ...(later && {
+        inlineSchedule: { writer: (task) => task(), loop: (task) => setImmediate(task), later },
+      }),
+    });
+    return { store, report: await store.open(SILENT) };
+  };
+  const first = (await open()).store;
+  first.append(first.queue("q", 0), fieldsOf("before"));
+  await first.close();
+  // The checkpoint of this stop is the last one for a while.
+  const { store } = await open((task) => void waiting.push(task));
+  disk.capacityBytes = 0;
+  const body = "x".repeat(40_000);
+  store.append(store.queue("q", 0), fieldsOf(body));
+  store.publish(true);
+  await new Promise(setImmediate);
+  t.is(store.health.state, "full");
+  disk.heal();
+  const closed = store.close();
+  for (const task of waiting.splice(0)) task();
+  await closed;
+  t.truthy(disk.stat(`${ROOT}/abort`));
+  // As when the page in which the log went on was torn off or damaged: what lies behind is still to be found.
+  const again = await open();
+  t.false(again.report.wasClean);
+  t.is(again.store.queue("q", 0).maxOffset, 2);
+  await again.store.close();
+  t.true((await open()).report.wasClean);
+});
+
+test("a new folder is clean; one that has lost its log, or was not closed, is not", async (t) => {
+  const fresh = new MemoryStorage();
+  const store = storeOn(fresh, ROOT);
+  t.like(await store.open(SILENT), { wasClean: true, warnings: [] });
+  const killed = fresh.copy();
+  store.append(store.queue("q", 0), fieldsOf("one"));
+  await store.close();
+  const aborted = storeOn(killed, ROOT);
+  t.false((await aborted.open(SILENT)).wasClean);
+  fresh.removeTree(`${ROOT}/commitlog`);
+  const { wasClean, warnings } = await storeOn(fresh, ROOT).open(SILENT);
+  t.false(wasClean);
+  t.true(warnings.length > 0);
 });
