@@ -113,13 +113,19 @@ export function createAdminApp(sources: AdminSources): Hono<AdminEnv> {
   app.notFound((c) => c.json({ error: `nothing at ${c.req.path}` }, 404));
   app.onError((error, c) => {
     if (error instanceof BrokerError) {
-      const status = error.code === "not-found" ? 404 : error.isRetriable ? 503 : 400;
+      const status = statusOf(error);
       return c.json({ error: error.message, code: error.code }, status);
     }
     sources.logger.error("admin.failed", { path: c.req.path, error });
     return c.json({ error: "internal error; see the log" }, 500);
   });
   return app;
+}
+
+function statusOf({ code, isRetriable }: BrokerError): 400 | 403 | 404 | 503 {
+  if (code === "not-found") return 404;
+  if (code === "unauthorized") return 403;
+  return isRetriable ? 503 : 400;
 }
 
 /** The app as the listener's handler. */

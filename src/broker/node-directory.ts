@@ -6,6 +6,7 @@ import { BrokerError } from "../model/errors.ts";
 import type { Logger } from "../telemetry/log.ts";
 import type { Connection } from "./connection.ts";
 import type { ConsumerGroup } from "./consumer-group.ts";
+import { refuseInternal } from "./internal-queues.ts";
 import type { Node } from "./node.ts";
 import { type NodeRegistry, rootOf } from "./node-registry.ts";
 import { DLQ_PREFIX } from "./policy.ts";
@@ -25,8 +26,12 @@ export class NodeDirectory {
   /** The node an address means; made where `connection` may and creation is on. */
   nodeFor(connection: Connection, address: Address, mustExist: boolean): Node {
     const found = this.#find(address);
-    if (found !== undefined) return found;
+    if (found !== undefined) {
+      refuseInternal(found.kind, found.address.name);
+      return found;
+    }
     const kind = kindOf(address);
+    refuseInternal(kind, address.name);
     if (mustExist || !this.#mayCreate || address.kind.startsWith("temp-")) {
       throw new BrokerError("not-found", `no ${kind} '${address.name}'`, { name: address.name });
     }

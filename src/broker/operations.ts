@@ -9,6 +9,7 @@ import type { EntryBatch } from "../store/message-store.ts";
 import { STATE } from "./ack-state.ts";
 import type { Broker } from "./broker.ts";
 import { REDRIVEN_PROPERTY } from "./dead-letter.ts";
+import { refuseInternal } from "./internal-queues.ts";
 import type { Node } from "./node.ts";
 import { RecordTemplate } from "./record-composer.ts";
 import { redraft } from "./redraft.ts";
@@ -90,6 +91,7 @@ export class Operations {
     max = Number.POSITIVE_INFINITY,
   ): Promise<number> {
     const source = this.#node({ kind: "queue", namespace, name: from });
+    if (to !== undefined) refuseInternal("queue", to);
     let moved = 0;
     for (const shard of source.ownGroup.shards) {
       while (moved < max) {
@@ -123,6 +125,7 @@ export class Operations {
       });
       // Its history stays; going the same way again is not going in circles.
       this.#draft.properties += propertyText(REDRIVEN_PROPERTY, String(this.#broker.turn.now));
+      if (home !== undefined) refuseInternal("queue", home);
       let target = home === undefined ? undefined : registry.find("queue", namespace, home);
       if (home === undefined || (target === undefined && /^(topic|sub):/.test(home))) {
         throw new BrokerError(
@@ -163,6 +166,7 @@ export class Operations {
   }
 
   #node({ kind, namespace, name }: NodeName): Node {
+    refuseInternal(kind, name);
     const node = this.#broker.registry.find(kind, namespace, name);
     if (node === undefined) throw new BrokerError("not-found", `no ${kind} '${name}'`, { name });
     return node;

@@ -4,6 +4,7 @@
  */
 import { filterMatches } from "../model/topic-path.ts";
 import type { DurabilityLevel } from "./facade.ts";
+import { isInternalQueue } from "./internal-queues.ts";
 
 export type RetryPolicy =
   | { readonly kind: "none" }
@@ -114,6 +115,9 @@ export function settingsFor(
   defaults: NodeSettings,
   policies: readonly Policy[],
 ): NodeSettings {
+  // What waits inside the broker is under the settings of where it goes, not under its own.
+  if (isInternalQueue(kind, name))
+    return { ...DEFAULT_SETTINGS, ...AT_THE_END, level: defaults.level };
   const isLast = kind === "queue" && name.startsWith(DLQ_PREFIX);
   let settings = isLast ? { ...defaults, ...AT_THE_END } : defaults;
   for (const policy of policies) {
