@@ -6,6 +6,7 @@
  *               written more than `ACK_GRACE_MS` before a kill, or although the broker had not been killed since
  *   invented    a message was delivered that nobody sent
  *   disordered  within one connection, a producer's messages did not come in the order it sent them
+ *   duplicated  a group that is promised each message exactly once got one again
  *
  * A message that was sent and never confirmed may be there or not. One entry per message and group (a queue's consumers, or
  * one subscription).
@@ -20,12 +21,15 @@ interface Entry {
   /** When the acknowledgement had been written to the socket; 0 before. */
   ackedAt: number;
   ackConfirmed: boolean;
+  /** Its producer sends it again after a kill, because it had not been confirmed: it may be there twice. */
+  isRepeated: boolean;
 }
 
-export type Rule = "lost" | "came back" | "invented" | "disordered";
+export type Rule = "lost" | "came back" | "invented" | "disordered" | "duplicated";
 
 export class Ledger {
   readonly #groups = new Map<string, Map<string, Entry>>();
+  readonly #exactlyOnce = new Set<string>();
   readonly #violations: { rule: Rule; text: string }[] = [];
   readonly #killedAt: number[] = [];
   #isDown = false;
@@ -35,14 +39,20 @@ export class Ledger {
   ackConfirmedCount = 0;
 
   /** The groups that each get a copy of what is sent to a destination. */
-  addGroup(group: string): void {
+  addGroup(group: string, isExactlyOnce = false): void {
     this.#groups.set(group, new Map());
+    if (isExactlyOnce) this.#exactlyOnce.add(group);
   }
 
   sent(groups: readonly string[], id: string): void {
     for (const group of groups) {
-      const entry = { isConfirmed: false, deliveries: 0, ackedAt: 0, ackConfirmed: false };
-      this.#entries(group).set(id, entry);
+      this.#entries(group).set(id, {
+        isConfirmed: false,
+        deliveries: 0,
+        ackedAt: 0,
+        ackConfirmed: false,
+        isRepeated: false,
+      });
     }
   }
 
@@ -51,15 +61,28 @@ export class Ledger {
     for (const group of groups) this.#entry(group, id).isConfirmed = true;
   }
 
-  delivered(group: string, id: string): void {
+  /** The producer will send it again, as it does not know whether it arrived. */
+  repeated(groups: readonly string[], id: string): void {
+    for (const group of groups) this.#entry(group, id).isRepeated = true;
+  }
+
+  /** Whether it came to this group for the first time. */
+  delivered(group: string, id: string): boolean {
     const entry = this.#entries(group).get(id);
     if (entry === undefined) {
       this.#violate("invented", `${group}: ${id}`);
-      return;
+      return false;
     }
     this.deliveredCount++;
-    if (entry.deliveries++ > 0) this.redeliveredCount++;
-    if (entry.ackConfirmed) {
+    const isNew = entry.deliveries++ === 0;
+    if (!isNew) this.redeliveredCount++;
+    if (!isNew && this.#exactlyOnce.has(group)) {
+      this.#violate("duplicated", `${group}: ${id}, ${entry.deliveries} times`);
+      return false;
+    }
+    if (entry.isRepeated) {
+      entry.ackedAt = 0;
+    } else if (entry.ackConfirmed) {
       this.#violate("came back", `${group}: ${id}, its acknowledgement was confirmed`);
     } else if (entry.ackedAt > 0) {
       // The kill that could have undone it; later ones find it as that one left it.
@@ -75,6 +98,7 @@ export class Ledger {
       }
       entry.ackedAt = 0;
     }
+    return isNew;
   }
 
   /** What is acknowledged between a kill and the restart went to nobody, though it may come from the socket's buffer. */

@@ -11,6 +11,7 @@ import type { Ledger, Rule } from "../harness/ledger.ts";
 import { loadgen, loadgenProgram } from "../harness/loadgen.ts";
 import { workDir } from "../harness/paths.ts";
 import { RheaPeer } from "../harness/rhea-peer.ts";
+import { seededRandom } from "../harness/seeded-random.ts";
 import type { Step, StepContext } from "../harness/step.ts";
 
 const CLIENT = "rhea";
@@ -24,17 +25,6 @@ const PROMISES: readonly (readonly [Rule, string])[] = [
   ["invented", "nothing is delivered that was not sent"],
   ["disordered", "each producer's order holds"],
 ];
-
-/** A small seeded generator (mulberry32), so that a failing run can be repeated. */
-function seededRandom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 /** Everything in the data directory that is derived from the log. */
 function deleteDerived(dataDir: string): string[] {

@@ -1,6 +1,7 @@
 /** Every step, in the order it runs: cheap and broad ones first. */
 import type { Step } from "../harness/step.ts";
 import { crash } from "./crash.ts";
+import { crashMqtt, crashMqttWebSocket } from "./crash-mqtt.ts";
 import { crashStomp } from "./crash-stomp.ts";
 import { goAmqp, goAmqpSuite } from "./go-amqp.ts";
 import { goldenStomp } from "./golden-stomp.ts";
@@ -42,4 +43,6 @@ export const STEPS: readonly Step[] = [
   loadMqttWebSocket,
   crash,
   crashStomp,
+  crashMqtt,
+  crashMqttWebSocket,
 ];
