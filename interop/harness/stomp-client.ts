@@ -16,6 +16,8 @@ export interface Received {
   readonly headers: Headers;
   readonly body: Buffer;
   ack(headers?: Headers): void;
+  /** ACK with a receipt; resolves when that comes. */
+  acknowledge(): Promise<void>;
   nack(headers?: Headers): void;
 }
 

@@ -95,6 +95,10 @@ export class Stompit implements StompClient {
           headers: message.headers,
           body: Buffer.concat(chunks),
           ack: (headers) => this.#client.ack(message, { ...headers }),
+          acknowledge: () =>
+            this.#receipt("receipt of ACK", (onReceipt) =>
+              this.#client.ack(message, {}, { onReceipt }),
+            ),
           nack: (headers) => this.#client.nack(message, { ...headers }),
         }),
       );

@@ -29,7 +29,11 @@ declare module "stompit" {
       ack: string,
       listener: (error: Error | null, message: StompitMessage) => void,
     ): StompitSubscription;
-    ack(message: StompitMessage, headers?: Record<string, string>): void;
+    ack(
+      message: StompitMessage,
+      headers?: Record<string, string>,
+      options?: { onReceipt?: () => void },
+    ): void;
     nack(message: StompitMessage, headers?: Record<string, string>): void;
     begin(headers?: Record<string, string>): StompitTransaction;
     disconnect(callback?: (error?: Error) => void): void;

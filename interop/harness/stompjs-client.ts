@@ -71,7 +71,8 @@ export class Stompjs implements StompClient {
   readonly #client: Client;
   readonly #socket: () => IStompSocket;
   readonly #failure: Promise<string>;
-  #broken: ((error: Error) => void) | undefined;
+  /** What waits for a receipt. */
+  readonly #waiting = new Set<(error: Error) => void>();
   #receipts = 0;
 
   private constructor(client: Client, socket: () => IStompSocket, headers: Headers) {
@@ -81,11 +82,23 @@ export class Stompjs implements StompClient {
     this.#failure = new Promise((resolve) => {
       client.onStompError = ({ headers: { message }, body }) => {
         resolve(`${message}: ${body}`);
-        this.#broken?.(new Error(message));
+        this.#broken(new Error(message));
       };
     });
+    client.onWebSocketClose = () => this.#broken(new Error("the connection is gone"));
     client.onUnhandledMessage = (message) =>
       this.#implicit.get(message.headers["subscription"] ?? "")?.(message);
+  }
+
+  #fill(inbox: Inbox): (message: IMessage) => void {
+    return (message) =>
+      inbox.add({
+        headers: message.headers,
+        body: Buffer.from(message.binaryBody),
+        ack: (headers) => message.ack({ ...headers }),
+        acknowledge: () => this.#receipt("receipt of ACK", (receipt) => message.ack({ receipt })),
+        nack: (headers) => message.nack({ ...headers }),
+      });
   }
   readonly #implicit = new Map<string, (message: IMessage) => void>();
 
@@ -126,13 +139,20 @@ export class Stompjs implements StompClient {
   }
 
   #receipt(what: string, start: (receipt: string) => void): Promise<void> {
+    let fail: ((error: Error) => void) | undefined;
     const promise = new Promise<void>((resolve, reject) => {
       const id = `r-${++this.#receipts}`;
-      this.#broken = reject;
+      fail = reject;
+      this.#waiting.add(reject);
       this.#client.watchForReceipt(id, () => resolve());
       start(id);
     });
-    return within(LIMIT_MS, promise, what);
+    return within(LIMIT_MS, promise, what).finally(() => this.#waiting.delete(fail!));
+  }
+
+  #broken(error: Error): void {
+    for (const fail of this.#waiting) fail(error);
+    this.#waiting.clear();
   }
 
   send(destination: string, body: string | Buffer, headers: Headers = {}): Promise<void> {
@@ -153,7 +173,7 @@ export class Stompjs implements StompClient {
     const inbox = new Inbox();
     let opened: { unsubscribe(headers?: Record<string, string>): void } | undefined;
     await this.#receipt("receipt of SUBSCRIBE", (receipt) => {
-      opened = this.#client.subscribe(destination, fill(inbox), { ...headers, receipt });
+      opened = this.#client.subscribe(destination, this.#fill(inbox), { ...headers, receipt });
     });
     return inbox.onUnsubscribe((more) =>
       this.#receipt("receipt of UNSUBSCRIBE", (receipt) =>
@@ -164,7 +184,7 @@ export class Stompjs implements StompClient {
 
   expect(subscription: string): Inbox {
     const inbox = new Inbox();
-    this.#implicit.set(subscription, fill(inbox));
+    this.#implicit.set(subscription, this.#fill(inbox));
     return inbox;
   }
 
@@ -203,13 +223,3 @@ export class Stompjs implements StompClient {
     return within(LIMIT_MS, this.#failure, "an ERROR frame");
   }
 }
-
-const fill =
-  (inbox: Inbox) =>
-  (message: IMessage): void =>
-    inbox.add({
-      headers: message.headers,
-      body: Buffer.from(message.binaryBody),
-      ack: (headers) => message.ack({ ...headers }),
-      nack: (headers) => message.nack({ ...headers }),
-    });

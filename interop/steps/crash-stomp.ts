@@ -1,13 +1,20 @@
 /**
- * The broker is killed while a STOMP client moves messages from one queue to another in transactions, each with the ACK of the
- * message it came from. Whatever happens, every message whose receipt came is in the second queue exactly once at the end.
+ * The broker is killed at random moments under STOMP traffic: plain producers and consumers of queues and durable subscriptions
+ * (`harness/stomp-crash-traffic.ts`), and a client that moves messages from one queue to another in transactions, each with the
+ * ACK of the message it came from. Whatever happens, what it moved is in the second queue exactly once at the end.
  */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { type BrokerProcess, sleep } from "../harness/broker-process.ts";
 import { truly } from "../harness/expect.ts";
+import type { Rule } from "../harness/ledger.ts";
+import { workDir } from "../harness/paths.ts";
+import { seededRandom } from "../harness/seeded-random.ts";
 import type { Step, StepContext } from "../harness/step.ts";
+import { StompCrashTraffic } from "../harness/stomp-crash-traffic.ts";
 import { Stompit } from "../harness/stompit-client.ts";
 
-const CLIENT = "stompit";
+const CLIENT = "stompit, stompjs (WebSocket)";
 const DEFAULT_ROUNDS = 5;
 const IN = "/queue/crash.stomp.in";
 const OUT = "/queue/crash.stomp.out";
@@ -100,46 +107,85 @@ async function drain(broker: BrokerProcess, traffic: Traffic): Promise<string[]>
   return got;
 }
 
-async function killRounds(context: StepContext, rounds: number): Promise<void> {
-  const broker = await context.ownBroker();
-  const traffic = new Traffic();
-  for (let round = 0; round < rounds; round++) {
-    await traffic.live(broker, 2);
-    await sleep(200 + Math.random() * 1000);
-    await broker.kill();
-    await traffic.end();
-    await broker.restart();
-  }
-  const got = await drain(broker, traffic);
+const RULES: readonly (readonly [Rule, string])[] = [
+  ["lost", "every message with a receipt arrives"],
+  ["came back", "no acknowledged message comes back"],
+  ["invented", "nothing is delivered that was not sent"],
+  ["disordered", "each producer's order holds"],
+];
+const BOTH = "a transaction's SEND and ACK happen together or not at all";
+
+/** What is wrong with the messages that transactions moved. */
+function wrongMoves(got: readonly string[], { confirmed, sent }: Traffic): string {
   const counts = new Map<string, number>();
   for (const id of got) counts.set(id, (counts.get(id) ?? 0) + 1);
-  const note = `${rounds} kills, ${traffic.confirmed.size} confirmed, ${traffic.commits} commits`;
-  const check = (promise: string, wrong: readonly string[]): Promise<boolean> =>
-    context.check(CLIENT, promise, async () => {
-      truly(wrong.length === 0, `${wrong.length}: ${wrong.slice(0, 5).join(" ")}; ${note}`);
-      truly(traffic.confirmed.size > 0, "something was confirmed");
+  const wrong = [
+    ...[...confirmed].filter((id) => !counts.has(id)).map((id) => `${id} is lost`),
+    ...[...counts].filter(([, count]) => count > 1).map(([id, count]) => `${id} ×${count}`),
+    ...[...counts.keys()].filter((id) => !sent.has(id)).map((id) => `${id} was not sent`),
+  ];
+  return wrong.length === 0 ? "" : `${wrong.length}: ${wrong.slice(0, 5).join("; ")}`;
+}
+
+async function killRounds(context: StepContext, rounds: number): Promise<void> {
+  const seed = Number(process.env["SEED"] ?? Date.now() % 1_000_000);
+  const random = seededRandom(seed);
+  const broker = await context.ownBroker();
+  const moves = new Traffic();
+  const plain = new StompCrashTraffic(random);
+  let restartMsMax = 0;
+  const began = performance.now();
+  for (let round = 0; round < rounds; round++) {
+    await plain.live(broker);
+    await moves.live(broker, 2);
+    await sleep(200 + random() * 1300);
+    plain.ledger.killed();
+    await broker.kill();
+    await Promise.all([plain.ended(), moves.end()]);
+    await broker.restart();
+    restartMsMax = Math.max(restartMsMax, Math.round(broker.startMs));
+  }
+  await plain.drain(broker);
+  const got = await drain(broker, moves);
+  const { ledger } = plain;
+  ledger.close();
+  const results = [
+    ...RULES.map(([rule, promise]) => [promise, ledger.broken(rule)] as const),
+    [BOTH, wrongMoves(got, moves)] as const,
+  ];
+  const summary = {
+    date: new Date().toISOString().slice(0, 10),
+    seed,
+    rounds,
+    seconds: Math.round((performance.now() - began) / 1000),
+    confirmed: ledger.confirmedCount + moves.confirmed.size,
+    delivered: ledger.deliveredCount + got.length,
+    redelivered: ledger.redeliveredCount,
+    acknowledgementsConfirmed: ledger.ackConfirmedCount,
+    commits: moves.commits,
+    restartMsMax,
+    broken: results.filter(([, wrong]) => wrong !== "").map(([, wrong]) => wrong),
+  };
+  const file = join(workDir("interop"), "crash-stomp.json");
+  writeFileSync(file, `${JSON.stringify(summary, null, 2)}\n`);
+  const note =
+    `${rounds} kills, ${summary.confirmed} confirmed, ${summary.redelivered} redelivered, ` +
+    `${moves.commits} commits, restart at most ${restartMsMax} ms, SEED=${seed}`;
+  for (const [promise, wrong] of results) {
+    await context.check(CLIENT, promise, async () => {
+      truly(wrong === "", `${wrong}; ${note}`);
+      truly(ledger.confirmedCount > 0 && moves.confirmed.size > 0, "something was confirmed");
       return note;
     });
-  await check(
-    "every message with a receipt arrives",
-    [...traffic.confirmed].filter((id) => !counts.has(id)),
-  );
-  await check(
-    "a transaction's SEND and ACK happen together or not at all",
-    [...counts].filter(([, count]) => count > 1).map(([id, count]) => `${id} ×${count}`),
-  );
-  await check(
-    "nothing arrives that was not sent",
-    [...counts.keys()].filter((id) => !traffic.sent.has(id)),
-  );
+  }
 }
 
 export const crashStomp: Step = {
   name: "crash-stomp",
-  about: "SIGKILL while STOMP transactions move messages (--rounds N)",
+  about: "SIGKILL under STOMP over TCP and WebSocket, plain and in transactions (--rounds N)",
   table: "Crashes",
   isAlone: true,
-  limitSeconds: 600,
+  limitSeconds: 1800,
   ownBrokerOnly: true,
   run: (context) => killRounds(context, context.rounds ?? DEFAULT_ROUNDS),
 };
