@@ -168,6 +168,8 @@ export function checkJournal(storage: Storage, directory: string): FileCheck[] {
     if (number < 0 || (name.length !== 20 && !isSnapshot)) {
       if (name.endsWith(".new"))
         report.unfinished("a snapshot that was not finished; it is removed");
+      else if (name.startsWith("ahead-"))
+        report.unfinished("entries that the journal may miss; the next start takes them over");
       else report.state = "unknown";
       continue;
     }

@@ -198,6 +198,7 @@ export class CommitLogStore implements MessageStore {
     this.#post({ kind: "close" });
     this.#link!.wake();
     await this.#link!.ended;
+    await this.journal.close();
     this.#takeReplies();
     this.#table.close();
     this.#segments.close();
@@ -353,6 +354,7 @@ export class CommitLogStore implements MessageStore {
   tick(isForced = false): void {
     this.#space.look();
     this.#updateHealth();
+    if (this.#storage !== fileSystem) void this.journal.lookAhead();
     if (this.#planner.isRunning || this.#log.isInBatch) return;
     const { appended } = this.#log;
     const isWanted = isForced && this.#planner.hasNews(appended);

@@ -36,6 +36,8 @@ export class JournalWriter {
   #unsynced: StorageFile[] = [];
   #isFolderUnsynced = false;
   readonly #snapshots: Snapshot[] = [];
+  /** Where the journal ended when it was opened. */
+  readonly #openedAt: number;
 
   constructor(storage: Storage, directory: string, ring: TailRing, number: number, end: number) {
     this.#storage = storage;
@@ -43,6 +45,7 @@ export class JournalWriter {
     this.#ring = ring;
     this.#number = number;
     this.#fileStart = end;
+    this.#openedAt = end;
     this.written = end;
     this.durable = end;
   }
@@ -71,6 +74,14 @@ export class JournalWriter {
     if (this.#isFolderUnsynced) this.#storage.syncDirectory(this.#folder);
     this.#isFolderUnsynced = false;
     this.durable = to;
+  }
+
+  /**
+   * What the owner made of the journal when it was opened comes before anything is confirmed: until then the entries of
+   * past lives still count, and some may speak of records that were lost and whose places new ones get.
+   */
+  runOpeningSnapshot(logDurable: number): void {
+    while (this.#snapshots[0]?.at === this.#openedAt && this.runSnapshot(logDurable));
   }
 
   /** Does a piece of the oldest snapshot. False when there is nothing to do, or the log is not durable far enough. */

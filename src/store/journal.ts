@@ -3,10 +3,13 @@
  * Formats and what recovery makes of them: journal-format.ts. Writing and syncing: journal-writer.ts.
  */
 import { join } from "node:path";
+import { JournalAhead, readAhead } from "./journal-ahead.ts";
 import {
   FRAME_HEADER,
+  JOURNAL_HEADER,
   JOURNAL_MAGIC,
   type JournalFrame,
+  journalHeader,
   MAX_ENTRY_BYTES,
   parseJournal,
   sealFrame,
@@ -37,6 +40,7 @@ export class Journal implements OwnerJournal {
   #file = 0;
   #replay: Buffer[] = [];
   #isReplayed = false;
+  #ahead: JournalAhead | null = null;
   written = 0;
   durable = 0;
 
@@ -101,12 +105,14 @@ export class Journal implements OwnerJournal {
       storage.rename(join(folder, offsetName(number)), join(kept, `journal-${offsetName(number)}`));
       storage.syncDirectory(folder);
     });
+    position = this.#takeAhead(storage, folder, position);
     // What was read may be in the page cache only: durable before anybody builds on it.
-    for (const number of files) {
+    for (const number of [...files, this.#file - 1]) {
       const path = join(folder, offsetName(number));
       if (storage.stat(path) !== undefined) syncFile(storage, path);
     }
     storage.syncDirectory(folder);
+    this.#removeAhead(storage, folder);
     this.#end = this.#inRing = this.#published = this.written = this.durable = position;
     for (const at of [
       POSITION.JOURNAL_HEAD,
@@ -116,7 +122,30 @@ export class Journal implements OwnerJournal {
     ]) {
       this.#control.setPosition(at, position);
     }
+    this.#ahead = new JournalAhead(storage, directory, this);
     return warnings;
+  }
+
+  /** Puts what the store thread had not come to write (journal-ahead.ts) behind what it had. Returns the new end. */
+  #takeAhead(storage: Storage, folder: string, end: number): number {
+    const { frames, entries } = readAhead(storage, folder, end, (name) =>
+      readAll(storage, join(folder, name)),
+    );
+    if (frames.length === 0) return end;
+    const bytes = Buffer.concat([journalHeader(end), ...frames]);
+    const file = storage.open(join(folder, offsetName(this.#file)), "create");
+    file.write(bytes, 0, bytes.length, 0);
+    file.close();
+    this.#file++;
+    for (const entry of entries) this.#replay.push(entry);
+    return end + bytes.length - JOURNAL_HEADER;
+  }
+
+  /** Once the journal itself has what they held: their positions may soon belong to other entries. */
+  #removeAhead(storage: Storage, folder: string): void {
+    const { names } = readAhead(storage, folder, Number.POSITIVE_INFINITY, () => Buffer.alloc(0));
+    for (const name of names) storage.remove(join(folder, name));
+    if (names.length > 0) storage.syncDirectory(folder);
   }
 
   /** Takes over the frames of the files in order, up to a gap that a power cut has torn. Returns where they end. */
@@ -246,6 +275,7 @@ export class Journal implements OwnerJournal {
     if (this.#inRing !== this.#published) {
       this.#published = this.#inRing;
       this.#control.setPosition(POSITION.JOURNAL_HEAD, this.#inRing);
+      this.#ahead?.arm();
       isWanted = true;
     }
     if (this.#syncTo > this.#control.position(POSITION.JOURNAL_SYNC_TO)) {
@@ -263,6 +293,49 @@ export class Journal implements OwnerJournal {
     this.written = Math.max(this.written, written);
     this.durable = Math.max(this.durable, durable);
     return true;
+  }
+
+  /** For JournalAhead. */
+  writtenTo(): number {
+    return this.#control.position(POSITION.JOURNAL_WRITTEN);
+  }
+
+  framesFrom(from: number): { readonly position: number; readonly bytes: Buffer } {
+    const { ring } = this;
+    const durable = this.#control.position(POSITION.JOURNAL_DURABLE);
+    const start = Math.max(this.writtenTo(), from);
+    const sizeAt = (position: number): number =>
+      FRAME_HEADER + ring.view.getUint32(ring.indexOf(position) + 4);
+    const bytes = Buffer.allocUnsafe(this.#end - start);
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    let at = 0;
+    for (let position = start; position < this.#inRing; position += sizeAt(position)) {
+      // Length and entry only: the store thread may be sealing this very frame.
+      const index = ring.indexOf(position);
+      ring.bytes.copy(bytes, at + 4, index + 4, index + 8);
+      ring.bytes.copy(bytes, at + FRAME_HEADER, index + FRAME_HEADER, index + sizeAt(position));
+      at += sealFrame(bytes, view, at, start + at, durable);
+    }
+    // Of those that found no place in the ring, the first may have been taken before.
+    let position = this.#inRing;
+    for (const entry of this.#waiting) {
+      if (position >= start) {
+        view.setUint32(at + 4, entry.length);
+        entry.copy(bytes, at + FRAME_HEADER);
+        at += sealFrame(bytes, view, at, start + at, durable);
+      }
+      position += FRAME_HEADER + entry.length;
+    }
+    return { position: start, bytes };
+  }
+
+  /** For stores without a clock: what the timer does. */
+  async lookAhead(): Promise<void> {
+    await this.#ahead?.look();
+  }
+
+  async close(): Promise<void> {
+    await this.#ahead?.close();
   }
 
   get hasWaiting(): boolean {

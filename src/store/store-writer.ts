@@ -166,6 +166,7 @@ export class StoreWriter {
     const log = this.#log;
     const journal = this.#journal;
     if (log.written === log.durable && journal.written === journal.durable) return false;
+    journal.runOpeningSnapshot(log.durable);
     this.#commit.begin(now);
     try {
       log.sync();
