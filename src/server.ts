@@ -124,6 +124,7 @@ export class Server {
       compileSelector,
       authorizer: this.#authorizer,
       logger,
+      isPaced: true,
     });
     this.#inspection = new Inspection(this.broker);
   }

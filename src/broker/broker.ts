@@ -36,6 +36,7 @@ import { Housekeeping } from "./housekeeping.ts";
 import type { Node } from "./node.ts";
 import { NodeDirectory } from "./node-directory.ts";
 import { NodeRegistry } from "./node-registry.ts";
+import { Pacer } from "./pacer.ts";
 import type { NodeSettings, Policy } from "./policy.ts";
 import { ProgressJournal } from "./progress-journal.ts";
 import { RecordComposer, RecordTemplate } from "./record-composer.ts";
@@ -66,6 +67,8 @@ export interface BrokerOptions {
   readonly compileSelector: (text: string) => MessageFilter;
   readonly authorizer: Authorizer;
   readonly logger: Logger;
+  /** May the event loop linger where that saves work (pacer.ts)? */
+  readonly isPaced?: boolean;
 }
 
 /** The journal is rewritten as a snapshot once it has grown by this much. */
@@ -107,6 +110,7 @@ export class Broker
   #nextConsumerId = 1;
   #isPublishRequested = false;
   #isSyncWanted = false;
+  readonly #pacer: Pacer | null;
   #houseTimer: unknown;
 
   constructor(store: MessageStore, turn: Turn, options: BrokerOptions) {
@@ -117,7 +121,8 @@ export class Broker
     this.nodeName = options.nodeName;
     this.version = options.version;
     this.limits = options.limits;
-    this.#journal = new ProgressJournal(store);
+    this.#pacer = options.isPaced === true ? new Pacer(turn, store) : null;
+    this.#journal = new ProgressJournal(store, turn.clock, () => this.requestPublish());
     this.#storedBytes = new StoredBytes(store);
     const bury = (shard: ShardProgress, offset: number): void =>
       this.#bury(shard, offset, "expired");
@@ -311,6 +316,7 @@ export class Broker
   }
 
   noteAppend(isSync: boolean): void {
+    if (this.#pacer !== null) this.#pacer.messages++;
     if (isSync) this.#isSyncWanted = true;
     this.requestPublish();
   }
@@ -361,7 +367,6 @@ export class Broker
   }
   markDirty(shard: ShardProgress): void {
     this.#journal.markDirty(shard);
-    this.requestPublish();
   }
   scheduleDrain(consumer: Consumer): void {
     this.#dispatcher.scheduleDrain(consumer);
@@ -502,6 +507,7 @@ export class Broker
     const sync = this.#isSyncWanted;
     this.#isSyncWanted = false;
     this.store.publish(sync);
+    this.#pacer?.onPublish(this.store.watermarks.appended);
   }
 
   confirmedTo(level: DurabilityLevel): number {

@@ -2,14 +2,22 @@
  * Writes what groups settled into the owner's journal, once per turn: a low-water mark per touched shard, plus runs
  * settled out of order and attempts that changed. Knows when a turn's settlements are durable.
  */
+
 import type { MessageStore } from "../store/message-store.ts";
+import type { Clock } from "../util/turn.ts";
 import { CatalogWriter } from "./catalog.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 import type { SnapshotCollector } from "./snapshot-collector.ts";
 
+/** Settlements that nobody waits for are handed over after this time: they share an entry and a wake-up. */
+const LAZY_MS = 10;
+
 export class ProgressJournal {
   readonly catalog: CatalogWriter;
   readonly #store: MessageStore;
+  readonly #clock: Clock;
+  readonly #onDue: () => void;
+  #isTimed = false;
   #dirty: ShardProgress[] = [];
   /** Number of the settlements being collected now; a settle is durable once `settledTo` reaches its epoch. */
   epoch = 1;
@@ -21,8 +29,11 @@ export class ProgressJournal {
   /** While a snapshot is being collected: everything written goes there as well. */
   collector: SnapshotCollector | null = null;
 
-  constructor(store: MessageStore) {
+  /** `onDue`: a turn is wanted for what was settled. */
+  constructor(store: MessageStore, clock: Clock, onDue: () => void) {
     this.#store = store;
+    this.#clock = clock;
+    this.#onDue = onDue;
     this.catalog = new CatalogWriter({
       append: (bytes, start, end) => {
         this.collector?.meanwhile.append(bytes, start, end);
@@ -45,6 +56,12 @@ export class ProgressJournal {
   /** The caller has set `isDirty`. */
   markDirty(shard: ShardProgress): void {
     this.#dirty.push(shard);
+    if (this.#isTimed) return;
+    this.#isTimed = true;
+    this.#clock.after(LAZY_MS, () => {
+      this.#isTimed = false;
+      if (this.hasWork) this.#onDue();
+    });
   }
 
   /** Somebody waits for settlements: the journal is synced with the next group commit. */

@@ -302,6 +302,13 @@ export class CommitLogStore implements MessageStore {
     if (isWanted) this.#link!.wake();
   }
 
+  sleep(ms: number): void {
+    // In line the writer has no thread of its own that could go on meanwhile.
+    if (this.#options.inlineOn !== undefined || !this.#isOpen) return;
+    this.#control.sleepLoop(ms);
+    this.#refresh();
+  }
+
   read(queue: StoreQueue, from: number, max: number, into: EntryBatch): number {
     const count = this.#table.read(queue as ConsumeQueue, from, max, into);
     if (!this.#log.hasSide) return count;

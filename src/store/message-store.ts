@@ -129,6 +129,9 @@ export interface MessageStore {
    */
   publish(sync: boolean): void;
 
+  /** Blocks the calling thread for so long while the store goes on with its work; then tells its events. */
+  sleep(ms: number): void;
+
   /** Reads up to `max` entries from `from` on; returns how many. 0 with from < maxOffset means: not here yet, wait for onReadable. */
   read(queue: StoreQueue, from: number, max: number, into: EntryBatch): number;
   /**

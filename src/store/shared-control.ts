@@ -25,6 +25,8 @@ export const WORD = {
   SLEEP: 8,
   /** 1 while the store thread sleeps on WAKE_WRITER. */
   WRITER_SLEEPS: 9,
+  /** 1 while the loop sleeps on purpose and will look by itself. */
+  LOOP_SLEEPS: 10,
 } as const;
 
 /** First word of each position. */
@@ -96,6 +98,16 @@ export class SharedControl {
   }
   wakeLoop(): void {
     Atomics.add(this.words, WORD.WAKE_LOOP, 1);
-    Atomics.notify(this.words, WORD.WAKE_LOOP);
+    // After the positions were set: a loop that sleeps on purpose looks at them as soon as it has taken the flag down.
+    if (Atomics.load(this.words, WORD.LOOP_SLEEPS) === 0) {
+      Atomics.notify(this.words, WORD.WAKE_LOOP);
+    }
+  }
+
+  /** Loop: sleeps for this time. Meanwhile the store thread does not wake it: it has to look by itself afterwards. */
+  sleepLoop(ms: number): void {
+    Atomics.store(this.words, WORD.LOOP_SLEEPS, 1);
+    Atomics.wait(this.words, WORD.SLEEP, 0, ms);
+    Atomics.store(this.words, WORD.LOOP_SLEEPS, 0);
   }
 }

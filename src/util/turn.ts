@@ -13,8 +13,10 @@ export const PHASE = {
   ENCODE: 2,
   /** Write each connection's output once. */
   FLUSH: 3,
+  /** Wait, where waiting makes the next turn worth more. */
+  REST: 4,
 } as const;
-const PHASES = 4;
+const PHASES = 5;
 
 export interface TurnTask {
   /** Runs once per request. */

@@ -165,6 +165,8 @@ export class MemoryStore implements MessageStore {
     return this.watermarks.appended;
   }
 
+  sleep(): void {}
+
   publish(): void {
     this.#schedule();
   }
