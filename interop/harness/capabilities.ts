@@ -44,6 +44,7 @@ export const CAPABILITIES = {
   "connection-loss": "lost connection gives its messages back",
   heartbeat: "idle connection is kept alive",
   restart: "durable messages survive a restart",
+  reconnect: "finds its way back after the broker was killed",
   retained: "retained messages",
   will: "last will",
   session: "persistent session",

@@ -32,6 +32,8 @@ export interface Step {
   readonly ownBrokerOnly?: boolean;
   /** Keeps the machine busy or judges times: runs with no other step beside it. */
   readonly isAlone?: boolean;
+  /** What it needs cannot be had on every machine: a skip is told, and is no failure even with CI=true. */
+  readonly isOptional?: boolean;
   run(context: StepContext): Promise<void>;
 }
 

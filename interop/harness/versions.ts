@@ -7,6 +7,9 @@ export const PYTHON_PACKAGES = {
   paho: ["paho-mqtt==2.2.0"],
 } as const;
 
+/** A headless Chromium as an npm package, where the machine has none. */
+export const NPM_CHROMIUM = "153.0.0";
+
 export const GO_AMQP = "v1.7.0";
 export const PAHO_GO = "v1.5.1";
 export const AMQP_PY = "5.4.2";

@@ -1,5 +1,6 @@
 /** Every step, in the order it runs: cheap and broad ones first. */
 import type { Step } from "../harness/step.ts";
+import { browserStep } from "./browser.ts";
 import { crash } from "./crash.ts";
 import { crashMqtt, crashMqttWebSocket } from "./crash-mqtt.ts";
 import { crashStomp } from "./crash-stomp.ts";
@@ -26,6 +27,7 @@ export const STEPS: readonly Step[] = [
   goldenStomp,
   mqttJsTcp,
   mqttJsWebSocket,
+  browserStep,
   mosquittoStep,
   pahoPythonStep,
   pahoJavaStep,
