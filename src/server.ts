@@ -23,8 +23,9 @@ import type { MessageStore } from "./store/message-store.ts";
 import type { Logger } from "./telemetry/log.ts";
 import type { HttpGateway, RequestHandler } from "./transport/http-gateway.ts";
 import { ConnectionCounts, Listener } from "./transport/listener.ts";
-import { TransportLoop } from "./transport/loop.ts";
+import { LOOP_MEMORY_BYTES, TransportLoop } from "./transport/loop.ts";
 import type { TlsTerminator } from "./transport/tls-terminator.ts";
+import { CopyMemory } from "./util/copy-memory.ts";
 import { networkList } from "./util/network.ts";
 import { Turn } from "./util/turn.ts";
 import { VERSION } from "./version.ts";
@@ -49,6 +50,7 @@ export class Server {
   readonly listeners: Listener[] = [];
   readonly #logger: Logger;
   readonly #loop: TransportLoop;
+  readonly #memory: CopyMemory | null;
   readonly #users: UsersFile;
   readonly #counts = new ConnectionCounts();
   readonly #authenticator: UserAuthenticator;
@@ -68,7 +70,9 @@ export class Server {
     const users = openUsers(config);
     checkReach(config, users.size);
     const tls = await openTls(config);
-    const server = new Server(options, users, tls, options.store ?? (await openStore(config)));
+    const memory = CopyMemory.open(config.store.ringBytes * 2 + LOOP_MEMORY_BYTES);
+    const store = options.store ?? (await openStore(config, memory));
+    const server = new Server(options, users, tls, store, memory);
     try {
       await server.#openBroker();
       await server.#listen();
@@ -85,6 +89,7 @@ export class Server {
     users: UsersFile,
     tls: TlsTerminator | null,
     store: MessageStore,
+    memory: CopyMemory | null,
   ) {
     const { config, logger } = options;
     this.config = config;
@@ -107,10 +112,9 @@ export class Server {
       logger,
     });
     this.#authorizer = new RuleAuthorizer(users, loopback, tokenRules(config));
-    this.#loop = new TransportLoop(turn, logger, {
-      outputHighBytes: config.limits.outputHighBytes,
-      inputBudgetBytes: config.limits.inputBudgetBytes,
-    });
+    this.#memory = memory;
+    const { outputHighBytes, inputBudgetBytes } = config.limits;
+    this.#loop = new TransportLoop(turn, logger, { outputHighBytes, inputBudgetBytes }, memory);
     this.broker = new Broker(store, turn, {
       nodeName: config.nodeName,
       version: VERSION,
@@ -149,6 +153,7 @@ export class Server {
     this.#loop.stop();
     if (this.listeners.length > 0) await removeLocalAccess(this.config);
     if (this.#isOpen) await this.broker.close();
+    this.#memory?.close();
   }
 
   async #openBroker(): Promise<void> {

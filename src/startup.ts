@@ -6,6 +6,7 @@ import { UsersFile } from "./security/users-file.ts";
 import { EXIT, StartError } from "./start-error.ts";
 import type { MessageStore } from "./store/message-store.ts";
 import type { TlsTerminator } from "./transport/tls-terminator.ts";
+import type { CopyMemory } from "./util/copy-memory.ts";
 import { isLoopbackAddress } from "./util/network.ts";
 
 export function openUsers(config: Config): UsersFile {
@@ -65,7 +66,7 @@ export async function openTls(config: Config): Promise<TlsTerminator | null> {
 }
 
 /** The log in the data directory. */
-export async function openStore(config: Config): Promise<MessageStore> {
+export async function openStore(config: Config, memory: CopyMemory | null): Promise<MessageStore> {
   const { CommitLogStore } = await import("./store/commit-log-store.ts");
   const { segmentBytes, ringBytes, minFreeBytes, readMode } = config.store;
   return new CommitLogStore({
@@ -74,6 +75,7 @@ export async function openStore(config: Config): Promise<MessageStore> {
     ringBytes,
     minFreeBytes,
     readMode,
+    memory,
   });
 }
 

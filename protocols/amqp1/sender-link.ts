@@ -11,6 +11,7 @@ import {
 } from "../../src/broker/facade.ts";
 import type { BrokerError } from "../../src/model/errors.ts";
 import { ENCODING, FLAG, type RecordView } from "../../src/model/record-view.ts";
+import { copyBytes } from "../../src/util/copy-memory.ts";
 import { ABSENT, type FlowFrame } from "./codec/frames.ts";
 import type { Attach } from "./codec/performatives.ts";
 import {
@@ -191,7 +192,7 @@ export class SenderLink implements DeliverySink {
           false,
         );
         if (format === 0) at = writeRecordHeader(out, at, record, now, run, i);
-        at += bytes.copy(out, at, start, end);
+        at = copyBytes(bytes, start, end, out, at);
         setFrameSize(out, from, at);
         wire.outAt = at;
       } else {

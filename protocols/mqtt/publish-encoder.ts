@@ -3,6 +3,7 @@
  * without an object per message.
  */
 import type { Wire } from "../../src/transport/wire.ts";
+import { copyBytes } from "../../src/util/copy-memory.ts";
 import { PACKET } from "./codec/constants.ts";
 import { PROPERTY } from "./codec/properties.ts";
 import { putVarint, varintSize } from "./codec/writer.ts";
@@ -118,10 +119,7 @@ export class PublishEncoder {
 }
 
 function putBytes(out: Buffer, at: number, from: Buffer, start: number, end: number): number {
-  if (end - start >= LOOP_BYTES) {
-    from.copy(out, at, start, end);
-    return at + end - start;
-  }
+  if (end - start >= LOOP_BYTES) return copyBytes(from, start, end, out, at);
   let to = at;
   for (let i = start; i < end; i++) out[to++] = from[i]!;
   return to;

@@ -12,6 +12,7 @@
  */
 import { join, resolve } from "node:path";
 import type { RecordView } from "../model/record-view.ts";
+import type { CopyMemory } from "../util/copy-memory.ts";
 import { CheckpointPlanner } from "./checkpoint-planner.ts";
 import { CommandRing } from "./command-ring.ts";
 import { CommitLog } from "./commit-log.ts";
@@ -55,6 +56,8 @@ export interface StoreOptions {
   readonly segmentBytes?: number;
   /** Size of the tail ring, a power of two. */
   readonly ringBytes?: number;
+  /** Where the ring is to lie, so that copies into and out of it are fast. */
+  readonly memory?: CopyMemory | null;
   /** Bytes of records too large for the ring that may wait for the store thread. */
   readonly sideBytes?: number;
   /** Queue pages of 4,000 bytes kept in memory. */
@@ -82,6 +85,8 @@ const DEFAULT_RING = 16 << 20;
 const DEFAULT_SIDE = 256 << 20;
 const DEFAULT_PAGES = 4096;
 const MAX_RING_RECORD = (4 << 20) + (128 << 10);
+
+const overhangOf = (ringBytes: number): number => Math.min(MAX_RING_RECORD, ringBytes >> 2);
 const COMMANDS = 8192;
 const TICK_MS = 1000;
 const LOCALHOST = Buffer.from([127, 0, 0, 1, 0, 0, 0, 0]);
@@ -135,7 +140,12 @@ export class CommitLogStore implements MessageStore {
     this.#storage = options.inlineOn ?? fileSystem;
     this.#lock = new StoreLock(this.#directory);
     const ringBytes = options.ringBytes ?? DEFAULT_RING;
-    this.#ring = new TailRing(ringBytes, Math.min(MAX_RING_RECORD, ringBytes >> 2));
+    const overhang = overhangOf(ringBytes);
+    const start = options.memory?.take(ringBytes + overhang) ?? -1;
+    this.#ring =
+      start < 0
+        ? new TailRing(ringBytes, overhang)
+        : new TailRing(ringBytes, overhang, options.memory!.memory, start);
     this.#commands = new CommandRing(this.#control, COMMANDS);
     const post = (message: ToWriter): void => this.#post(message);
     this.#table = new QueueTable(
@@ -413,7 +423,9 @@ export class CommitLogStore implements MessageStore {
       segmentBytes: this.#segments.segmentBytes,
       control: this.#control.memory,
       ring: this.#ring.memory,
+      ringStart: this.#ring.start,
       ringBytes: this.#ring.size,
+      ringOverhang: this.#ring.maxRecord,
       journalRing: this.journal.ring.memory,
       journalRingBytes: this.journal.ring.size,
       commands: this.#commands.memory,

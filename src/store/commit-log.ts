@@ -6,6 +6,7 @@
  * segments, and 8 bytes stay free behind it for a blank record; nothing of an atomic batch is published before its end.
  */
 import assert from "node:assert/strict";
+import { copyBytes } from "../util/copy-memory.ts";
 import type { RecordFields, StoreQueue } from "./message-store.ts";
 import {
   BATCH_END,
@@ -383,11 +384,8 @@ assert(BATCH_MARK_FROM_END === CRC_TAIL_SIZE + 2);
 
 function copy(to: Buffer, at: number, from: Buffer, start: number, end: number): number {
   const length = end - start;
-  if (length > 32) {
-    from.copy(to, at, start, end);
-  } else {
-    for (let i = 0; i < length; i++) to[at + i] = from[start + i]!;
-  }
+  if (length > 32) return copyBytes(from, start, end, to, at);
+  for (let i = 0; i < length; i++) to[at + i] = from[start + i]!;
   return at + length;
 }
 

@@ -61,7 +61,8 @@ export class StoreWriter {
     this.#port = port;
     this.control = new SharedControl(start.control);
     const { directory, segmentBytes } = start;
-    const ring = new TailRing(start.ringBytes, start.ring.byteLength - start.ringBytes, start.ring);
+    const { ringBytes, ringOverhang } = start;
+    const ring = new TailRing(ringBytes, ringOverhang, start.ring, start.ringStart);
     this.#index = new IndexStore({ storage, directory: join(directory, "index") });
     // Recovery has left it complete.
     this.#index.open(true, start.logEnd);

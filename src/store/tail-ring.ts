@@ -13,6 +13,8 @@
  */
 export class TailRing {
   readonly memory: SharedArrayBuffer;
+  /** Where in the memory the ring begins. */
+  readonly start: number;
   readonly bytes: Buffer;
   readonly view: DataView;
   readonly size: number;
@@ -20,14 +22,18 @@ export class TailRing {
   readonly maxRecord: number;
   readonly #mask: number;
 
-  /** `size` is a power of two up to 1 GiB. Pages of the memory cost nothing until they are touched. */
-  constructor(size: number, overhang: number, memory?: SharedArrayBuffer) {
+  /**
+   * `size` is a power of two up to 1 GiB. Pages of the memory cost nothing until they are touched. The ring begins at
+   * `start` of a memory that is given.
+   */
+  constructor(size: number, overhang: number, memory?: SharedArrayBuffer, start = 0) {
     if (!(Number.isInteger(size) && size >= 4096 && size <= 2 ** 30 && (size & (size - 1)) === 0)) {
       throw new RangeError(`tail ring: size ${size}, expected a power of two from 4096 to 2^30`);
     }
     this.memory = memory ?? new SharedArrayBuffer(size + overhang);
-    this.bytes = Buffer.from(this.memory);
-    this.view = new DataView(this.memory);
+    this.start = start;
+    this.bytes = Buffer.from(this.memory, start, size + overhang);
+    this.view = new DataView(this.memory, start, size + overhang);
     this.size = size;
     this.maxRecord = overhang;
     this.#mask = size - 1;

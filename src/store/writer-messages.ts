@@ -10,7 +10,9 @@ export interface WriterStart {
   readonly segmentBytes: number;
   readonly control: SharedArrayBuffer;
   readonly ring: SharedArrayBuffer;
+  readonly ringStart: number;
   readonly ringBytes: number;
+  readonly ringOverhang: number;
   readonly journalRing: SharedArrayBuffer;
   readonly journalRingBytes: number;
   readonly commands: SharedArrayBuffer;

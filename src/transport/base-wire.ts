@@ -7,6 +7,7 @@
  * protocol; a protocol that throws costs its own connection only; memory stays bounded when the peer does not read.
  */
 
+import { copyBytes } from "../util/copy-memory.ts";
 import { LARGEST_CHUNK } from "./buffer-pool.ts";
 import type { BudgetHolder } from "./input-budget.ts";
 import { UNCOUNTED_BYTES } from "./input-budget.ts";
@@ -149,7 +150,7 @@ export abstract class BaseWire implements Wire, LoopWire, BudgetHolder {
     while (at < end) {
       const count = Math.min(end - at, LARGEST_CHUNK);
       this.reserve(count);
-      if (Buffer.isBuffer(bytes)) bytes.copy(this.out, this.outAt, at, at + count);
+      if (Buffer.isBuffer(bytes)) copyBytes(bytes, at, at + count, this.out, this.outAt);
       else this.out.set(bytes.subarray(at, at + count), this.outAt);
       this.outAt += count;
       at += count;
@@ -203,7 +204,7 @@ export abstract class BaseWire implements Wire, LoopWire, BudgetHolder {
     if (wanted <= LARGEST_CHUNK) {
       this.out = pool.take(wanted);
       this.loop.collectedBytes += this.out.length - out.length;
-      out.copy(this.out, 0, 0, outAt);
+      copyBytes(out, 0, outAt, this.out, 0);
       pool.release(out);
       return;
     }

@@ -2,6 +2,7 @@
  * Bytes a protocol did not use yet, in one growing piece. Grows by doubling as bytes really arrive, so that a length a
  * peer merely claims costs nothing; owns no memory while empty.
  */
+import { copyBytes } from "../util/copy-memory.ts";
 import type { BufferPool } from "./buffer-pool.ts";
 
 export class InputKeeper {
@@ -27,13 +28,13 @@ export class InputKeeper {
         kept.copyWithin(0, this.start, this.end);
       } else {
         this.bytes = pool.take(Math.max(length + count, kept.length * 2));
-        kept.copy(this.bytes, 0, this.start, this.end);
+        copyBytes(kept, this.start, this.end, this.bytes, 0);
         pool.release(kept);
       }
       this.start = 0;
       this.end = length;
     }
-    from.copy(this.bytes!, this.end, start, end);
+    copyBytes(from, start, end, this.bytes!, this.end);
     this.end += count;
   }
 

@@ -3,8 +3,9 @@
  * something to send (written once per turn), the pump that goes on with kept input, and the tick of once a second.
  */
 import type { Logger } from "../telemetry/log.ts";
+import type { CopyMemory } from "../util/copy-memory.ts";
 import { PHASE, type Turn, type TurnTask } from "../util/turn.ts";
-import { BufferPool } from "./buffer-pool.ts";
+import { BufferPool, PIECES_BYTES } from "./buffer-pool.ts";
 import { InputBudget } from "./input-budget.ts";
 
 /** One read of a socket; also what one connection may hand to its protocol before others get their turn. */
@@ -12,6 +13,9 @@ export const READ_BUFFER_BYTES = 256 * 1024;
 /** Output collected in one turn beyond this is written before the turn ends. */
 const COLLECTED_BYTES_MAX = 8 << 20;
 const BUDGET_ROTATION_TICKS = 10;
+
+/** What a loop takes of the memory that copies are fast in. */
+export const LOOP_MEMORY_BYTES = READ_BUFFER_BYTES + PIECES_BYTES;
 
 export interface LoopLimits {
   /** Output per connection above which `isBackedUp` holds. */
@@ -41,7 +45,7 @@ export class TransportLoop implements TurnTask {
   readonly turn: Turn;
   readonly logger: Logger;
   readonly limits: LoopLimits;
-  readonly pool = new BufferPool();
+  readonly pool: BufferPool;
   readonly budget: InputBudget;
   /** Size of the chunks that hold output of this turn. */
   collectedBytes = 0;
@@ -49,7 +53,7 @@ export class TransportLoop implements TurnTask {
   /** Traffic of wires that are gone. */
   #pastReceived = 0;
   #pastSent = 0;
-  #readBuffer: Buffer | null = null;
+  #readBuffer: Buffer | null;
   #dirty: LoopWire[] = [];
   #dirtySpare: LoopWire[] = [];
   #flushed = 0;
@@ -60,11 +64,18 @@ export class TransportLoop implements TurnTask {
   #ticker: NodeJS.Timeout | null = null;
   #ticks = 0;
 
-  constructor(turn: Turn, logger: Logger, limits: LoopLimits = DEFAULT_LOOP_LIMITS) {
+  constructor(
+    turn: Turn,
+    logger: Logger,
+    limits: LoopLimits = DEFAULT_LOOP_LIMITS,
+    memory: CopyMemory | null = null,
+  ) {
     this.turn = turn;
     this.logger = logger;
     this.limits = limits;
     this.budget = new InputBudget(limits.inputBudgetBytes);
+    this.pool = new BufferPool(memory);
+    this.#readBuffer = memory?.takeBuffer(READ_BUFFER_BYTES) ?? null;
   }
 
   /** Shared by all sockets: what lies in it is gone when the read's callback returns. */
@@ -144,6 +155,7 @@ export class TransportLoop implements TurnTask {
   #tick(): void {
     this.turn.touch();
     const now = this.turn.now;
+    this.pool.tick();
     for (const wire of this.wires) wire.tick(now);
     if (++this.#ticks % BUDGET_ROTATION_TICKS === 0) this.budget.rotate();
   }

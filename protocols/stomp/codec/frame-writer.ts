@@ -3,6 +3,7 @@
  * escaped for the peer's version before (header-escape.ts).
  */
 import type { Wire } from "../../../src/transport/wire.ts";
+import { copyBytes } from "../../../src/util/copy-memory.ts";
 
 const LF = 0x0a;
 const RECEIPT_HEAD = Buffer.from("RECEIPT\nreceipt-id:", "latin1");
@@ -37,8 +38,7 @@ export function writeBytes(
     for (let i = start; i < end; i++) out[at++] = bytes[i]!;
     return at;
   }
-  bytes.copy(out, at, start, end);
-  return at + end - start;
+  return copyBytes(bytes, start, end, out, at);
 }
 
 /** `receiptId` as the peer spelled it in its `receipt` header. */

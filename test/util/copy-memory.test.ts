@@ -1,0 +1,87 @@
+/** Promises of src/util/copy-memory.ts: copies are right wherever the bytes lie, and never go beyond a buffer. */
+import test from "ava";
+import fc from "fast-check";
+import { CopyMemory, copyBytes } from "../../src/util/copy-memory.ts";
+
+const SIZE = 4096;
+
+test.serial("bytes arrive unchanged and nothing else changes, between all kinds of memory", (t) => {
+  const memory = CopyMemory.open(8 * SIZE)!;
+  t.truthy(memory, "this Node has WebAssembly");
+  const buffers = [
+    memory.takeBuffer(SIZE)!,
+    memory.takeBuffer(SIZE)!,
+    Buffer.alloc(SIZE),
+    Buffer.from(new SharedArrayBuffer(SIZE + 3), 3),
+  ];
+  const place = fc.nat(SIZE - 1);
+  fc.assert(
+    fc.property(place, place, place, fc.nat(3), fc.nat(3), (start, at, length, i, j) => {
+      const from = buffers[i]!;
+      const to = buffers[j]!;
+      for (let n = 0; n < SIZE; n++) {
+        from[n] = n * 7;
+        if (to !== from) to[n] = n * 13 + 1;
+      }
+      const count = Math.min(length, SIZE - start, SIZE - at);
+      const expected = Buffer.from(to);
+      Buffer.from(from).copy(expected, at, start, start + count);
+      t.is(copyBytes(from, start, start + count, to, at), at + count);
+      t.true(expected.equals(to));
+    }),
+  );
+  memory.close();
+});
+
+test.serial("a range that does not lie in its buffer is refused, whoever lies behind it", (t) => {
+  const memory = CopyMemory.open(4 * SIZE)!;
+  const first = memory.takeBuffer(SIZE)!;
+  const second = memory.takeBuffer(SIZE)!;
+  memory.takeBuffer(SIZE);
+  for (const [start, end, at] of [
+    [0, SIZE + 1, 0],
+    [-1, 10, 0],
+    [10, 9, 0],
+    [0, 10, SIZE - 9],
+    [0, 10, -1],
+  ] as const) {
+    t.throws(() => copyBytes(first, start, end, second, at), { instanceOf: RangeError });
+  }
+  t.is(copyBytes(first, SIZE - 10, SIZE, second, SIZE - 10), SIZE);
+  memory.close();
+});
+
+test.serial("pieces do not overlap, and end where the memory does", (t) => {
+  const memory = CopyMemory.open(65_536)!;
+  const starts = [memory.take(1), memory.take(5000), memory.take(0), memory.take(4096)];
+  t.deepEqual(starts, [0, 64, 5120, 5120]);
+  t.is(memory.take(65_536), -1);
+  t.is(memory.takeBuffer(65_536), null);
+  t.is(memory.takeBuffer(56_320)!.length, 56_320);
+  t.is(memory.take(1), -1);
+  memory.close();
+});
+
+test.serial("what was fast before works on when another memory was opened, or none is", (t) => {
+  const one = CopyMemory.open(SIZE)!;
+  const piece = one.takeBuffer(100)!;
+  piece.fill(1);
+  const out = Buffer.alloc(100);
+  copyBytes(piece, 0, 100, out, 0);
+  const other = CopyMemory.open(SIZE)!;
+  const there = other.takeBuffer(100)!;
+  copyBytes(piece, 0, 100, there, 0);
+  t.true(there.equals(piece));
+  one.close();
+  there.fill(2);
+  copyBytes(there, 0, 50, piece, 10);
+  other.close();
+  copyBytes(piece, 10, 60, out, 0);
+  t.is(out[0], 2);
+  t.is(out[49], 2);
+  t.is(out[50], 1);
+});
+
+test.serial("more than this process can have is refused, not thrown", (t) => {
+  t.is(CopyMemory.open(2 ** 40), null);
+});
