@@ -49,7 +49,9 @@ function translate(fields: Fields): Partial<NodeSettings> {
   if (maxLength !== undefined) settings.maxLength = limit(maxLength);
   if (maxBytes !== undefined) settings.maxBytes = limit(maxBytes);
   if (overflow !== undefined) settings.overflow = overflow;
-  if (fields.retryDelay !== undefined) settings.retry = retryPolicy(fields);
+  if (fields.retryDelay !== undefined || fields.retryTable !== undefined) {
+    settings.retry = retryPolicy(fields);
+  }
   if (fields.singleActive !== undefined) settings.isSingleActive = fields.singleActive;
   if (fields.lastValue !== undefined) settings.isLastValue = fields.lastValue;
   if (fields.dedupWindow !== undefined) settings.dedupWindowMs = fields.dedupWindow;
@@ -59,7 +61,9 @@ function translate(fields: Fields): Partial<NodeSettings> {
   return settings;
 }
 
-function retryPolicy({ retryDelay = 0, retryDelayMax = 0 }: Fields): RetryPolicy {
+function retryPolicy(fields: Fields): RetryPolicy {
+  const { retryDelay = 0, retryDelayMax = 0, retryTable = [] } = fields;
+  if (retryTable.length > 0) return { kind: "table", delaysMs: retryTable };
   if (retryDelay === 0) return { kind: "none" };
   if (retryDelayMax <= retryDelay) return { kind: "fixed", delayMs: retryDelay };
   return { kind: "exponential", delayMs: retryDelay, maxDelayMs: retryDelayMax };

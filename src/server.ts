@@ -275,6 +275,7 @@ export class Server {
         logger: this.#logger,
         inspection: this.#inspection,
         operations: new Operations(this.broker),
+        delayed: this.broker.delayed,
         authenticator: this.#authenticator,
         authorizer: this.#authorizer,
         logins: this.#authenticator,

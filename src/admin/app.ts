@@ -5,6 +5,7 @@
  *   /readyz                     200 while messages are taken                  no login
  *   /metrics                    Prometheus text
  *   /api/overview  /api/config  /api/queues[/NAME]  /api/topics[/NAME]  /api/groups  /api/consumers  /api/connections
+ *   /api/delayed[/NUMBER]       messages that wait for their time: delayed.ts
  *   /api/queues/NAME/messages   ?from=OFFSET&max=N&shard=N&settled=true | ?offset=N | ?key=TEXT
  *
  * `?namespace=` where names are given; the default namespace is `/`.
@@ -16,13 +17,14 @@ import type { RequestHandler } from "../transport/http-gateway.ts";
 import type { WireInfo } from "../transport/wire.ts";
 import { checkAccess } from "./access.ts";
 import { addChanges } from "./changes.ts";
+import { addDelayed } from "./delayed.ts";
 import { createMetrics } from "./metrics.ts";
+import { numberOf } from "./query.ts";
 import type { AdminSources } from "./sources.ts";
 
 export type AdminEnv = { Bindings: { readonly peer: WireInfo }; Variables: { user: string } };
 
 const MAX_DEFAULT = 100;
-const NUMBER = /^\d{1,15}$/;
 
 export function createAdminApp(sources: AdminSources): Hono<AdminEnv> {
   const { inspection, config } = sources;
@@ -109,6 +111,7 @@ export function createAdminApp(sources: AdminSources): Hono<AdminEnv> {
   }
 
   addChanges(app, sources);
+  addDelayed(app, sources);
 
   app.notFound((c) => c.json({ error: `nothing at ${c.req.path}` }, 404));
   app.onError((error, c) => {
@@ -139,12 +142,4 @@ export function createAdminHandler(sources: AdminSources): RequestHandler {
     peers.set(request, peer);
     void listener(request, response);
   };
-}
-
-function numberOf(text: string | undefined, name: string): number | undefined {
-  if (text === undefined) return undefined;
-  if (!NUMBER.test(text)) {
-    throw new BrokerError("invalid-argument", `${name}=${text}: expected a number`);
-  }
-  return Number(text);
 }

@@ -86,6 +86,11 @@ export function createMetrics(sources: AdminSources, destinationsMax: number): M
     { name: "sessions", help: "MQTT sessions", read: overview((o) => o.sessions) },
     { name: "retained_messages", help: "Retained messages", read: overview((o) => o.retained) },
     {
+      name: "delayed_messages",
+      help: "Messages that wait for their time",
+      read: overview((o) => o.delayed),
+    },
+    {
       name: "publishing_blocked",
       help: "1 while publishing is held back",
       read: overview((o) => (o.blocked === null ? 0 : 1)),

@@ -1,4 +1,5 @@
 /** What the admin side reads; the server hands it over. */
+import type { DelayedMessages } from "../broker/delayed.ts";
 import type { Inspection } from "../broker/inspect.ts";
 import type { Operations } from "../broker/operations.ts";
 import type { Config } from "../config/schema.ts";
@@ -12,6 +13,7 @@ export interface AdminSources {
   readonly logger: Logger;
   readonly inspection: Inspection;
   readonly operations: Operations;
+  readonly delayed: DelayedMessages;
   readonly authenticator: Authenticator;
   readonly authorizer: Authorizer;
   readonly logins: { readonly successes: number; readonly failures: number };

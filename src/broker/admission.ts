@@ -4,6 +4,8 @@
  */
 import type { Draft } from "../model/draft.ts";
 import { BrokerError } from "../model/errors.ts";
+import { propertyText, unescapeText } from "../model/properties.ts";
+import type { RecordView } from "../model/record-view.ts";
 import type { StoreQueue } from "../store/message-store.ts";
 import { STATE } from "./ack-state.ts";
 import type { DeathReason } from "./dead-letter.ts";
@@ -25,12 +27,8 @@ export function admit(
   host: Pick<AdmissionHost, "dropHistory">,
 ): number {
   if (node.duplicates !== null && draft.dedupId !== "") {
-    const position = node.duplicates.find(draft.dedupId, now);
-    if (position >= 0) {
-      node.counters.duplicates++;
-      return position;
-    }
-    draft.properties += `${DEDUP_PROPERTY}\x01${draft.dedupId}\x02`;
+    const position = findDuplicate(node, draft, now);
+    if (position >= 0) return position;
   }
   const bytes = draft.end - draft.start;
   const isOver = node.settings.overflow === "reject" && isFull(node, bytes);
@@ -39,6 +37,14 @@ export function admit(
     throw fullError(node);
   }
   return -1;
+}
+
+/** Position of the message that came first with this id; -1 when this one does, which then carries it. */
+export function findDuplicate(node: Node, draft: Draft, now: number): number {
+  const position = node.duplicates!.find(draft.dedupId, now);
+  if (position >= 0) node.counters.duplicates++;
+  else draft.properties += propertyText(DEDUP_PROPERTY, draft.dedupId);
+  return position;
 }
 
 export const fullError = (node: Node): BrokerError =>
@@ -78,7 +84,13 @@ const makesRoom = (node: Node, host: Pick<AdmissionHost, "dropHistory">): boolea
   node.countsHistory && host.dropHistory(node);
 
 /** Property that carries the id, so that the window survives a restart. */
-export const DEDUP_PROPERTY = "__DEDUP";
+const DEDUP_PROPERTY = "__DEDUP";
+
+/** The id that a stored message is known by in the duplicate window, or undefined. */
+export function dedupIdOf(view: RecordView): string | undefined {
+  const id = view.property(DEDUP_PROPERTY);
+  return id === undefined ? undefined : unescapeText(id);
+}
 
 /** `moreBytes` > 0: with another message of that size, and `more` others before it. */
 export function isFull(node: Node, moreBytes: number, more = 0): boolean {

@@ -11,7 +11,7 @@ import type { MessageStore, OpenReport, StoreHealth, StoreQueue } from "../store
 import type { Logger } from "../telemetry/log.ts";
 import { PHASE, type Turn, type TurnTask } from "../util/turn.ts";
 import { STATE } from "./ack-state.ts";
-import { afterAppend } from "./admission.ts";
+import { afterAppend, dedupIdOf } from "./admission.ts";
 import { applyEntry, CatalogWriter, emptyImage } from "./catalog.ts";
 import { ClientIds } from "./client-ids.ts";
 import { Connection } from "./connection.ts";
@@ -20,6 +20,7 @@ import type { GroupHost } from "./consumer-group.ts";
 import { ConsumerOpener, positionOf } from "./consumer-opener.ts";
 import { DeadLetters, type DeathReason, deadLetterQueueOf } from "./dead-letter.ts";
 import { DelayScheduler } from "./delay-scheduler.ts";
+import { DelayedMessages } from "./delayed.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { Expirer } from "./expirer.ts";
 import type {
@@ -92,6 +93,8 @@ export class Broker
   readonly sessions: SessionRegistry;
   readonly topics: TopicPublisher;
   readonly subscriptions: Subscriptions;
+  /** What waits for its time, for operators. */
+  readonly delayed: DelayedMessages;
   readonly connections = new Map<number, Connection>();
   readonly #options: BrokerOptions;
   readonly #journal: ProgressJournal;
@@ -132,7 +135,10 @@ export class Broker
       expirer: new Expirer(store, bury),
       snapshotWork: () =>
         store.journal.bytesSinceSnapshot > SNAPSHOT_BYTES ? this.snapshotSteps() : null,
-      keepHouse: () => this.sessions.keepHouse(),
+      keepHouse: () => {
+        this.sessions.keepHouse();
+        this.#delays.tidy();
+      },
     });
     this.#flow = new FlowControl(store, options.logger, this.connections);
     this.registry = new NodeRegistry(
@@ -166,6 +172,7 @@ export class Broker
       noteDeath: (shard, reason) => this.#noteDeath(shard, reason),
     });
     this.#delays = new DelayScheduler(this);
+    this.delayed = new DelayedMessages(this, this.#delays);
     this.#retries = new ShardTimers(turn, (shard, offset) => this.#retryNow(shard, offset));
     this.#transactions = new TransactionLog(store, this.#journal);
   }
@@ -202,7 +209,11 @@ export class Broker
       this.#housekeeping.restore(node);
       if (node.kind === "topic") node.touch();
     }
-    this.#delays.restore();
+    this.#delays.restore((to, view, position) => {
+      const id = dedupIdOf(view);
+      if (id === undefined) return;
+      this.directory.known(to)?.duplicates?.add(id, view.storeTimestamp, position);
+    });
     this.snapshot();
     this.#waitForHousekeeping();
     return report;

@@ -1,29 +1,48 @@
 /**
  * Messages that are not to be delivered before a certain time. Each waits as a record of the internal queue `~delayed`,
  * durable like any other; when due it is published to its destination and settled there, both in one atomic batch.
- * In memory: one heap entry (16 bytes) per waiting message.
+ * In memory: one heap entry (16 bytes) per waiting message. Looking at them and taking them back is in delayed.ts.
  */
-import { makeAddress, parseCanonical, printAddress } from "../model/address.ts";
+import { type Address, parseCanonical, printAddress } from "../model/address.ts";
 import { Draft } from "../model/draft.ts";
+import { BrokerError } from "../model/errors.ts";
 import { RecordView } from "../model/record-view.ts";
 import type { EntryBatch } from "../store/message-store.ts";
 import { Alarm } from "../util/alarm.ts";
 import { MinHeap } from "../util/min-heap.ts";
+import { STATE } from "./ack-state.ts";
 import type { Broker } from "./broker.ts";
 import type { Node } from "./node.ts";
 import { RecordTemplate } from "./record-composer.ts";
 import { redraft } from "./redraft.ts";
+import type { ShardProgress } from "./shard-progress.ts";
 import type { Target } from "./target.ts";
 import { controlRun } from "./transaction-log.ts";
 
 const NODE_NAME = "~delayed";
 /** RocketMQ's name for the time a message is due. */
-const DUE_PROPERTY = "TIMER_DELIVER_MS";
-const TO_PROPERTY = "x-delay-to";
+export const DUE_PROPERTY = "TIMER_DELIVER_MS";
+export const DELAYED_TO_PROPERTY = "x-delay-to";
+/** The number a message is known by: its first offset here. */
+const NUMBER_PROPERTY = "x-delay-id";
 /** Due messages that find no room are tried again after this. */
 const AGAIN_MS = 100;
-/** Due messages released in one go. */
+/** Due messages released in one go, and bytes of them. */
 const BATCH = 512;
+const BATCH_BYTES = 1024 * 1024;
+/** Room for what a record has around its body. */
+const RECORD_ROOM = 1024;
+/** Offsets that old messages may keep others from being forgotten; beyond it, and four times what waits, they move on. */
+const SPREAD_MIN = 65_536;
+const SPREAD_FACTOR = 4;
+const TIDY_BATCH = 256;
+
+/** What waits for one destination. */
+export interface DelayedCount {
+  readonly namespace: string;
+  count: number;
+  bytes: number;
+}
 
 export class DelayScheduler {
   readonly #broker: Broker;
@@ -39,6 +58,12 @@ export class DelayScheduler {
   };
   #node: Node | undefined;
   readonly #alarm: Alarm;
+  /** Heap entries of messages that were taken back. */
+  #cancelled = 0;
+  /** Where those lie that moved on, by number. */
+  readonly #moved = new Map<number, number>();
+  /** By canonical address. */
+  readonly counts = new Map<string, DelayedCount>();
 
   constructor(broker: Broker) {
     this.#broker = broker;
@@ -46,37 +71,66 @@ export class DelayScheduler {
   }
 
   get waitingCount(): number {
-    return this.#heap.size;
+    return this.#heap.size - this.#cancelled;
+  }
+
+  /** Where waiting messages lie; undefined while there never was one. */
+  get progress(): ShardProgress | undefined {
+    return this.#node?.ownGroup.shards[0];
   }
 
   /** Stores the message until it is due. Returns the position to confirm at. */
   add(target: Target, draft: Draft, expiresAt: number): number {
     const node = this.#open();
     const { deliverAt, properties, expiresAt: ownExpiry, ttlMs } = draft;
-    draft.properties = `${DUE_PROPERTY}\x01${deliverAt}\x02${TO_PROPERTY}\x01${printAddress(target.address)}\x02${properties}`;
+    const to = printAddress(target.address);
     const offset = node.shards[0]!.maxOffset;
-    const position = this.#broker.store.append(
-      node.shards[0]!,
-      this.#broker.composer.compose(
-        this.#template,
-        draft,
-        this.#host,
-        this.#broker.turn.now,
-        expiresAt,
-        null,
-      ),
-    );
+    // In front of the publisher's own: the first of a name counts.
+    draft.properties =
+      `${DUE_PROPERTY}\x01${deliverAt}\x02${DELAYED_TO_PROPERTY}\x01${to}\x02` +
+      `${NUMBER_PROPERTY}\x01${offset}\x02${properties}`;
+    const position = this.#append(draft, expiresAt);
     draft.properties = properties;
     draft.expiresAt = ownExpiry;
     draft.ttlMs = ttlMs;
     this.#broker.noteAppend(draft.isDurable);
+    this.#note(to, target.address.namespace, 1, this.#broker.store.lastSize);
     this.#heap.push(deliverAt, offset);
     this.#arm();
     return draft.isDurable ? position : 0;
   }
 
+  #append(draft: Draft, expiresAt: number): number {
+    const { store, composer, turn } = this.#broker;
+    return store.append(
+      this.#open().shards[0]!,
+      composer.compose(this.#template, draft, this.#host, turn.now, expiresAt, null),
+    );
+  }
+
+  /** Takes a waiting message back, by its offset; `view` is on its record. False when it is on its way already. */
+  cancel(offset: number, view: RecordView, size: number): boolean {
+    const shard = this.progress;
+    if (shard === undefined || !isWaiting(shard, offset)) return false;
+    const to = view.property(DELAYED_TO_PROPERTY) ?? "";
+    this.#note(to, "", -1, -size);
+    this.#moved.delete(numberOf(view, offset));
+    shard.settle(offset, 1);
+    this.#cancelled++;
+    if (this.#cancelled > 1024 && this.#cancelled * 2 > this.#heap.size) {
+      this.#heap.retain((at) => isWaiting(shard, at));
+      this.#cancelled = 0;
+    }
+    return true;
+  }
+
+  /** Where the message of this number lies. */
+  offsetOf(number: number): number {
+    return this.#moved.get(number) ?? number;
+  }
+
   /** After recovery: what still waits, by reading it. */
-  restore(): void {
+  restore(noteId: (to: Address, view: RecordView, position: number) => void): void {
     const node = this.#broker.registry.find("queue", "/", NODE_NAME);
     if (node === undefined) return;
     this.#node = node;
@@ -87,7 +141,15 @@ export class DelayScheduler {
     const end = shard.queue.maxOffset;
     for (let at = shard.state.findReady(shard.state.low, end); at < end; ) {
       if (this.#read(at)) {
-        this.#heap.push(Number(this.#view.property(DUE_PROPERTY) ?? 0), at);
+        const view = this.#view;
+        const to = view.property(DELAYED_TO_PROPERTY) ?? "";
+        const address = parseCanonical(to);
+        const size = this.#entry.size[0]!;
+        this.#note(to, address.namespace, 1, size);
+        noteId(address, view, this.#entry.physicalOffset[0]! + size);
+        const number = numberOf(view, at);
+        if (number !== at) this.#moved.set(number, at);
+        this.#heap.push(Number(view.property(DUE_PROPERTY) ?? 0), at);
       }
       at = shard.state.findReady(at + 1, end);
     }
@@ -98,6 +160,56 @@ export class DelayScheduler {
     this.#alarm.clear();
   }
 
+  /** One that waits for years must not make the broker remember everything that came and went since: it moves on. */
+  tidy(): void {
+    const shard = this.progress;
+    const { store, blocked } = this.#broker;
+    if (shard === undefined || blocked !== null) return;
+    const { state, queue } = shard;
+    const spread = Math.max(SPREAD_MIN, SPREAD_FACTOR * this.waitingCount);
+    const end = queue.maxOffset;
+    if (end - state.low <= spread) return;
+    const old: number[] = [];
+    let bytes = 0;
+    for (let at = state.findReady(state.low, end); old.length < TIDY_BATCH; ) {
+      if (end - at <= spread || !this.#read(at)) break;
+      bytes += this.#entry.size[0]! + RECORD_ROOM;
+      if ((old.length > 0 && bytes > BATCH_BYTES) || !store.hasRoom(bytes)) break;
+      old.push(at);
+      at = state.findReady(at + 1, end);
+    }
+    if (old.length > 0) this.#moveOn(shard, old);
+  }
+
+  #moveOn(shard: ShardProgress, old: readonly number[]): void {
+    const { turn } = this.#broker;
+    for (const offset of old) shard.state.park(offset, 1);
+    this.#broker.atomically(
+      () => {
+        for (const offset of old) {
+          if (!this.#read(offset)) continue;
+          const view = this.#view;
+          const number = numberOf(view, offset);
+          const due = Number(view.property(DUE_PROPERTY) ?? turn.now);
+          const { expiresAt } = view;
+          redraft(view, this.#draft, () => true);
+          const at = shard.queue.maxOffset;
+          this.#append(this.#draft, expiresAt);
+          this.#moved.set(number, at);
+          this.#heap.push(due, at);
+        }
+        this.#broker.appendControl(
+          Buffer.concat(old.map((offset) => controlRun(shard, offset, 1))),
+        );
+      },
+      () => {
+        for (const offset of old) shard.settle(offset, 1);
+      },
+    );
+    // Their heap entries of before are void now.
+    this.#cancelled += old.length;
+  }
+
   #open(): Node {
     this.#node ??=
       this.#broker.registry.find("queue", "/", NODE_NAME) ??
@@ -105,16 +217,27 @@ export class DelayScheduler {
     return this.#node;
   }
 
+  #note(to: string, namespace: string, count: number, bytes: number): void {
+    let known = this.counts.get(to);
+    if (known === undefined) {
+      if (count < 0) return;
+      known = { namespace, count: 0, bytes: 0 };
+      this.counts.set(to, known);
+    }
+    known.count += count;
+    known.bytes += bytes;
+    if (known.count === 0) this.counts.delete(to);
+  }
+
   #arm(): void {
     if (this.#heap.size > 0) this.#alarm.set(this.#heap.topKey);
   }
 
   #fire(): void {
-    const { turn, store } = this.#broker;
+    const { turn } = this.#broker;
     turn.touch();
     // Not while the disk is full: due messages wait where they are.
-    const isFree = this.#broker.blocked === null && store.hasRoom(BATCH * 1024);
-    if (isFree) this.#release(turn.now);
+    const isFree = this.#broker.blocked === null && this.#release(turn.now);
     if (this.#heap.size > 0) {
       this.#alarm.set(
         isFree ? this.#heap.topKey : Math.max(this.#heap.topKey, turn.now + AGAIN_MS),
@@ -122,43 +245,85 @@ export class DelayScheduler {
     }
   }
 
-  #release(now: number): void {
+  /** Publishes what is due, a batch of it. False when there is no room. */
+  #release(now: number): boolean {
+    const { store } = this.#broker;
     const shard = this.#open().ownGroup.shards[0]!;
+    const due: number[] = [];
+    let bytes = 0;
+    while (due.length < BATCH && this.#heap.topKey <= now) {
+      const offset = this.#heap.topValue;
+      if (isWaiting(shard, offset)) {
+        if (store.read(shard.queue, offset, 1, this.#entry) === 1) {
+          bytes += this.#entry.size[0]! + RECORD_ROOM;
+        }
+        if (due.length > 0 && bytes > BATCH_BYTES) break;
+        if (!store.hasRoom(bytes)) {
+          if (due.length === 0) return false;
+          break;
+        }
+        due.push(offset);
+      } else this.#cancelled--;
+      this.#heap.pop();
+    }
+    if (due.length > 0) this.#publishAll(shard, due);
+    return true;
+  }
+
+  #publishAll(shard: ShardProgress, due: readonly number[]): void {
     const done: number[] = [];
-    while (done.length < BATCH && this.#heap.topKey <= now) done.push(this.#heap.pop());
-    if (done.length === 0) return;
-    const control = Buffer.concat(done.map((offset) => controlRun(shard, offset, 1)));
-    for (const offset of done) shard.state.park(offset, 1);
+    for (const offset of due) shard.state.park(offset, 1);
     this.#broker.atomically(
       () => {
-        for (const offset of done) if (this.#read(offset)) this.#publish();
-        this.#broker.appendControl(control);
+        for (const offset of due) {
+          try {
+            if (this.#read(offset)) this.#publish(offset);
+            else this.#open().counters.dropped++;
+            done.push(offset);
+          } catch (error) {
+            // Its destination refuses it now (a full topic): it was taken, so it stays and tries again.
+            if (!(error instanceof BrokerError)) throw error;
+          }
+        }
+        if (done.length === 0) return;
+        this.#broker.appendControl(
+          Buffer.concat(done.map((offset) => controlRun(shard, offset, 1))),
+        );
       },
       () => {
         for (const offset of done) shard.settle(offset, 1);
       },
     );
+    if (done.length === due.length) return;
+    const released = new Set(done);
+    for (const offset of due) {
+      if (released.has(offset)) continue;
+      shard.state.release(offset, 1);
+      this.#heap.push(this.#broker.turn.now + AGAIN_MS, offset);
+    }
   }
 
   /** Publishes the record in the view to where it was meant to go; nowhere when that is gone. */
-  #publish(): void {
+  #publish(offset: number): void {
     const view = this.#view;
     const draft = this.#draft;
-    let to = "";
+    const size = this.#entry.size[0]!;
     const { expiresAt } = view;
-    redraft(view, draft, (name, value) => {
-      if (name === TO_PROPERTY) to = value;
-      return name !== TO_PROPERTY && name !== DUE_PROPERTY;
-    });
+    const to = view.property(DELAYED_TO_PROPERTY) ?? "";
+    const number = numberOf(view, offset);
+    const own = new Set([DUE_PROPERTY, DELAYED_TO_PROPERTY, NUMBER_PROPERTY]);
+    redraft(view, draft, (name) => !own.delete(name));
     draft.expiresAt = expiresAt;
     const address = parseCanonical(to);
     if (address.kind === "topic" || address.kind === "temp-topic") {
       this.#broker.core.publishToTopic(address.namespace, address.name, draft, null);
-      return;
+    } else {
+      const node = this.#broker.registry.find("queue", address.namespace, address.name);
+      if (node === undefined) this.#open().counters.dropped++;
+      else this.#broker.publishInternal(node, this.#template, draft, this.#host);
     }
-    const node = this.#broker.registry.find("queue", address.namespace, address.name);
-    if (node === undefined) return;
-    this.#broker.publishInternal(node, this.#template, draft, this.#host);
+    this.#note(to, "", -1, -size);
+    this.#moved.delete(number);
   }
 
   #read(offset: number): boolean {
@@ -169,5 +334,14 @@ export class DelayScheduler {
   }
 }
 
-/** The internal queue's address, for listings. */
-export const DELAYED_ADDRESS = makeAddress("queue", NODE_NAME);
+/** The number an operator knows a waiting message by: it stays the same when the message moves on. */
+export const numberOf = (view: RecordView, offset: number): number => {
+  const text = view.property(NUMBER_PROPERTY);
+  return text === undefined ? offset : Number(text);
+};
+
+export function isWaiting(shard: ShardProgress, offset: number): boolean {
+  if (offset < shard.state.low || offset >= shard.queue.maxOffset) return false;
+  const state = shard.state.stateOf(offset);
+  return state === STATE.READY || state === STATE.READY_AGAIN;
+}

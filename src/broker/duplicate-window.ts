@@ -22,6 +22,11 @@ export class DuplicateWindow {
     return seen === undefined || seen.at + this.#windowMs <= now ? -1 : seen.position;
   }
 
+  /** It may come again: the message was taken back. */
+  remove(id: string): void {
+    this.#seen.delete(id);
+  }
+
   add(id: string, now: number, position: number): void {
     this.#seen.delete(id);
     this.#seen.set(id, { at: now, position });

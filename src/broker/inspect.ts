@@ -24,6 +24,8 @@ export interface Overview {
   readonly groups: number;
   readonly sessions: number;
   readonly retained: number;
+  /** Messages that wait for their time. */
+  readonly delayed: number;
   /** Why publishing is held back, or null. */
   readonly blocked: string | null;
   readonly store: "ok" | "full" | "failed";
@@ -166,6 +168,7 @@ export class Inspection {
       groups,
       sessions: sessions.stats.sessions,
       retained: sessions.stats.retained,
+      delayed: this.#broker.delayed.waitingCount,
       blocked: this.#broker.blocked?.reason ?? null,
       store: store.health.state,
       log: { appended, written, durable },

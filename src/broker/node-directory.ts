@@ -43,6 +43,11 @@ export class NodeDirectory {
     return node;
   }
 
+  /** The node an address means, when it is there; whoever asks. */
+  known(address: Address): Node | undefined {
+    return this.#find(address);
+  }
+
   #find(address: Address): Node | undefined {
     const { namespace, name } = address;
     if (address.kind === "any") {

@@ -2,6 +2,7 @@
  * Filters of a topic's reader: by the rest of its path below the root, by tag expression, by origin. A record's path is
  * its root alone unless its tag is part of the path (spec protocols.md §3.2).
  */
+import { escapeValue } from "../model/properties.ts";
 import { FLAG, type RecordView } from "../model/record-view.ts";
 import { javaHash } from "../model/tag.ts";
 import { levelsMatch } from "../model/topic-path.ts";
@@ -79,8 +80,9 @@ export function tagFilter(expression: string): MessageFilter | null {
 export const ORIGIN_PROPERTY = "x-origin";
 
 export function noLocalFilter(clientId: string): MessageFilter {
+  const own = escapeValue(clientId);
   return {
     byHash: () => VERDICT.MAYBE,
-    byRecord: (record) => record.property(ORIGIN_PROPERTY) !== clientId,
+    byRecord: (record) => record.property(ORIGIN_PROPERTY) !== own,
   };
 }

@@ -4,7 +4,7 @@
  */
 import { RecordView } from "../model/record-view.ts";
 import type { EntryBatch, MessageStore, StoreQueue } from "../store/message-store.ts";
-import { DEDUP_PROPERTY } from "./admission.ts";
+import { dedupIdOf } from "./admission.ts";
 import type { Node } from "./node.ts";
 import type { StoredBytes } from "./stored-bytes.ts";
 
@@ -22,7 +22,7 @@ export function restorePolicies(
     if (node.duplicates !== null) {
       const from = store.searchByTime(queue, now - node.settings.dedupWindowMs);
       forEachRecord(store, queue, from, (view, _, position) => {
-        const id = view.property(DEDUP_PROPERTY);
+        const id = dedupIdOf(view);
         if (id !== undefined) node.duplicates!.add(id, view.storeTimestamp, position);
       });
     }

@@ -184,9 +184,11 @@ export class SessionCore {
     const template = templateFor(node, address);
     const target = new Target(this.#host, address, node, template, 0, LOOPBACK, "", publisher);
     node.producerCount++;
-    const position = target.publish(draft);
-    target.close();
-    return position;
+    try {
+      return target.publish(draft);
+    } finally {
+      target.close();
+    }
   }
 
   /** Stores a record once more, for these indexes only: its home is nobody's, its path goes along. */

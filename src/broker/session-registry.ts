@@ -1,7 +1,7 @@
 /**
  * All sessions by namespace and client id: opening, taking over, expiry, shares, and bringing them back after a restart.
  */
-import { makeAddress } from "../model/address.ts";
+import { checkName, makeAddress } from "../model/address.ts";
 import { BrokerError } from "../model/errors.ts";
 import type { RecordView } from "../model/record-view.ts";
 import type { Permissions } from "../security/authorizer.ts";
@@ -105,6 +105,7 @@ export class SessionRegistry implements SessionHost {
     const connection = facade as Connection;
     const { namespace } = connection;
     if (request.will !== null) {
+      checkName(request.will.topic, "topic");
       connection.demand("send", willAddress(namespace, request.will.topic));
     }
     const key = keyOf(namespace, request.clientId);

@@ -2,9 +2,17 @@
 import type { Address } from "../model/address.ts";
 import type { Draft } from "../model/draft.ts";
 import { BrokerError } from "../model/errors.ts";
+import { propertyText } from "../model/properties.ts";
 import type { MessageStore, StoreQueue } from "../store/message-store.ts";
 import type { Turn } from "../util/turn.ts";
-import { type AdmissionHost, admit, afterAppend, fullError, isFull } from "./admission.ts";
+import {
+  type AdmissionHost,
+  admit,
+  afterAppend,
+  findDuplicate,
+  fullError,
+  isFull,
+} from "./admission.ts";
 import type { DurabilityLevel, Target as TargetFacade } from "./facade.ts";
 import { DEFAULT_PRIORITY, type Node } from "./node.ts";
 import { ORIGIN_PROPERTY } from "./path-filter.ts";
@@ -105,15 +113,15 @@ export class Target implements TargetFacade {
     const host = this.#host;
     const now = host.turn.now;
     this.check(draft);
+    if (draft.deliverAt > now) return this.#delay(draft, now);
     limitTtl(node, draft);
     const expiresAt = expiryOf(draft, now);
-    if (draft.deliverAt > now) return host.delay(this, draft, expiresAt);
     const route = this.#route;
     if (!node.isPlain && (route === null || node.isWanted)) {
       const position = admit(node, draft, now, host);
       if (position >= 0) return position;
     }
-    if (node.hasNoLocal) draft.properties += `${ORIGIN_PROPERTY}\x01${this.#clientId}\x02`;
+    if (node.hasNoLocal) draft.properties += propertyText(ORIGIN_PROPERTY, this.#clientId);
     const queue =
       node.kind === "queue" && draft.priority >= 0 && draft.priority !== DEFAULT_PRIORITY
         ? host.shardOfPriority(node, draft.priority)
@@ -151,6 +159,20 @@ export class Target implements TargetFacade {
     const isConfirmed = draft.isDurable && node.settings.level !== "memory";
     host.noteAppend(isConfirmed && node.settings.level === "fsync");
     return isConfirmed ? position : 0;
+  }
+
+  /** Kept aside until it is due. The node's own limit of life begins then, the publisher's began when it was sent. */
+  #delay(draft: Draft, now: number): number {
+    const { duplicates } = this.node;
+    const id = draft.dedupId;
+    if (duplicates === null || id === "") {
+      return this.#host.delay(this, draft, expiryOf(draft, now));
+    }
+    const known = findDuplicate(this.node, draft, now);
+    if (known >= 0) return known;
+    const position = this.#host.delay(this, draft, expiryOf(draft, now));
+    duplicates.add(id, now, position);
+    return position;
   }
 
   /** What would make a publish fail, before anything is changed. */

@@ -136,6 +136,7 @@ function statusPage(o: Overview): string {
     ["connections", o.connections],
     ["consumers", o.consumers],
     ["queues, topics, groups", `${o.queues}, ${o.topics}, ${o.groups}`],
+    ["waiting for their time", o.delayed],
     ["MQTT sessions, retained", `${o.sessions}, ${o.retained}`],
     ["messages in", `${o.counters.published} (${formatBytes(o.counters.publishedBytes)})`],
     ["deliveries, accepted", `${o.counters.delivered}, ${o.counters.accepted}`],

@@ -17,6 +17,7 @@ const commandGroups = (leave: (code: ExitCode) => void): readonly CommandGroup[]
     names: ["purge", "delete", "move", "disconnect"],
     load: async () => (await import("./change.ts")).addChangeCommands,
   },
+  { names: ["delayed"], load: async () => (await import("./delayed.ts")).addDelayedCommands },
   {
     names: ["user", "grant", "revoke"],
     load: async () => (await import("./users.ts")).addUserCommands,

@@ -7,7 +7,7 @@
 import * as z from "zod";
 import { mqttSection } from "./mqtt.ts";
 import { stompSection } from "./stomp.ts";
-import { bytes, choice, count, duration, flag, text, texts } from "./values.ts";
+import { bytes, choice, count, delays, duration, flag, queueName, text, texts } from "./values.ts";
 
 export const PROTOCOLS = ["amqp", "mqtt", "stomp", "http"] as const;
 export type ProtocolName = (typeof PROTOCOLS)[number];
@@ -42,6 +42,11 @@ const listener = z
   })
   .meta({ description: "A listener, by name." });
 
+/** Retry tables with a name. */
+const RETRY_TABLES = {
+  rocketmq: "10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h",
+};
+
 /** What can be set per destination. */
 const destinationFields = {
   maxDeliveries: count(10, "Failed attempts before a message is dead; 0 for no limit."),
@@ -49,11 +54,15 @@ const destinationFields = {
     true,
     "Dead messages go to the queue `DLQ.<name>`; otherwise they are dropped.",
   ),
-  deadLetterTo: text("", "The queue that dead messages go to instead of `DLQ.<name>`."),
+  deadLetterTo: queueName("The queue that dead messages go to instead of `DLQ.<name>`."),
   retryDelay: duration("0ms", "A failed message waits so long before the next attempt."),
   retryDelayMax: duration(
     "0ms",
     "Above `retryDelay`: the wait doubles with each failure, up to this.",
+  ),
+  retryTable: delays(
+    RETRY_TABLES,
+    "Waits by the number of failures, instead of `retryDelay`: durations such as `10s 1m 5m` (the last holds for all later ones), or `rocketmq` for RocketMQ's own: 10s, 30s, 1m to 10m by the minute, 20m, 30m, 1h, 2h. Set `maxDeliveries` to what fits it (RocketMQ: 16).",
   ),
   ttl: duration("0ms", "Longest time to live, whatever the publisher says; 0 for no limit."),
   maxLength: count(0, "Most messages waiting; 0 for no limit."),
@@ -96,6 +105,7 @@ const policy = z
     deadLetterTo: as(destinationFields.deadLetterTo, "queues.deadLetterTo"),
     retryDelay: as(destinationFields.retryDelay, "queues.retryDelay"),
     retryDelayMax: as(destinationFields.retryDelayMax, "queues.retryDelayMax"),
+    retryTable: as(destinationFields.retryTable, "queues.retryTable"),
     ttl: as(destinationFields.ttl, "queues.ttl"),
     maxLength: as(destinationFields.maxLength, "queues.maxLength"),
     maxBytes: as(destinationFields.maxBytes, "queues.maxBytes"),

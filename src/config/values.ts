@@ -102,3 +102,32 @@ export const count = (fallback: number, description: string, { min = 0, max }: R
 
 export const texts = (fallback: string[], description: string) =>
   z.array(z.string()).default(fallback).meta({ description });
+
+/** A row of durations such as "10s 30s 5m", or the name of one. */
+export const delays = (names: Readonly<Record<string, string>>, description: string) =>
+  z
+    .string()
+    .transform((value, context): readonly number[] => {
+      const words = (names[value] ?? value).split(/\s+/).filter((word) => word !== "");
+      const times = words.map((word) => parse(word, TIME, TIME_UNITS, "ms"));
+      const wrong = times.findIndex((time) => time === undefined || !Number.isSafeInteger(time));
+      if (wrong < 0) return times as number[];
+      const known = Object.keys(names).map((name) => `"${name}"`);
+      context.addIssue({
+        code: "custom",
+        message: `expected ${known.join(", ")} or durations such as "10s 30s 5m", not "${value}"`,
+      });
+      return z.NEVER;
+    })
+    .prefault("")
+    .meta({ description });
+
+/** A queue that clients may use; empty for none. */
+export const queueName = (description: string) =>
+  z
+    .string()
+    .refine((name) => !name.startsWith("~"), {
+      error: "names of queues that begin with ~ are the broker's own",
+    })
+    .default("")
+    .meta({ description });

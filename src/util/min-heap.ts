@@ -12,6 +12,11 @@ export class MinHeap {
     return this.#size === 0 ? Number.POSITIVE_INFINITY : this.#keys[0]!;
   }
 
+  /** Value of the entry with the smallest key; NaN when empty. */
+  get topValue(): number {
+    return this.#size === 0 ? Number.NaN : this.#values[0]!;
+  }
+
   push(key: number, value: number): void {
     if (this.#size === this.#keys.length) this.#grow();
     let at = this.#size++;
@@ -35,9 +40,30 @@ export class MinHeap {
     const values = this.#values;
     const top = values[0]!;
     const size = --this.#size;
-    const key = keys[size]!;
-    const value = values[size]!;
-    let at = 0;
+    this.#sink(0, keys[size]!, values[size]!);
+    return top;
+  }
+
+  /** Drops the entries whose value is not wanted: O(n). */
+  retain(isWanted: (value: number) => boolean): void {
+    const keys = this.#keys;
+    const values = this.#values;
+    let kept = 0;
+    for (let at = 0; at < this.#size; at++) {
+      if (!isWanted(values[at]!)) continue;
+      keys[kept] = keys[at]!;
+      values[kept++] = values[at]!;
+    }
+    this.#size = kept;
+    for (let at = (kept >> 1) - 1; at >= 0; at--) this.#sink(at, keys[at]!, values[at]!);
+  }
+
+  /** Puts an entry at `at` or below, where it belongs. */
+  #sink(from: number, key: number, value: number): void {
+    const keys = this.#keys;
+    const values = this.#values;
+    const size = this.#size;
+    let at = from;
     for (;;) {
       let child = at * 2 + 1;
       if (child >= size) break;
@@ -52,7 +78,6 @@ export class MinHeap {
     }
     keys[at] = key;
     values[at] = value;
-    return top;
   }
 
   #grow(): void {

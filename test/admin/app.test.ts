@@ -181,3 +181,27 @@ test("a connection is closed on request", async (t) => {
   t.is((await admin.send("DELETE", `/api/connections/${id}`)).status, 200);
   t.is(reason, "closed by an operator");
 });
+
+test("messages that wait are listed, looked up and taken back; the log has who did it", async (t) => {
+  const admin = await opened(t);
+  const connection = publish(admin, "orders");
+  const target = connection.openTarget(makeAddress("queue", "orders"));
+  for (let n = 0; n < 4; n++) {
+    const draft = new Draft().reset();
+    draft.deliverAt = Date.now() + 86_400_000;
+    target.publish(draft);
+  }
+  t.is((await admin.get("/api/overview")).json.delayed, 4);
+  const { json } = await admin.get("/api/delayed?queue=orders&max=3");
+  t.deepEqual([json.waiting, json.messages.length, json.next], [4, 3, 3]);
+  t.is((await admin.get("/api/delayed?queue=orders&from=3")).json.messages[0].number, 3);
+  t.is((await admin.get("/api/delayed?topic=orders")).json.messages.length, 0);
+  t.is((await admin.get("/api/delayed/2")).json.name, "orders");
+  t.is((await admin.get("/api/delayed/9")).status, 404);
+  t.is((await admin.get("/api/delayed?queue=a&topic=b")).status, 400);
+  t.is((await admin.send("DELETE", "/api/delayed")).status, 400, "something has to be named");
+  t.deepEqual((await admin.send("DELETE", "/api/delayed/2")).json, { cancelled: 1 });
+  t.is((await admin.send("DELETE", "/api/delayed/2")).status, 404);
+  t.deepEqual((await admin.send("DELETE", "/api/delayed?queue=orders")).json, { cancelled: 3 });
+  t.regex((await admin.get("/metrics")).text, /^sluice_delayed_messages 0$/m);
+});

@@ -190,3 +190,46 @@ test.serial("the version is the package's", async (t) => {
   t.is((await sluice(["--version"])).out.trim(), version);
   t.is((await sluice(["frobnicate"])).code, 2);
 });
+
+test.serial("delayed messages are listed and taken back, also over a restart", async (t) => {
+  const data = temporaryFolder(t);
+  const broker = await running(t, data);
+  const socket = connect(broker.port(), "127.0.0.1");
+  let answer = "";
+  socket.on("data", (chunk) => (answer += chunk));
+  socket.write("CONNECT\naccept-version:1.2\nhost:localhost\n\n\0");
+  for (const [queue, delay] of [
+    ["a", "7200000"],
+    ["a", "3600000"],
+    ["b", "946080000000"],
+  ]) {
+    socket.write(`SEND\ndestination:/queue/${queue}\nAMQ_SCHEDULED_DELAY:${delay}\n\nx\0`);
+  }
+  socket.write("SEND\ndestination:/queue/a\nreceipt:r\n\nnow\0");
+  await until("it is there", () => answer.includes("RECEIPT"));
+  socket.destroy();
+  const list = await sluice(["delayed", "list", "--data", data]);
+  t.regex(
+    list.out,
+    /^1 .*queue:a[\s\S]*^0 .*queue:a[\s\S]*^2 .*queue:b[\s\S]*3 waiting in all/m,
+    list.error,
+  );
+  const cancel = await sluice(["delayed", "cancel", "0", "--data", data]);
+  t.is(cancel.out, "1 messages taken back\n", cancel.error);
+  broker.child.kill("SIGKILL");
+  await broker.exit;
+  await running(t, data);
+  const json = JSON.parse((await sluice(["delayed", "list", "--json", "--data", data])).out);
+  t.deepEqual(
+    json.map((m: { name: string }) => m.name),
+    ["a", "b"],
+  );
+  t.is(
+    (await sluice(["delayed", "cancel", "queue:b", "--data", data])).out,
+    "1 messages taken back\n",
+  );
+  const nothing = await sluice(["delayed", "cancel", "--data", data]);
+  t.is(nothing.code, 2);
+  t.regex(nothing.error, /name a number, a queue/);
+  t.is((await sluice(["delayed", "cancel", "7", "--data", data])).code, 1);
+});

@@ -43,6 +43,7 @@ export async function openTestAdmin(
     logger: SILENT,
     inspection: new Inspection(test.broker),
     operations: new Operations(test.broker),
+    delayed: test.broker.delayed,
     authenticator,
     authorizer: new RuleAuthorizer(users, loopback),
     logins: authenticator,
