@@ -19,6 +19,7 @@ import { CommitLog } from "./commit-log.ts";
 import type { ConsumeQueue } from "./consume-queue.ts";
 import { dropFields } from "./drop-record.ts";
 import { loadFileMapper } from "./file-mapping.ts";
+import type { IndexShape } from "./index-format.ts";
 import { IndexReader } from "./index-store.ts";
 import { Journal } from "./journal.ts";
 import { isRecordAt, LogReader } from "./log-reader.ts";
@@ -72,6 +73,8 @@ export interface StoreOptions {
   readonly readMode?: "auto" | "mapped" | "positioned";
   /** How often checkpoints are made and the free space is looked at; 0 leaves both to `tick`. */
   readonly tickMs?: number;
+  /** For simulations: a smaller Index file than RocketMQ's. */
+  readonly indexShape?: IndexShape;
   /** For tests: run the writer on the calling thread, on this storage. */
   readonly inlineOn?: Storage;
   /** For simulations: decides when the inline writer runs, and when the loop hears from it. */
@@ -178,6 +181,7 @@ export class CommitLogStore implements MessageStore {
         commands: this.#commands,
         quarantine: this.#quarantine,
         wasAborted,
+        ...(this.#options.indexShape && { indexShape: this.#options.indexShape }),
         announced: this.#announced,
       });
       const warnings = [...recovered.warnings, ...this.journal.open(storage, this.#directory)];
@@ -409,6 +413,7 @@ export class CommitLogStore implements MessageStore {
     this.#index = new IndexReader({
       storage: this.#storage,
       directory: join(this.#directory, "index"),
+      ...(options.indexShape && { shape: options.indexShape }),
     });
     this.#startWriter(end, recovered.unsynced);
     this.#takeWatermarks();
@@ -435,6 +440,7 @@ export class CommitLogStore implements MessageStore {
       journalFile: this.journal.nextFile,
       journalEnd: this.journal.end,
       unsynced,
+      ...(this.#options.indexShape && { indexShape: this.#options.indexShape }),
       syncSpacingMs: this.#options.syncSpacingMs ?? 0.4,
     };
     for (const at of [POSITION.HEAD, POSITION.WRITTEN, POSITION.DURABLE, POSITION.SYNC_TO]) {

@@ -347,7 +347,7 @@ export class CommitLog {
     ) {
       return last;
     }
-    const memory = new ArrayBuffer(Math.max(size, SIDE_CHUNK));
+    const memory = new ArrayBuffer(Math.max(size, Math.min(SIDE_CHUNK, this.#sideLimit >> 4)));
     const chunk = {
       offset,
       memory,

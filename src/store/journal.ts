@@ -24,6 +24,8 @@ import type { ToWriter } from "./writer-messages.ts";
 const RING_BYTES = 1 << 20;
 const OVERHANG = MAX_ENTRY_BYTES + FRAME_HEADER;
 const SNAPSHOT_CHUNK = 1 << 20;
+/** Most snapshots are small. */
+const FIRST_SNAPSHOT_CHUNK = OVERHANG;
 
 export class Journal implements OwnerJournal {
   readonly ring = new TailRing(RING_BYTES, OVERHANG);
@@ -235,7 +237,7 @@ export class Journal implements OwnerJournal {
     this.#isReplayed = true;
     this.#replay = [];
     const chunks: ArrayBuffer[] = [];
-    let chunk = Buffer.allocUnsafeSlow(SNAPSHOT_CHUNK);
+    let chunk = Buffer.allocUnsafeSlow(FIRST_SNAPSHOT_CHUNK);
     let used = 0;
     const flush = (): void => {
       chunks.push(chunk.buffer.slice(0, used) as ArrayBuffer);
@@ -247,7 +249,10 @@ export class Journal implements OwnerJournal {
           `journal: entry of ${entry.length} bytes, expected 1 to ${MAX_ENTRY_BYTES}`,
         );
       }
-      if (used + FRAME_HEADER + entry.length > chunk.length) flush();
+      if (used + FRAME_HEADER + entry.length > chunk.length) {
+        flush();
+        if (chunk.length < SNAPSHOT_CHUNK) chunk = Buffer.allocUnsafeSlow(SNAPSHOT_CHUNK);
+      }
       const view = new DataView(chunk.buffer);
       view.setUint32(used + 4, entry.length);
       chunk.set(entry, used + FRAME_HEADER);

@@ -23,8 +23,8 @@ export interface ScanHandler {
 export class LogScanner {
   readonly #segments: SegmentList;
   readonly #starts: number[];
-  #buffer = Buffer.allocUnsafeSlow(WINDOW);
-  #view = new DataView(this.#buffer.buffer);
+  #buffer: Buffer;
+  #view: DataView;
   #from = 0;
   #to = 0;
   #yieldAt = YIELD_BYTES;
@@ -33,6 +33,8 @@ export class LogScanner {
   constructor(segments: SegmentList) {
     this.#segments = segments;
     this.#starts = segments.starts();
+    this.#buffer = Buffer.allocUnsafeSlow(Math.min(WINDOW, segments.segmentBytes));
+    this.#view = new DataView(this.#buffer.buffer);
   }
 
   /** Walks from a record boundary to the end of the log; returns the end. */

@@ -73,7 +73,7 @@ export class Quarantine {
     const source = this.#storage.open(path, "read");
     const target = this.#storage.open(join(this.#folder, name), "create");
     target.truncate(0);
-    const chunk = Buffer.alloc(CHUNK);
+    const chunk = Buffer.alloc(Math.min(CHUNK, bytes));
     for (let at = 0; at < Math.min(bytes, MAX_COPY); at += CHUNK) {
       const got = source.readInto(chunk, 0, Math.min(CHUNK, bytes - at), at);
       if (got > 0) target.write(chunk, 0, got, at);
@@ -87,11 +87,11 @@ export class Quarantine {
   #copy(segments: SegmentList, from: number, to: number, path: string): void {
     const target = this.#storage.open(path, "create");
     target.truncate(0);
-    const chunk = Buffer.alloc(CHUNK);
     const end = Math.min(to, from + MAX_COPY);
+    const chunk = Buffer.alloc(Math.min(CHUNK, end - from));
     for (let at = from; at < end; ) {
       const start = segments.startOf(at);
-      const length = Math.min(CHUNK, end - at, start + segments.segmentBytes - at);
+      const length = Math.min(chunk.length, end - at, start + segments.segmentBytes - at);
       const got = segments.file(start)?.readInto(chunk, 0, length, at - start) ?? 0;
       if (got > 0) target.write(chunk, 0, got, at - from);
       at += length;

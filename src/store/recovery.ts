@@ -13,6 +13,7 @@ import { isCatalog, readCatalog } from "./catalog.ts";
 import { type Checkpoint, CheckpointFile } from "./checkpoint.ts";
 import { catalogPath } from "./checkpointer.ts";
 import type { CommandRing } from "./command-ring.ts";
+import type { IndexShape } from "./index-format.ts";
 import { IndexStore } from "./index-store.ts";
 import { LogScanner } from "./log-scanner.ts";
 import { PageWriter } from "./page-writer.ts";
@@ -34,6 +35,7 @@ export interface RecoveryContext {
   readonly quarantine: Quarantine;
   /** Somebody had the store open and did not close it: there may be stale bytes behind the end. */
   readonly wasAborted: boolean;
+  readonly indexShape?: IndexShape;
   /** Slabs and folders that the table announces while recovery writes its pages. */
   readonly announced: ToWriter[];
 }
@@ -61,7 +63,8 @@ export async function recover(context: RecoveryContext): Promise<Recovered> {
   const from = Math.max(checkpoint?.offset ?? 0, segments.minOffset);
   const isClosed =
     !context.wasAborted && checkpoint?.closedAt === from && isEndOfLog(segments, from);
-  const index = new IndexStore({ storage, directory: join(directory, "index") });
+  const shape = context.indexShape === undefined ? {} : { shape: context.indexShape };
+  const index = new IndexStore({ storage, directory: join(directory, "index"), ...shape });
   const indexedTo = index.open(isClosed, Number.MAX_SAFE_INTEGER);
   const indexFrom = startForIndex(segments, from, checkpoint, indexedTo);
 
@@ -268,9 +271,10 @@ function writeZeros(file: StorageFile, from: number, to: number): void {
 
 /** Index of the last byte of `[from, to)` that is not zero, or -1. */
 function lastNonZero(storage: Storage, path: string, from: number, to: number): number {
+  if (to <= from) return -1;
   const file = storage.open(path, "read");
-  const chunk = Buffer.alloc(1 << 20);
-  const zeros = Buffer.alloc(1 << 20);
+  const chunk = Buffer.alloc(Math.min(1 << 20, to - from));
+  const zeros = Buffer.alloc(chunk.length);
   let last = -1;
   for (let at = from; at < to; at += chunk.length) {
     const got = file.readInto(chunk, 0, Math.min(chunk.length, to - at), at);

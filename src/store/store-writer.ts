@@ -63,7 +63,8 @@ export class StoreWriter {
     const { directory, segmentBytes } = start;
     const { ringBytes, ringOverhang } = start;
     const ring = new TailRing(ringBytes, ringOverhang, start.ring, start.ringStart);
-    this.#index = new IndexStore({ storage, directory: join(directory, "index") });
+    const shape = start.indexShape === undefined ? {} : { shape: start.indexShape };
+    this.#index = new IndexStore({ storage, directory: join(directory, "index"), ...shape });
     // Recovery has left it complete.
     this.#index.open(true, start.logEnd);
     this.#log = new LogWriter(storage, directory, segmentBytes, ring, this.#index, start.logEnd);

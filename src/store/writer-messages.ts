@@ -3,6 +3,7 @@
  * counts them in shared memory, so that the other side looks into its port only when something is there.
  */
 import type { Checkpoint } from "./checkpoint.ts";
+import type { IndexShape } from "./index-format.ts";
 
 /** Where everything stands when the writer starts. */
 export interface WriterStart {
@@ -27,6 +28,7 @@ export interface WriterStart {
   /** Queue files and folders that recovery has written and not synced. */
   readonly unsynced: { readonly files: string[]; readonly folders: string[] };
   readonly syncSpacingMs: number;
+  readonly indexShape?: IndexShape;
 }
 
 export type ToWriter =

@@ -53,6 +53,7 @@ class LogEngine implements Engine {
       sideBytes: 1 << 20,
       queuePages: 32,
       minFreeBytes: 0,
+      indexShape: { slots: 512, entries: 4096 },
       tickMs: 0,
       inlineOn: this.#disk,
       inlineSchedule: {

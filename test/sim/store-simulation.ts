@@ -137,6 +137,7 @@ class StoreSimulation {
       directory: "/data",
       ...this.#shape,
       minFreeBytes: 0,
+      indexShape: { slots: 512, entries: 4096 },
       queuePages: this.#random.pick([2, 8, 4096]),
       tickMs: 0,
       inlineOn: this.#disk,

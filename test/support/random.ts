@@ -29,7 +29,9 @@ export class Random {
 
   bytes(length: number): Buffer {
     const out = Buffer.allocUnsafe(length);
-    for (let i = 0; i < length; i++) out[i] = this.#next();
+    let i = 0;
+    for (; i + 4 <= length; i += 4) out.writeUInt32LE(this.#next(), i);
+    for (; i < length; i++) out[i] = this.#next();
     return out;
   }
 
