@@ -28,7 +28,7 @@ interface Group {
 
 const QUEUE = "/queue/crash.plain";
 const SHARED_QUEUE = "/queue/crash.divided";
-const TOPIC = "/topic/crash.topic";
+const TOPIC = "/topic/crash.stomp.topic";
 
 const GROUPS: readonly Group[] = [
   { name: "queue", destination: QUEUE, open: overTcp, consumers: 1, isConfirming: true },

@@ -21,7 +21,8 @@ const OUT = "/queue/crash.stomp.out";
 const WINDOW = 30;
 const QUIET_MS = 700;
 
-class Traffic {
+/** Moves messages from one queue to another, each with the ACK of what it came from in one transaction. */
+export class Moves {
   readonly confirmed = new Set<string>();
   readonly sent = new Set<string>();
   commits = 0;
@@ -86,7 +87,7 @@ class Traffic {
 }
 
 /** Moves on without producing until nothing more is moved, then reads everything. */
-async function drain(broker: BrokerProcess, traffic: Traffic): Promise<string[]> {
+export async function drainMoves(broker: BrokerProcess, traffic: Moves): Promise<string[]> {
   await traffic.live(broker, 0);
   for (let before = -1; before !== traffic.commits; ) {
     before = traffic.commits;
@@ -116,7 +117,7 @@ const RULES: readonly (readonly [Rule, string])[] = [
 const BOTH = "a transaction's SEND and ACK happen together or not at all";
 
 /** What is wrong with the messages that transactions moved. */
-function wrongMoves(got: readonly string[], { confirmed, sent }: Traffic): string {
+export function wrongMoves(got: readonly string[], { confirmed, sent }: Moves): string {
   const counts = new Map<string, number>();
   for (const id of got) counts.set(id, (counts.get(id) ?? 0) + 1);
   const wrong = [
@@ -131,7 +132,7 @@ async function killRounds(context: StepContext, rounds: number): Promise<void> {
   const seed = Number(process.env["SEED"] ?? Date.now() % 1_000_000);
   const random = seededRandom(seed);
   const broker = await context.ownBroker();
-  const moves = new Traffic();
+  const moves = new Moves();
   const plain = new StompCrashTraffic(random);
   let restartMsMax = 0;
   const began = performance.now();
@@ -146,7 +147,7 @@ async function killRounds(context: StepContext, rounds: number): Promise<void> {
     restartMsMax = Math.max(restartMsMax, Math.round(broker.startMs));
   }
   await plain.drain(broker);
-  const got = await drain(broker, moves);
+  const got = await drainMoves(broker, moves);
   const { ledger } = plain;
   ledger.close();
   const results = [

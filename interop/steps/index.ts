@@ -2,6 +2,7 @@
 import type { Step } from "../harness/step.ts";
 import { browserStep } from "./browser.ts";
 import { crash } from "./crash.ts";
+import { crashMixed } from "./crash-mixed.ts";
 import { crashMqtt, crashMqttWebSocket } from "./crash-mqtt.ts";
 import { crashStomp } from "./crash-stomp.ts";
 import { goAmqp, goAmqpSuite } from "./go-amqp.ts";
@@ -47,4 +48,5 @@ export const STEPS: readonly Step[] = [
   crashStomp,
   crashMqtt,
   crashMqttWebSocket,
+  crashMixed,
 ];
