@@ -1,0 +1,92 @@
+/**
+ * One process of the scale run: a broker over the real store, in process, that makes or opens many idle things and says
+ * what they cost. Run by ../scale.ts with --expose-gc.
+ *
+ *   child.js make DIR KIND COUNT    makes them, waits until they rest, prints a line of JSON, waits for a line on stdin
+ *   child.js open DIR KIND COUNT    opens what is there, prints a line of JSON, waits for a line on stdin
+ *   child.js busy DIR KIND COUNT    in the presence of COUNT idle ones: messages through 1 queue and through 10,000
+ */
+import { createInterface } from "node:readline";
+import { Broker } from "../../src/broker/broker.ts";
+import { DEFAULT_SETTINGS } from "../../src/broker/policy.ts";
+import { ALLOW_ALL } from "../../src/security/authorizer.ts";
+import { compileSelector } from "../../src/selector/selector.ts";
+import { CommitLogStore } from "../../src/store/commit-log-store.ts";
+import { SILENT } from "../../src/telemetry/log.ts";
+import { Turn } from "../../src/util/turn.ts";
+import { busy } from "./busy.ts";
+import { type Kind, makeMany } from "./kinds.ts";
+
+const [mode, directory, kind, number] = process.argv.slice(2) as [string, string, Kind, string];
+const count = Number(number);
+const collect = (globalThis as { gc?: () => void }).gc ?? (() => {});
+
+const say = (facts: Record<string, number>): void => {
+  process.stdout.write(`${JSON.stringify(facts)}\n`);
+};
+
+function memory(): { used: number; rss: number } {
+  collect();
+  collect();
+  const { heapUsed, external, rss } = process.memoryUsage();
+  return { used: heapUsed + external, rss };
+}
+
+const rest = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Until the broker has put away what is not in use: its memory stands still. */
+async function settled(): Promise<void> {
+  let before = Number.POSITIVE_INFINITY;
+  for (let round = 0; round < 20; round++) {
+    await rest(3000);
+    const { used } = memory();
+    if (used > before * 0.98) return;
+    before = used;
+  }
+}
+
+const turn = new Turn();
+const store = new CommitLogStore({ directory });
+const broker = new Broker(store, turn, {
+  nodeName: "scale",
+  version: "0",
+  limits: { maxMessageBytes: 1 << 27, maxLinksPerSession: 65535, maxSessionsPerConnection: 1 },
+  queueDefaults: DEFAULT_SETTINGS,
+  topicDefaults: DEFAULT_SETTINGS,
+  policies: [],
+  autoCreate: true,
+  compileSelector,
+  authorizer: ALLOW_ALL,
+  logger: SILENT,
+});
+
+const before = memory();
+const began = performance.now();
+const cpu = process.cpuUsage();
+await broker.open();
+const openMs = performance.now() - began;
+const openCpu = process.cpuUsage(cpu);
+const facts: Record<string, number> = {
+  openMs: Math.round(openMs),
+  openCpuMs: Math.round((openCpu.user + openCpu.system) / 1000),
+};
+if (mode === "make") {
+  const from = performance.now();
+  await makeMany(broker, kind, count);
+  facts["madePerSecond"] = Math.round((count * 1000) / (performance.now() - from));
+}
+await settled();
+const after = memory();
+facts["bytesEach"] = Math.round((after.used - before.used) / count);
+facts["rssBytesEach"] = Math.round((after.rss - before.rss) / count);
+facts["rssMiB"] = Math.round(after.rss / (1 << 20));
+if (mode === "busy") Object.assign(facts, await busy(broker, turn));
+say(facts);
+for await (const line of createInterface({ input: process.stdin })) {
+  if (line !== "stop") continue;
+  const from = performance.now();
+  await broker.close();
+  say({ stopMs: Math.round(performance.now() - from) });
+  break;
+}
+process.exit(0);
