@@ -74,9 +74,8 @@ export class TransactionLog {
 
   /** After the groups are back: settles what control records say that the journal does not cover. */
   recover(state: ReadonlyMap<string, Buffer>, registry: NodeRegistry): void {
-    const hasControl = [...this.#store.queues()].some((queue) => queue.topic === CONTROL_TOPIC);
-    if (!hasControl) return;
     const queue = this.#store.queue(CONTROL_TOPIC, 0);
+    if (queue.maxOffset === 0) return;
     this.#queue = queue;
     const low = Math.max(state.get(STATE_KEY)?.readDoubleBE(0) ?? 0, queue.minOffset);
     const entry: EntryBatch = {

@@ -26,7 +26,12 @@ export class CheckpointPlanner {
   #plannedAt: number;
   /** Planned and not yet on the disk: one, or two when the store is closed meanwhile. */
   running = 0;
-  #rewrite: { file: number; bytes: number; queues: ConsumeQueue[]; at: number } | null = null;
+  #rewrite: {
+    file: number;
+    bytes: number;
+    queues: Iterator<ConsumeQueue>;
+    isDone: boolean;
+  } | null = null;
 
   constructor(table: QueueTable, segmentBytes: number, from: Checkpoint | null, end: number) {
     this.#table = table;
@@ -83,7 +88,7 @@ export class CheckpointPlanner {
     if (rewrite !== null && this.#rewrite !== null) {
       batches.push({ file: this.#rewrite.file, at: this.#rewrite.bytes, bytes: rewrite });
       this.#rewrite.bytes += rewrite.byteLength;
-      if (this.#rewrite.at >= this.#rewrite.queues.length) {
+      if (this.#rewrite.isDone) {
         this.#file = this.#rewrite.file;
         this.#bytes = this.#fullBytes = this.#rewrite.bytes;
         this.#rewrite = null;
@@ -111,7 +116,7 @@ export class CheckpointPlanner {
 
   onDone(): void {
     this.running--;
-    this.#table.arena.endCheckpoint();
+    this.#table.endCheckpoint();
   }
 
   /** The next piece of a new catalog file, when one is due. */
@@ -120,12 +125,16 @@ export class CheckpointPlanner {
       const isDue =
         this.#bytes > REWRITE_MIN_BYTES && this.#bytes > this.#fullBytes * REWRITE_FACTOR;
       if (!isDue || isClosing) return null;
-      this.#rewrite = { file: this.#file + 1, bytes: 0, queues: [...this.#table.queues()], at: 0 };
+      const queues = this.#table.describing();
+      this.#rewrite = { file: this.#file + 1, bytes: 0, queues, isDone: false };
     }
     const rewrite = this.#rewrite;
     const batch = new CatalogBatch();
-    const end = Math.min(rewrite.queues.length, rewrite.at + REWRITE_QUEUES);
-    for (; rewrite.at < end; rewrite.at++) this.#table.describe(rewrite.queues[rewrite.at]!, batch);
+    for (let i = 0; i < REWRITE_QUEUES && !rewrite.isDone; i++) {
+      const next = rewrite.queues.next();
+      if (next.done === true) rewrite.isDone = true;
+      else this.#table.describe(next.value, batch);
+    }
     return batch.take();
   }
 }

@@ -193,6 +193,7 @@ export class CommitLogStore implements MessageStore {
         truncatedBytes: recovered.truncatedBytes,
         quarantinedRecords: recovered.quarantined,
         wasClean: recovered.wasClean,
+        changed: recovered.wasClean ? [] : [...this.#table.changed],
         durationMs: performance.now() - begun,
         warnings,
       };
@@ -207,6 +208,7 @@ export class CommitLogStore implements MessageStore {
     this.#isOpen = false;
     if (this.#timer !== null) clearInterval(this.#timer);
     this.publish(true);
+    await this.#drainJournal();
     const isWhole = this.#writerHealth.state === "ok";
     if (isWhole) this.#checkpoint(true);
     this.#post({ kind: "close" });
@@ -225,6 +227,15 @@ export class CommitLogStore implements MessageStore {
     if (this.#storage === fileSystem) this.#lock.release();
   }
 
+  /** Journal entries that found no room in its ring: all of them have to be in the file before the end. */
+  async #drainJournal(): Promise<void> {
+    while (this.journal.hasWaiting && this.#writerHealth.state === "ok") {
+      this.#link!.wake();
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      this.#refresh();
+    }
+  }
+
   queue(topic: string, queueId: number): StoreQueue {
     return this.#table.queue(topic, queueId);
   }
@@ -233,6 +244,10 @@ export class CommitLogStore implements MessageStore {
   }
   queues(): Iterable<StoreQueue> {
     return this.#table.queues();
+  }
+
+  rest(queue: StoreQueue): void {
+    this.#table.rest(queue as ConsumeQueue);
   }
 
   dropQueue(queue: StoreQueue): void {
@@ -313,6 +328,7 @@ export class CommitLogStore implements MessageStore {
       this.#control.setPosition(POSITION.SYNC_TO, this.#log.appended);
       isWanted = true;
     }
+    this.#askForRings();
     if (isWanted) this.#link!.wake();
   }
 
@@ -321,6 +337,13 @@ export class CommitLogStore implements MessageStore {
     if (this.#options.inlineOn !== undefined || !this.#isOpen) return;
     this.#control.sleepLoop(ms);
     this.#refresh();
+  }
+
+  /** Commands or journal entries found no room in their ring: the writer tells when it has made some. */
+  #askForRings(): void {
+    if (this.#commands.hasWaiting || this.journal.hasWaiting) {
+      this.#control.store(WORD.WANTS_ROOM, 1);
+    }
   }
 
   read(queue: StoreQueue, from: number, max: number, into: EntryBatch): number {
@@ -481,6 +504,7 @@ export class CommitLogStore implements MessageStore {
     this.#takeWatermarks();
     let isWanted = this.#commands.hasWaiting && this.#commands.flush();
     if (this.journal.hasWaiting && this.journal.publish()) isWanted = true;
+    this.#askForRings();
     if (isWanted) this.#link.wake();
     if (isMoved) {
       this.#events.onWatermark();
@@ -529,6 +553,7 @@ export class CommitLogStore implements MessageStore {
     this.journal.requestSync();
     this.journal.publish();
     this.#commands.flush();
+    this.#askForRings();
     this.#post(request);
     this.#link!.wake();
   }

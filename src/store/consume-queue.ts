@@ -62,6 +62,10 @@ export class ConsumeQueue implements LogQueue {
   isDropped = false;
   /** Has changes that no checkpoint holds yet. */
   isDirty = false;
+  /** Number of flushes of the table when it became dirty last; -1: not since it was read. */
+  dirtySince = -1;
+  /** Its owner has let go of it: it is packed when all of it is in the files. */
+  isReleased = false;
   /** Does the catalog know it? */
   isDefined = false;
   /** Does the writer know where its files go? */

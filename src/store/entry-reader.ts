@@ -66,9 +66,14 @@ export class EntryReader {
 
   /** Forgets what is kept of a queue. */
   drop(queue: ConsumeQueue): void {
-    for (const block of this.#blocks) if (block.queue === queue) block.queue = null;
+    this.forget(queue);
     this.#file?.close();
     this.#file = null;
+  }
+
+  /** The same, where the files stay as they are. */
+  forget(queue: ConsumeQueue): void {
+    for (const block of this.#blocks) if (block.queue === queue) block.queue = null;
   }
 
   close(): void {

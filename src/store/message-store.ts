@@ -88,6 +88,8 @@ export interface OpenReport {
   readonly truncatedBytes: number;
   readonly quarantinedRecords: number;
   readonly wasClean: boolean;
+  /** Queues that may hold more, or less, than the last checkpoint said, to look at. */
+  readonly changed: readonly StoreQueue[];
   readonly durationMs: number;
   /** Sentences about what was lost, damaged or built anew; empty when all is well. */
   readonly warnings: readonly string[];
@@ -106,8 +108,10 @@ export interface MessageStore {
   queue(topic: string, queueId: number): StoreQueue;
   /** A light queue by name: entries only, its records live elsewhere. */
   lightQueue(name: string): StoreQueue;
-  /** Queues found on disk or opened since. */
+  /** Queues found on disk or opened since, to look at: one to be used is asked for by name. */
   queues(): Iterable<StoreQueue>;
+  /** The owner lets go of this object, and asks for the queue by name before it uses it again: it may be put away. */
+  rest(queue: StoreQueue): void;
   /** Forgets a queue and gives its index space back; its records go with retention. */
   dropQueue(queue: StoreQueue): void;
 

@@ -1,10 +1,11 @@
 /**
  * All ConsumeQueues of the store, on the event loop: by name, their entries in pages, what is still to be written, and
- * what the next checkpoint tells the catalog.
+ * what the next checkpoint tells the catalog. Those that nobody uses are packed (resting-queues.ts).
  */
 import { join } from "node:path";
 import { Arena, BLOCK_ENTRIES } from "./arena.ts";
-import { CatalogBatch, type CatalogHandler } from "./catalog.ts";
+import { CatalogBatch } from "./catalog.ts";
+import type { CatalogLoader } from "./catalog-loader.ts";
 import { COMMAND, type CommandRing } from "./command-ring.ts";
 import { ConsumeQueue, readEntries, writeEntry } from "./consume-queue.ts";
 import { DROP_TOPIC } from "./drop-record.ts";
@@ -13,6 +14,7 @@ import type { EntryBatch } from "./message-store.ts";
 import { ENTRY_SIZE, LIGHT_PAGE_ENTRIES, PagePool, TOPIC_PAGE_ENTRIES } from "./page-pool.ts";
 import { QUEUE_FILE_BYTES, QUEUE_FILE_ENTRIES } from "./page-writer.ts";
 import { FILLER_SIZE } from "./record.ts";
+import { RestingQueues } from "./resting-queues.ts";
 import { offsetOfName } from "./segment-list.ts";
 import type { Storage } from "./storage-file.ts";
 import type { ToWriter } from "./writer-messages.ts";
@@ -20,7 +22,7 @@ import type { ToWriter } from "./writer-messages.ts";
 /** Queues whose pages are handed over at once when the pool is full. */
 const RELIEF_QUEUES = 256;
 
-export class QueueTable implements CatalogHandler {
+export class QueueTable {
   readonly #storage: Storage;
   readonly #directory: string;
   readonly #commands: CommandRing;
@@ -31,13 +33,19 @@ export class QueueTable implements CatalogHandler {
   readonly arena = new Arena();
   readonly #topics = new Map<string, Map<number, ConsumeQueue>>();
   readonly #light = new Map<string, ConsumeQueue>();
+  readonly #resting = new RestingQueues();
+  /** Let go by their owner, but not yet in the files. */
+  #leaving: ConsumeQueue[] = [];
+  /** Counts `flushAll`; what was handed over up to `#flushesDone` is in the files. */
+  #flushes = 0;
+  #flushesDone = 0;
+  /** A new catalog file is being written: every queue stays where it is, or becomes an object. */
+  #isDescribing = false;
   #nextNumber = 1;
   #dirty: ConsumeQueue[] = [];
   /** Where in the dirty list relief goes on. */
   #reliefAt = 0;
   readonly catalog = new CatalogBatch();
-  /** While the catalog is read. */
-  #byNumber: Map<number, ConsumeQueue> | null = null;
 
   constructor(
     storage: Storage,
@@ -60,35 +68,118 @@ export class QueueTable implements CatalogHandler {
   }
 
   queue(topic: string, queueId: number): ConsumeQueue {
-    let shards = this.#topics.get(topic);
-    if (shards === undefined) {
-      shards = new Map();
-      this.#topics.set(topic, shards);
-    }
+    const shards = this.#shards(topic);
     let queue = shards.get(queueId);
     if (queue === undefined) {
-      queue = new ConsumeQueue(topic, queueId, false, this.#nextNumber++);
+      queue =
+        this.#resting.take(topic, queueId, false) ??
+        new ConsumeQueue(topic, queueId, false, this.#nextNumber++);
       shards.set(queueId, queue);
     }
+    queue.isReleased = false;
     return queue;
   }
 
   lightQueue(name: string): ConsumeQueue {
     let queue = this.#light.get(name);
     if (queue === undefined) {
-      queue = new ConsumeQueue(name, 0, true, this.#nextNumber++);
+      queue =
+        this.#resting.take(name, 0, true) ?? new ConsumeQueue(name, 0, true, this.#nextNumber++);
       this.#light.set(name, queue);
     }
+    queue.isReleased = false;
     return queue;
   }
 
+  /** All of them, to look at: those that rest are told by an object of the moment. */
   *queues(): Generator<ConsumeQueue> {
+    yield* this.#resting.queues();
+    yield* this.#awake();
+  }
+
+  *#awake(): Generator<ConsumeQueue> {
     for (const shards of this.#topics.values()) yield* shards.values();
     yield* this.#light.values();
   }
 
-  topics(): Iterable<string> {
-    return this.#topics.keys();
+  /** The same queue as it is now, after it was looked at some time ago; undefined when it is gone. */
+  current({ topic, queueId, isLight, number }: ConsumeQueue): ConsumeQueue | undefined {
+    const awake = isLight ? this.#light.get(topic) : this.#topics.get(topic)?.get(queueId);
+    const found = awake ?? this.#resting.peek(topic, queueId, isLight);
+    return found?.number === number ? found : undefined;
+  }
+
+  // --- queues that nobody uses
+
+  /** Its owner has let go of it, and asks for it by name before using it again. */
+  rest(queue: ConsumeQueue): void {
+    if (queue.isDropped || queue.isReleased) return;
+    queue.isReleased = true;
+    if (this.#isDescribing || !this.#pack(queue)) this.#leaving.push(queue);
+  }
+
+  /** False when it has to wait until more of it is in the files. */
+  #pack(queue: ConsumeQueue): boolean {
+    if (queue.isDirty || queue.dirtySince >= this.#flushesDone) return false;
+    const { topic, queueId, isLight } = queue;
+    queue.releasePages(this.#pool(queue), Number.POSITIVE_INFINITY);
+    // Of one that never had an entry nothing is to be remembered.
+    if (queue.isDefined && !this.#resting.add(queue)) return true;
+    this.#reader.forget(queue);
+    if (queue.isAnnounced) this.#post({ kind: "rest", number: queue.number });
+    if (isLight) {
+      this.#light.delete(topic);
+      return true;
+    }
+    const shards = this.#topics.get(topic);
+    shards?.delete(queueId);
+    if (shards?.size === 0) this.#topics.delete(topic);
+    return true;
+  }
+
+  /** What was handed over with the flush before the last checkpoint is in the files now. */
+  endCheckpoint(): void {
+    this.arena.endCheckpoint();
+    this.#flushesDone = this.#flushes;
+    this.#packLeaving();
+  }
+
+  #packLeaving(): void {
+    if (this.#isDescribing) return;
+    const leaving = this.#leaving;
+    this.#leaving = [];
+    for (const queue of leaving) {
+      if (!queue.isReleased || queue.isDropped || this.#pack(queue)) continue;
+      this.#leaving.push(queue);
+    }
+    this.#resting.tidy();
+  }
+
+  /** Topics of which there are files: for the check that they are. Before anything was appended. */
+  *topicsWithFiles(): Generator<string> {
+    yield* this.#resting.topics();
+    for (const queue of this.#awake()) {
+      if (!queue.isLight && queue.maxOffset > queue.minOffset) yield queue.topic;
+    }
+  }
+
+  /** After recovery: nobody uses any of them yet. */
+  letGo(): void {
+    for (const queue of [...this.#awake()]) this.rest(queue);
+  }
+
+  /** Each queue once, for a new catalog file, those that rest first; none is packed until the last was given. */
+  *describing(): Generator<ConsumeQueue> {
+    this.#isDescribing = true;
+    yield* this.#resting.queues();
+    yield* this.#awake();
+    this.#isDescribing = false;
+    this.#packLeaving();
+  }
+
+  /** Queues that have changed since the last checkpoint. */
+  get changed(): readonly ConsumeQueue[] {
+    return this.#dirty;
   }
 
   /** Pages wait to be written beyond all measure: nothing more may be appended until some are. */
@@ -178,6 +269,7 @@ export class QueueTable implements CatalogHandler {
   markDirty(queue: ConsumeQueue): void {
     if (queue.isDirty) return;
     queue.isDirty = true;
+    queue.dirtySince = this.#flushes;
     this.#dirty.push(queue);
   }
 
@@ -233,6 +325,7 @@ export class QueueTable implements CatalogHandler {
   flushAll(): void {
     const dirty = this.#dirty;
     this.#dirty = [];
+    this.#flushes++;
     this.#reliefAt = 0;
     for (const queue of dirty) {
       queue.isDirty = false;
@@ -294,8 +387,14 @@ export class QueueTable implements CatalogHandler {
     return join(this.#directory, "consumequeue", queue.topic, String(queue.queueId));
   }
 
-  /** Adds the paths of files that hold only entries before minOffset. */
-  oldFiles(queue: ConsumeQueue, paths: string[]): void {
+  /** Adds the paths of files that hold only entries before the queues' minOffset. */
+  oldFiles(paths: string[]): void {
+    const isShort = (minOffset: number): boolean => minOffset < QUEUE_FILE_ENTRIES;
+    for (const queue of this.#resting.queues(isShort)) this.#oldFiles(queue, paths);
+    for (const queue of this.#awake()) this.#oldFiles(queue, paths);
+  }
+
+  #oldFiles(queue: ConsumeQueue, paths: string[]): void {
     if (queue.isLight) return;
     const end = Math.floor(queue.minOffset / QUEUE_FILE_ENTRIES);
     if (end <= queue.firstFile) return;
@@ -322,61 +421,31 @@ export class QueueTable implements CatalogHandler {
   clear(): void {
     this.#topics.clear();
     this.#light.clear();
+    this.#resting.clear();
+    this.#leaving = [];
     this.#dirty = [];
     this.#nextNumber = 1;
     this.arena.restore(new Set());
   }
 
-  beginCatalog(): void {
-    this.#byNumber = new Map();
+  /** Takes over what the catalog says: all of it rests. */
+  restore(catalog: CatalogLoader): void {
+    this.#nextNumber = Math.max(this.#nextNumber, catalog.maxNumber + 1);
+    for (const queue of catalog.queues()) {
+      if (this.#resting.add(queue)) continue;
+      if (queue.isLight) this.#light.set(queue.topic, queue);
+      else this.#shards(queue.topic).set(queue.queueId, queue);
+    }
+    this.arena.restore(new Set(catalog.usedBlocks()));
   }
 
-  define(number: number, topic: string, queueId: number, isLight: boolean): void {
-    const queue = new ConsumeQueue(topic, queueId, isLight, number);
-    queue.isDefined = true;
-    this.#nextNumber = Math.max(this.#nextNumber, number + 1);
-    this.#byNumber!.set(number, queue);
-    if (isLight) {
-      this.#light.set(topic, queue);
-      return;
-    }
+  #shards(topic: string): Map<number, ConsumeQueue> {
     let shards = this.#topics.get(topic);
     if (shards === undefined) {
       shards = new Map();
       this.#topics.set(topic, shards);
     }
-    shards.set(queueId, queue);
-  }
-  state(number: number, minOffset: number, maxOffset: number): void {
-    this.#byNumber!.get(number)?.restore(minOffset, maxOffset);
-  }
-  dropped(number: number): void {
-    const queue = this.#byNumber!.get(number);
-    if (queue === undefined) return;
-    this.#byNumber!.delete(number);
-    // The name may belong to a younger queue already.
-    if (queue.isLight) {
-      if (this.#light.get(queue.topic) === queue) this.#light.delete(queue.topic);
-      return;
-    }
-    const shards = this.#topics.get(queue.topic);
-    if (shards?.get(queue.queueId) === queue) shards.delete(queue.queueId);
-    if (shards?.size === 0) this.#topics.delete(queue.topic);
-  }
-  block(number: number, page: number, block: number): void {
-    this.#byNumber!.get(number)?.setBlock(page, block);
-  }
-  free(number: number, page: number): void {
-    this.#byNumber!.get(number)?.clearBlock(page);
-  }
-
-  endCatalog(): void {
-    const used = new Set<number>();
-    for (const queue of this.#light.values()) {
-      for (const [, block] of queue.blocks()) used.add(block);
-    }
-    this.arena.restore(used);
-    this.#byNumber = null;
+    return shards;
   }
 }
 

@@ -10,6 +10,7 @@
 import { join } from "node:path";
 import { RecordView } from "../model/record-view.ts";
 import { isCatalog, readCatalog } from "./catalog.ts";
+import { CatalogLoader } from "./catalog-loader.ts";
 import { type Checkpoint, CheckpointFile } from "./checkpoint.ts";
 import { catalogPath } from "./checkpointer.ts";
 import type { CommandRing } from "./command-ring.ts";
@@ -109,6 +110,7 @@ export async function recover(context: RecoveryContext): Promise<Recovered> {
     quarantine.add(segments, range.from, range.to, "atomic batch without its end");
     warnings.push(`commitlog: an atomic batch at ${range.from} is incomplete and left out`);
   }
+  table.letGo();
   const wasClean = isClosed && end === from;
   let truncatedBytes = 0;
   if (!wasClean) {
@@ -178,9 +180,9 @@ function loadQueues(
   if (checkpoint !== null) {
     const bytes = readCatalogFile(storage, directory, checkpoint);
     if (bytes !== null && isCatalog(bytes)) {
-      table.beginCatalog();
-      readCatalog(bytes, table);
-      table.endCatalog();
+      const catalog = new CatalogLoader();
+      readCatalog(bytes, catalog);
+      table.restore(catalog);
       const missing = missingFiles(context);
       if (missing === null && isLogThere(segments, checkpoint.offset)) return checkpoint;
       warnings.push(
@@ -215,10 +217,8 @@ function readCatalogFile(
 /** Somebody has removed derived files: says which. */
 function missingFiles({ storage, directory, table }: RecoveryContext): string | null {
   const topics = new Set(storage.list(join(directory, "consumequeue")).map(({ name }) => name));
-  for (const queue of table.queues()) {
-    if (!queue.isLight && queue.maxOffset > queue.minOffset && !topics.has(queue.topic)) {
-      return `consumequeue/${queue.topic} is missing`;
-    }
+  for (const topic of table.topicsWithFiles()) {
+    if (!topics.has(topic)) return `consumequeue/${topic} is missing`;
   }
   const size = storage.stat(join(directory, "queues", "arena"))?.size ?? 0;
   return size < table.arena.minFileBytes ? "queues/arena is missing or too short" : null;

@@ -34,7 +34,8 @@ class Retention {
    * True when no queue owes a record before `limit`; call again later when it says "unsure": not all were looked at.
    */
   isFree(limit: number): boolean | "unsure" {
-    if (this.#holder !== null && this.#owes(this.#holder, limit)) return false;
+    const holder = this.#holder === null ? undefined : this.#table.current(this.#holder);
+    if (holder !== undefined && this.#owes(holder, limit)) return false;
     this.#holder = null;
     this.#walk ??= this.#table.queues()[Symbol.iterator]();
     for (let i = 0; i < QUEUES_PER_CALL; i++) {
@@ -126,7 +127,7 @@ export class SegmentRetention {
     const paths = this.#chosen.map((start) => this.#segments.path(start));
     this.#segments.minOffset = this.#chosen.at(-1)! + this.#segments.segmentBytes;
     this.#chosen = [];
-    for (const queue of this.#table.queues()) this.#table.oldFiles(queue, paths);
+    this.#table.oldFiles(paths);
     return paths;
   }
 }

@@ -244,6 +244,9 @@ export class StoreWriter {
         this.#dropNow(message.folder);
         this.#pages.addQueue(message.number, message.folder);
         break;
+      case "rest":
+        this.#pages.forget(message.number);
+        break;
       case "drop":
         this.#pages.forget(message.number);
         this.#drops.push(message);

@@ -48,6 +48,8 @@ export type ToWriter =
     }
   /** The folder of a queue's files, before the first command that names the queue. */
   | { readonly kind: "queue"; readonly number: number; readonly folder: string }
+  /** Nothing more comes for this queue until its folder is told again. */
+  | { readonly kind: "rest"; readonly number: number }
   /** Remove a queue's files, once the log is durable up to `logEnd`. */
   | {
       readonly kind: "drop";

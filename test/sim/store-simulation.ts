@@ -223,7 +223,8 @@ class StoreSimulation {
     else if (choice < 68) this.#journalSome();
     else if (choice < 71) this.#snapshot();
     else if (choice < 81) this.#readSome();
-    else if (choice < 85) this.#trim();
+    else if (choice < 84) this.#trim();
+    else if (choice < 85) this.#rest();
     else if (choice < 88) this.#fillDisk();
     else if (choice < 92) this.#freeDisk();
     else if (choice < 93) this.#breakDisk();
@@ -362,8 +363,20 @@ class StoreSimulation {
       this.#model.queue(keyOf(queue)).minOffset,
       to,
     );
-    this.#store.trim(queue, to);
+    this.#store.trim(this.#byName(queue), to);
     this.#note(`trim ${keyOf(queue)} to ${to}`);
+  }
+
+  #byName({ topic, queueId, isLight }: StoreQueue): StoreQueue {
+    return isLight ? this.#store.lightQueue(topic) : this.#store.queue(topic, queueId);
+  }
+
+  /** Lets go of some queues: they are asked for by name whenever they are used. */
+  #rest(): void {
+    for (const queue of [...this.#store.queues()]) {
+      if (this.#random.chance(70)) this.#store.rest(this.#byName(queue));
+    }
+    this.#note("rest");
   }
 
   /** What the clock does about every second: checkpoints, removal of segments that nobody needs. */

@@ -126,6 +126,27 @@ export function messageStoreSuite(
     t.is([...store.queues()].length, 4);
   });
 
+  test(`${name}: a queue that was let go is the same when it is asked for again`, async (t) => {
+    const store = make(t)();
+    t.teardown(() => store.close());
+    const probe = new StoreProbe();
+    await store.open(probe);
+    const expected: string[] = [];
+    for (let round = 0; round < 3; round++) {
+      const topic = store.queue("news", 0);
+      const light = store.lightQueue("sub");
+      store.append(topic, fieldsOf(`n${round}`, { dispatch: [light] }));
+      expected.push(`n${round}`);
+      store.publish(true);
+      await probe.until("durable", () => store.watermarks.durable === store.watermarks.appended);
+      store.rest(topic);
+      store.rest(light);
+      t.deepEqual(bodiesOf(store, store.queue("news", 0)), expected);
+      t.deepEqual(bodiesOf(store, store.lightQueue("sub")), expected);
+      t.is([...store.queues()].length, 2);
+    }
+  });
+
   test(`${name}: a batch gets positions that grow and is read like other records`, async (t) => {
     const store = make(t)();
     t.teardown(() => store.close());

@@ -100,10 +100,13 @@ export class MemoryStore implements MessageStore {
       truncatedBytes: 0,
       quarantinedRecords: 0,
       wasClean: true,
+      changed: [...this.#queues.values()],
       warnings: [],
       durationMs: 0,
     });
   }
+
+  rest(): void {}
 
   close(): Promise<void> {
     this.#events = null;

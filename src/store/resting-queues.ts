@@ -1,0 +1,139 @@
+/**
+ * Queues that nobody uses just now, packed: a record of some sixty bytes each instead of objects. A queue is packed when
+ * its owner has let go of it and all of it is in the files; it becomes an object again when it is asked for.
+ *
+ *   key    topic queues: topic, NUL, queue id      light queues: 0x01, name
+ *
+ *   at  size  value, little-endian
+ *    0     4  number          16     8  maxOffset
+ *    4     4  firstFile       24     8  owed (retention.ts), -1: not known
+ *    8     8  minOffset       32     -  4 page number, 4 block: blocks of the arena
+ */
+import { ByteTable } from "../util/byte-table.ts";
+import { ConsumeQueue } from "./consume-queue.ts";
+
+const FIXED = 32;
+const PAIR = 8;
+/** A queue with more blocks than this stays an object. */
+const MAX_BLOCKS = 4096;
+const LIGHT = "\x01";
+const LIGHT_BYTE = 1;
+
+const keyOf = (topic: string, queueId: number, isLight: boolean): string =>
+  isLight ? LIGHT + topic : `${topic}\x00${queueId}`;
+
+export class RestingQueues {
+  readonly #table = new ByteTable();
+  #value = Buffer.alloc(256);
+
+  get size(): number {
+    return this.#table.size;
+  }
+  get bytes(): number {
+    return this.#table.bytes;
+  }
+
+  /** Packs a queue of which nothing is in memory any more. False when it cannot be. */
+  add(queue: ConsumeQueue): boolean {
+    const { topic, queueId, isLight, number } = queue;
+    const blocks = queue.blocks();
+    const key = keyOf(topic, queueId, isLight);
+    const length = FIXED + blocks.length * PAIR;
+    if (blocks.length > MAX_BLOCKS || !ByteTable.fits(key, length)) return false;
+    if (this.#value.length < length) this.#value = Buffer.alloc(length);
+    const value = this.#value;
+    value.writeUInt32LE(number, 0);
+    value.writeUInt32LE(queue.firstFile, 4);
+    value.writeDoubleLE(queue.minOffset, 8);
+    value.writeDoubleLE(queue.maxOffset, 16);
+    value.writeDoubleLE(queue.owed, 24);
+    let at = FIXED;
+    for (const [page, block] of blocks) {
+      value.writeUInt32LE(page, at);
+      value.writeUInt32LE(block, at + 4);
+      at += PAIR;
+    }
+    this.#table.set(key, value, length);
+    return true;
+  }
+
+  /** The queue as an object, no longer packed; undefined when it is not here. */
+  take(topic: string, queueId: number, isLight: boolean): ConsumeQueue | undefined {
+    if (this.#table.size === 0) return undefined;
+    const key = keyOf(topic, queueId, isLight);
+    const found = this.#table.find(key);
+    if (found < 0) return undefined;
+    const queue = this.#unpack(topic, queueId, isLight, this.#table.valueOf(found));
+    this.#table.delete(key);
+    return queue;
+  }
+
+  /** The same to look at: it stays packed. */
+  peek(topic: string, queueId: number, isLight: boolean): ConsumeQueue | undefined {
+    const found = this.#table.find(keyOf(topic, queueId, isLight));
+    if (found < 0) return undefined;
+    return this.#unpack(topic, queueId, isLight, this.#table.valueOf(found));
+  }
+
+  /**
+   * All of them to look at, one after the other. What retention notes on one (`owed`, `firstFile`) is kept. Queues may
+   * be taken between two steps; `isOut`: by the range, queues that are left out.
+   */
+  *queues(isOut?: (min: number, max: number) => boolean): Generator<ConsumeQueue> {
+    for (const reference of this.#table.references()) {
+      const value = this.#table.valueOf(reference);
+      if (isOut?.(value.readDoubleLE(8), value.readDoubleLE(16)) === true) continue;
+      const key = this.#table.keyOf(reference);
+      const isLight = key.startsWith(LIGHT);
+      const end = isLight ? key.length : key.lastIndexOf("\x00");
+      const topic = key.slice(isLight ? 1 : 0, end);
+      const queueId = isLight ? 0 : Number(key.slice(end + 1));
+      const queue = this.#unpack(topic, queueId, isLight, value);
+      const { owed, firstFile } = queue;
+      yield queue;
+      if (queue.owed !== owed || queue.firstFile !== firstFile) this.#note(key, queue);
+    }
+  }
+
+  /** Topics of queues with entries, and files for them. */
+  *topics(): Generator<string> {
+    for (const reference of this.#table.references()) {
+      if (this.#table.headOf(reference) === LIGHT_BYTE) continue;
+      const value = this.#table.valueOf(reference);
+      if (value.readDoubleLE(8) === value.readDoubleLE(16)) continue;
+      const key = this.#table.keyOf(reference);
+      yield key.slice(0, key.lastIndexOf("\x00"));
+    }
+  }
+
+  #note(key: string, queue: ConsumeQueue): void {
+    const found = this.#table.find(key);
+    if (found < 0) return;
+    const value = this.#table.valueOf(found);
+    if (value.readUInt32LE(0) !== queue.number) return;
+    // Trimmed and packed again meanwhile: what was found does not hold any more.
+    if (value.readDoubleLE(8) !== queue.minOffset) return;
+    value.writeUInt32LE(queue.firstFile, 4);
+    value.writeDoubleLE(queue.owed, 24);
+  }
+
+  clear(): void {
+    this.#table.clear();
+  }
+
+  tidy(): void {
+    this.#table.tidy();
+  }
+
+  #unpack(topic: string, queueId: number, isLight: boolean, value: Buffer): ConsumeQueue {
+    const queue = new ConsumeQueue(topic, queueId, isLight, value.readUInt32LE(0));
+    queue.isDefined = true;
+    queue.restore(value.readDoubleLE(8), value.readDoubleLE(16));
+    queue.firstFile = value.readUInt32LE(4);
+    queue.owed = value.readDoubleLE(24);
+    for (let at = FIXED; at < value.length; at += PAIR) {
+      queue.setBlock(value.readUInt32LE(at), value.readUInt32LE(at + 4));
+    }
+    return queue;
+  }
+}

@@ -1,0 +1,262 @@
+/**
+ * A map from keys to values, both short runs of bytes, for millions of entries that mostly rest: no object for any of
+ * them. Records lie one behind the other in chunks; an open-addressing table of 32-bit references finds them by key.
+ *
+ *   at  size  one record
+ *    0     2  length of the key; top bit: deleted
+ *    2     2  length of the value
+ *    4     -  key, value, zeros up to a multiple of 4
+ *
+ * A reference is a record's place in all chunks, divided by four: valid until the next `set`, `delete` or `tidy`. Views
+ * of values are of the memory itself: for reading at once, or for changing fields of fixed size in place.
+ */
+const CHUNK_BYTES = 1 << 20;
+const HEADER = 4;
+const DELETED = 0x8000;
+const MAX_KEY = 0x7fff;
+const MAX_VALUE = 0xffff;
+const MIN_SLOTS = 16;
+const NONE = 0;
+
+export class ByteTable {
+  /** Reference + 1, or 0. */
+  #slots = new Uint32Array(MIN_SLOTS);
+  readonly #chunks: Buffer[] = [];
+  /** Bytes used and bytes of deleted records, by chunk. */
+  readonly #used: number[] = [];
+  readonly #dead: number[] = [];
+  /** Chunks that hold nothing: their memory is given back. */
+  readonly #empty: number[] = [];
+  #open = -1;
+  #size = 0;
+  #key = Buffer.allocUnsafe(1024);
+
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Bytes of memory held. */
+  get bytes(): number {
+    return this.#slots.byteLength + (this.#chunks.length - this.#empty.length) * CHUNK_BYTES;
+  }
+
+  /** The record of this key, or -1. */
+  find(key: string): number {
+    if (this.#size === 0) return -1;
+    return this.#find(this.#key, this.#encode(key));
+  }
+
+  /** Can a record hold a key and a value like these? */
+  static fits(key: string, valueLength: number): boolean {
+    return key.length * 3 <= MAX_KEY && valueLength <= MAX_VALUE;
+  }
+
+  /** Sets the value of a key; both are copied. */
+  set(key: string, value: Uint8Array, length = value.length): void {
+    if (!ByteTable.fits(key, length)) {
+      throw new RangeError(`byte table: key of ${key.length} characters, value of ${length} bytes`);
+    }
+    const keyLength = this.#encode(key);
+    const known = this.#find(this.#key, keyLength);
+    if (known >= 0) {
+      const { chunk, at } = this.#at(known);
+      if (chunk.readUInt16LE(at + 2) === length) {
+        chunk.set(value.subarray(0, length), at + HEADER + keyLength);
+        return;
+      }
+      this.#remove(known);
+    }
+    if ((this.#size + 1) * 4 > this.#slots.length * 3) this.#resize(this.#slots.length * 2);
+    const reference = this.#allocate(HEADER + keyLength + length);
+    const { chunk, at } = this.#at(reference);
+    chunk.writeUInt16LE(keyLength, at);
+    chunk.writeUInt16LE(length, at + 2);
+    chunk.set(this.#key.subarray(0, keyLength), at + HEADER);
+    chunk.set(value.subarray(0, length), at + HEADER + keyLength);
+    this.#enter(reference, hashOf(this.#key, 0, keyLength));
+    this.#size++;
+  }
+
+  delete(key: string): boolean {
+    const known = this.find(key);
+    if (known < 0) return false;
+    this.#remove(known);
+    return true;
+  }
+
+  clear(): void {
+    this.#slots = new Uint32Array(MIN_SLOTS);
+    this.#chunks.length = this.#used.length = this.#dead.length = this.#empty.length = 0;
+    this.#open = -1;
+    this.#size = 0;
+  }
+
+  /** First byte of the key. */
+  headOf(reference: number): number {
+    const { chunk, at } = this.#at(reference);
+    return chunk[at + HEADER]!;
+  }
+
+  keyOf(reference: number): string {
+    const { chunk, at } = this.#at(reference);
+    return chunk.toString("utf8", at + HEADER, at + HEADER + chunk.readUInt16LE(at));
+  }
+
+  /** The bytes themselves. */
+  valueOf(reference: number): Buffer {
+    const { chunk, at } = this.#at(reference);
+    const start = at + HEADER + (chunk.readUInt16LE(at) & ~DELETED);
+    return chunk.subarray(start, start + chunk.readUInt16LE(at + 2));
+  }
+
+  /**
+   * All records, in the order in which they lie. Between two steps records may be deleted, and those not reached yet
+   * are left out then; what is set meanwhile may or may not be met.
+   */
+  *references(): Generator<number> {
+    for (let number = 0; number < this.#chunks.length; number++) {
+      for (let at = 0; at < this.#used[number]!; ) {
+        const chunk = this.#chunks[number]!;
+        const head = chunk.readUInt16LE(at);
+        const size = sizeOf(chunk, at);
+        if ((head & DELETED) === 0) yield (number * CHUNK_BYTES + at) / 4;
+        at += size;
+      }
+    }
+  }
+
+  /** Makes room where more than half of a chunk is deleted records: one chunk at most. True when there was one. */
+  tidy(): boolean {
+    const number = this.#dead.findIndex(
+      (dead, at) => at !== this.#open && dead * 2 > this.#used[at]! && this.#used[at]! > 0,
+    );
+    if (number < 0) return false;
+    const chunk = this.#chunks[number]!;
+    for (let at = 0; at < this.#used[number]!; ) {
+      const head = chunk.readUInt16LE(at);
+      const size = sizeOf(chunk, at);
+      if ((head & DELETED) === 0) this.#move(number, at, size);
+      at += size;
+    }
+    this.#giveBack(number);
+    return true;
+  }
+
+  #move(number: number, at: number, size: number): void {
+    const chunk = this.#chunks[number]!;
+    const slot = this.#slotOf((number * CHUNK_BYTES + at) / 4);
+    const reference = this.#allocate(size);
+    const to = this.#at(reference);
+    chunk.copy(to.chunk, to.at, at, at + size);
+    this.#slots[slot] = reference + 1;
+  }
+
+  #giveBack(number: number): void {
+    this.#chunks[number] = EMPTY;
+    this.#used[number] = 0;
+    this.#dead[number] = 0;
+    this.#empty.push(number);
+  }
+
+  #at(reference: number): { chunk: Buffer; at: number } {
+    const place = reference * 4;
+    const number = Math.floor(place / CHUNK_BYTES);
+    return { chunk: this.#chunks[number]!, at: place - number * CHUNK_BYTES };
+  }
+
+  #allocate(length: number): number {
+    const size = (length + 3) & ~3;
+    if (this.#open < 0 || this.#used[this.#open]! + size > CHUNK_BYTES) {
+      const number = this.#empty.pop() ?? this.#chunks.length;
+      this.#chunks[number] = Buffer.allocUnsafeSlow(CHUNK_BYTES);
+      this.#used[number] = 0;
+      this.#dead[number] = 0;
+      this.#open = number;
+    }
+    const at = this.#used[this.#open]!;
+    this.#used[this.#open] = at + size;
+    return (this.#open * CHUNK_BYTES + at) / 4;
+  }
+
+  #encode(key: string): number {
+    if (key.length * 3 > this.#key.length) this.#key = Buffer.allocUnsafe(key.length * 3);
+    return this.#key.write(key, 0, "utf8");
+  }
+
+  #find(key: Buffer, length: number): number {
+    const mask = this.#slots.length - 1;
+    for (let slot = hashOf(key, 0, length) & mask; ; slot = (slot + 1) & mask) {
+      const entry = this.#slots[slot]!;
+      if (entry === NONE) return -1;
+      const { chunk, at } = this.#at(entry - 1);
+      if (chunk.readUInt16LE(at) !== length) continue;
+      if (key.compare(chunk, at + HEADER, at + HEADER + length, 0, length) === 0) return entry - 1;
+    }
+  }
+
+  #hashAt(reference: number): number {
+    const { chunk, at } = this.#at(reference);
+    return hashOf(chunk, at + HEADER, at + HEADER + (chunk.readUInt16LE(at) & ~DELETED));
+  }
+
+  #slotOf(reference: number): number {
+    const mask = this.#slots.length - 1;
+    let slot = this.#hashAt(reference) & mask;
+    while (this.#slots[slot] !== reference + 1) slot = (slot + 1) & mask;
+    return slot;
+  }
+
+  #enter(reference: number, hash: number): void {
+    const mask = this.#slots.length - 1;
+    let slot = hash & mask;
+    while (this.#slots[slot] !== NONE) slot = (slot + 1) & mask;
+    this.#slots[slot] = reference + 1;
+  }
+
+  #remove(reference: number): void {
+    this.#vacate(this.#slotOf(reference));
+    const { chunk, at } = this.#at(reference);
+    const number = Math.floor((reference * 4) / CHUNK_BYTES);
+    this.#dead[number] = this.#dead[number]! + sizeOf(chunk, at);
+    chunk.writeUInt16LE(chunk.readUInt16LE(at) | DELETED, at);
+    this.#size--;
+    if (number !== this.#open && this.#dead[number] === this.#used[number]) this.#giveBack(number);
+  }
+
+  /** Empties a slot; what was pushed aside by its entry moves back. */
+  #vacate(slot: number): void {
+    const slots = this.#slots;
+    const mask = slots.length - 1;
+    let hole = slot;
+    for (let next = (slot + 1) & mask; slots[next] !== NONE; next = (next + 1) & mask) {
+      const home = this.#hashAt(slots[next]! - 1) & mask;
+      // May it move? Only when its home does not lie between the hole and where it is.
+      if (((next - home) & mask) < ((next - hole) & mask)) continue;
+      slots[hole] = slots[next]!;
+      hole = next;
+    }
+    slots[hole] = NONE;
+    if (slots.length > MIN_SLOTS && this.#size * 8 < slots.length) this.#resize(slots.length / 2);
+  }
+
+  #resize(length: number): void {
+    const before = this.#slots;
+    this.#slots = new Uint32Array(length);
+    for (const entry of before) if (entry !== NONE) this.#enter(entry - 1, this.#hashAt(entry - 1));
+  }
+}
+
+const EMPTY = Buffer.alloc(0);
+
+function sizeOf(chunk: Buffer, at: number): number {
+  const length = (chunk.readUInt16LE(at) & ~DELETED) + chunk.readUInt16LE(at + 2);
+  return (HEADER + length + 3) & ~3;
+}
+
+/** FNV-1a with a last mix: neighbouring numbers in names spread over the table. */
+function hashOf(bytes: Buffer, start: number, end: number): number {
+  let hash = 0x811c9dc5;
+  for (let at = start; at < end; at++) hash = Math.imul(hash ^ bytes[at]!, 0x01000193);
+  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
+  return (hash ^ (hash >>> 13)) >>> 0;
+}

@@ -1,0 +1,69 @@
+import test from "ava";
+import fc from "fast-check";
+import { ByteTable } from "../../src/util/byte-table.ts";
+
+const valueAt = (table: ByteTable, key: string): string | undefined => {
+  const found = table.find(key);
+  return found < 0 ? undefined : table.valueOf(found).toString("utf8");
+};
+
+test("behaves as a map does, whatever is set, changed, deleted and tidied", (t) => {
+  const key = fc.integer({ min: 0, max: 60 }).map((n) => `k${n}${"é".repeat(n % 7)}`);
+  const step = fc.oneof(
+    fc.record({ do: fc.constant("set" as const), key, value: fc.string({ maxLength: 40 }) }),
+    fc.record({ do: fc.constant("delete" as const), key, value: fc.constant("") }),
+    fc.record({ do: fc.constant("tidy" as const), key, value: fc.constant("") }),
+  );
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 300 }), (steps) => {
+      const table = new ByteTable();
+      const map = new Map<string, string>();
+      for (const { do: what, key, value } of steps) {
+        if (what === "set") {
+          table.set(key, Buffer.from(value));
+          map.set(key, value);
+        } else if (what === "delete") t.is(table.delete(key), map.delete(key));
+        else table.tidy();
+      }
+      t.is(table.size, map.size);
+      for (const [key, value] of map) t.is(valueAt(table, key), value);
+      const found = [...table.references()].map((reference) => table.keyOf(reference));
+      t.deepEqual(found.sort(), [...map.keys()].sort());
+    }),
+  );
+});
+
+test("holds a hundred thousand in a few bytes more than they are, and gives memory back", (t) => {
+  const table = new ByteTable();
+  const value = Buffer.alloc(20, 7);
+  for (let i = 0; i < 100_000; i++) table.set(`queue-${i}`, value);
+  t.is(table.size, 100_000);
+  t.true(table.bytes < 100_000 * 64, `${table.bytes} bytes`);
+  for (let i = 0; i < 100_000; i++) if (i % 10 !== 0) table.delete(`queue-${i}`);
+  while (table.tidy());
+  t.is(table.size, 10_000);
+  t.true(table.bytes < 2_500_000, `${table.bytes} bytes`);
+  for (let i = 0; i < 100_000; i += 10) t.deepEqual(table.valueOf(table.find(`queue-${i}`)), value);
+  t.is(table.find("queue-1"), -1);
+});
+
+test("what is deleted while it is walked through is not met any more", (t) => {
+  const table = new ByteTable();
+  for (let i = 0; i < 1000; i++) table.set(`${i}`, Buffer.from("x"));
+  const met: string[] = [];
+  for (const reference of table.references()) {
+    met.push(table.keyOf(reference));
+    table.delete(`${met.length + 500}`);
+  }
+  t.is(new Set(met).size, met.length);
+  t.is(met.length, 501);
+  t.is(table.size, 501);
+});
+
+test("a key or a value too long for a record is refused, at the limit it is not", (t) => {
+  const table = new ByteTable();
+  table.set("a".repeat(10_922), Buffer.alloc(65_535));
+  t.is(table.valueOf(table.find("a".repeat(10_922))).length, 65_535);
+  t.throws(() => table.set("a".repeat(10_923), Buffer.alloc(1)), { instanceOf: RangeError });
+  t.throws(() => table.set("a", Buffer.alloc(65_536)), { instanceOf: RangeError });
+});
