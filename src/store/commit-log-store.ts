@@ -13,6 +13,7 @@
 import { join, resolve } from "node:path";
 import type { RecordView } from "../model/record-view.ts";
 import type { CopyMemory } from "../util/copy-memory.ts";
+import { writeAbort } from "./abort-mark.ts";
 import { CheckpointPlanner } from "./checkpoint-planner.ts";
 import { CommandRing } from "./command-ring.ts";
 import { CommitLog } from "./commit-log.ts";
@@ -592,14 +593,4 @@ export class CommitLogStore implements MessageStore {
     this.#waiting.push({ queue, end });
     for (const light of dispatch ?? []) this.#waiting.push({ queue: light, end });
   }
-}
-
-function writeAbort(storage: Storage, path: string): void {
-  const text = Buffer.from(`${process.pid}\n`);
-  const file = storage.open(path, "create");
-  file.truncate(0);
-  file.write(text, 0, text.length, 0);
-  file.sync();
-  file.close();
-  storage.syncDirectory(join(path, ".."));
 }
