@@ -12,7 +12,7 @@
  * one subscription).
  */
 
-export const ACK_GRACE_MS = 100;
+export const ACK_GRACE_MS = 250;
 const SHOWN_PER_RULE = 5;
 
 interface Entry {

@@ -53,7 +53,8 @@ import type { MqttSettings } from "./settings.ts";
 import { Subscriptions, type SubscriptionsHost } from "./subscriptions.ts";
 import type { SysTree } from "./sys-tree.ts";
 
-const STATE = { NEW: 0, LOGIN: 1, OPEN: 2, CLOSED: 3 } as const;
+/** OPENING: the session is there, and CONNACK waits until it is safe. */
+const STATE = { NEW: 0, LOGIN: 1, OPENING: 2, OPEN: 3, CLOSED: 4 } as const;
 type State = (typeof STATE)[keyof typeof STATE];
 
 /** Messages sent to subscribers while one chunk is read, before the connection rests. */
@@ -114,6 +115,7 @@ export class MqttConnection
   readonly #authentication: Authentication;
   #login: Login | null = null;
   #packet: ConnectPacket | null = null;
+  #authData: Buffer | undefined;
   #connection: BrokerConnection | null = null;
   #session: Session | null = null;
   #inbound: Inbound | null = null;
@@ -371,6 +373,7 @@ export class MqttConnection
   }
 
   onConfirm(): boolean {
+    if (this.#state === STATE.OPENING) return this.#confirmOpening();
     if (this.#state !== STATE.OPEN) return false;
     this.#flushConfirms();
     this.#isWaiting =
@@ -451,7 +454,6 @@ export class MqttConnection
 
   #open(principal: Principal, data: Buffer | undefined): void {
     const login = this.#login!;
-    const packet = this.#packet!;
     const { info } = this.wire;
     this.#connection = this.broker.connect({
       protocol: this.#isV5 ? "MQTT 5" : this.version === VERSION.V31 ? "MQTT 3.1" : "MQTT 3.1.1",
@@ -482,15 +484,51 @@ export class MqttConnection
     this.#keepAliveMs = login.keepAliveSeconds * 1500;
     this.#inbound = new Inbound(this);
     this.#subscriptions = new Subscriptions(this);
-    const properties = this.#isV5 ? connackProperties(login, packet, this.settings) : {};
-    if (data !== undefined) properties.authData = data;
+    this.#authData = data;
+    if (this.#isSessionSafe()) {
+      this.#opened();
+      return;
+    }
+    this.#state = STATE.OPENING;
+    this.hold();
+    this.#isWaiting = true;
+    this.broker.awaitConfirm(this);
+  }
+
+  #isSessionSafe(): boolean {
+    const { journaledAt, willEnd } = this.#session!;
+    return (
+      (journaledAt === 0 || this.broker.settledTo() >= journaledAt) &&
+      (willEnd === 0 || this.broker.confirmedTo("fsync") >= willEnd)
+    );
+  }
+
+  #confirmOpening(): boolean {
+    if (!this.#isSessionSafe()) return true;
+    this.#isWaiting = false;
+    try {
+      this.#opened();
+      this.release();
+    } catch (error) {
+      this.#fail(error);
+    }
+    // What is waited for now has been registered anew.
+    return false;
+  }
+
+  #opened(): void {
+    const login = this.#login!;
+    const session = this.#session!;
+    const properties = this.#isV5 ? connackProperties(login, this.#packet!, this.settings) : {};
+    if (this.#authData !== undefined) properties.authData = this.#authData;
+    this.#authData = undefined;
     this.wire.write(encodeConnack(this.version, session.isPresent, REASON.SUCCESS, properties));
     this.#state = STATE.OPEN;
     this.#packet = null;
     this.#countIn();
-    this.#outbound.start(session);
+    this.#outbound!.start(session);
     session.attach();
-    this.#subscriptions.restore();
+    this.#subscriptions!.restore();
     this.#endBatch();
   }
 
@@ -569,7 +607,9 @@ export class MqttConnection
     const keep = this.#outbound!.finish();
     // The session is the other connection's now: nothing of it is touched after this.
     this.#session = null;
-    this.#say(REASON.SESSION_TAKEN_OVER, "another connection uses this client identifier");
+    const text = "another connection uses this client identifier";
+    if (this.#state === STATE.OPEN) this.#say(REASON.SESSION_TAKEN_OVER, text);
+    else this.#refuse(REASON.SERVER_BUSY, text);
     this.#detach(false);
     this.#end();
     return keep;

@@ -72,6 +72,8 @@ export class ClientSession implements Session, RouteReader, SessionSource {
   will: WillMessage | null = null;
   /** Place of the will in its queue, -1 when it is only in memory. */
   willOffset = -1;
+  journaledAt = 0;
+  willEnd = 0;
   readonly subscriptions = new Map<string, OwnSubscription>();
   nextSubscription = 1;
   isPresent = false;

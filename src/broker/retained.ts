@@ -1,7 +1,8 @@
 /**
  * Retained messages: the newest message of each topic that was published to be kept. A message is one record in the log,
- * at home in its topic, with one more entry in a light queue; what is unsettled there is what is retained. In memory: the
- * tree of topics (retained-trie.ts), never a body.
+ * at home in its topic, with one more entry in a light queue; what is unsettled there is what is retained. An empty message
+ * that takes one away has an entry too: once it is durable, so is what it did, whether or not its settlement is. In
+ * memory: the tree of topics (retained-trie.ts), never a body.
  */
 import { homeOf, pathOfRecord } from "../model/record-fields.ts";
 import { RecordView } from "../model/record-view.ts";
@@ -79,9 +80,20 @@ export class RetainedMessages {
     if (before >= 0) this.#open().settle(before, 1);
   }
 
+  has(namespace: string, path: string): boolean {
+    const trie = this.#tries.get(namespace);
+    return trie !== undefined && trie.find(path) >= 0;
+  }
+
   delete(namespace: string, path: string): void {
     const before = this.#tries.get(namespace)?.delete(path) ?? -1;
     if (before >= 0) this.#open().settle(before, 1);
+  }
+
+  /** The empty record just appended, with its entry at `offset` of the queue, took the topic's message away. */
+  empty(namespace: string, path: string, offset: number): void {
+    this.delete(namespace, path);
+    this.#open().settle(offset, 1);
   }
 
   cursor(namespace: string, filter: string): RetainedCursor {
@@ -113,7 +125,9 @@ export class RetainedMessages {
         const physicalOffset = batch.physicalOffset[i]!;
         const size = batch.size[i]!;
         if (!store.view(physicalOffset, size, view)) continue;
-        this.set(homeOf(view).namespace, pathOfRecord(view), at, physicalOffset, size);
+        const { namespace } = homeOf(view);
+        if (view.bodyLength === 0) this.empty(namespace, pathOfRecord(view), at);
+        else this.set(namespace, pathOfRecord(view), at, physicalOffset, size);
       }
     }
   }

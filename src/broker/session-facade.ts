@@ -121,6 +121,12 @@ export interface Session {
   readonly clientId: string;
   /** State of an earlier connection was found. */
   readonly isPresent: boolean;
+  /**
+   * A session that is kept is promised when its journal entry and its will are safe: once `settledTo` has reached the one
+   * and `confirmedTo("fsync")` the other. 0 when there is nothing to wait for.
+   */
+  readonly journaledAt: number;
+  readonly willEnd: number;
   /** Free for the adapter; lives as long as the session does in memory. */
   attachment: unknown;
 

@@ -132,8 +132,12 @@ export class SessionRegistry implements SessionHost {
     session.connect(connection, sink);
     this.#connected++;
     this.#rights.set(session, connection.permissions);
-    if (session.isDurable) this.#journalSession(session);
-    if (request.will !== null) this.wills.store(session, request.will);
+    const isNew = !session.isPresent;
+    if (session.isDurable) {
+      const position = this.#journalSession(session);
+      session.journaledAt = isNew ? position : 0;
+    }
+    session.willEnd = request.will === null ? 0 : this.wills.store(session, request.will);
     return session;
   }
 
@@ -397,8 +401,8 @@ export class SessionRegistry implements SessionHost {
 
   // ── journal ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #journalSession(session: ClientSession): void {
-    this.#core.journalState(sessionKey(session.id), encodeJson(entryOf(session)));
+  #journalSession(session: ClientSession): number {
+    return this.#core.journalState(sessionKey(session.id), encodeJson(entryOf(session)));
   }
 
   journalSubscription(session: ClientSession, subscription: OwnSubscription): number {

@@ -77,9 +77,10 @@ export class TopicPublisher {
     const isHeld = received !== null || host.visibility.isBatch;
     this.hadReaders = isKept || isIndexed || direct.length > 0;
     const isRetained = draft.isRetained && draft.end > draft.start;
-    if (draft.isRetained && !isRetained) host.retained.delete(route.namespace, route.path);
+    const isEmptied =
+      draft.isRetained && !isRetained && host.retained.has(route.namespace, route.path);
     const { now } = host.turn;
-    if (!isKept && !isIndexed && !isRetained) {
+    if (!isKept && !isIndexed && !isRetained && !isEmptied) {
       if (direct.length === 0) node.counters.dropped++;
       else {
         const { direct: unstored } = template;
@@ -89,9 +90,10 @@ export class TopicPublisher {
       }
       return 0;
     }
-    const retainedOffset = isRetained ? host.retained.queue.maxOffset : 0;
+    const isEntered = isRetained || isEmptied;
+    const retainedOffset = isEntered ? host.retained.queue.maxOffset : 0;
     const offset = queue.maxOffset;
-    const light = this.#lightQueues(indexes, isIndexed, isRetained, received);
+    const light = this.#lightQueues(indexes, isIndexed, isEntered, received);
     const fields = host.composer.compose(template, draft, bornHost, now, expiresAt, null);
     let position: number;
     if (light.length === 0) position = host.store.append(queue, fields);
@@ -105,7 +107,7 @@ export class TopicPublisher {
     if (isIndexed) this.#index(indexes, position, size, fields.tagHash, expiresAt, isHeld);
     if (isRetained) {
       host.retained.set(route.namespace, route.path, retainedOffset, position - size, size);
-    }
+    } else if (isEmptied) host.retained.empty(route.namespace, route.path, retainedOffset);
     if (isHeld) host.visibility.hold(queue, offset, position);
     if (direct.length > 0) {
       const isThere = host.store.view(position - size, size, this.#view);
@@ -119,15 +121,15 @@ export class TopicPublisher {
   #lightQueues(
     indexes: Indexes,
     isIndexed: boolean,
-    isRetained: boolean,
+    isEntered: boolean,
     received: StoreQueue | null,
   ): readonly StoreQueue[] {
     const durable = isIndexed ? indexes.durable : NONE;
-    if (!isRetained && received === null) return durable;
+    if (!isEntered && received === null) return durable;
     const list = this.#dispatch;
     list.length = 0;
     for (let i = 0; i < durable.length; i++) list.push(durable[i]!);
-    if (isRetained) list.push(this.#host.retained.queue);
+    if (isEntered) list.push(this.#host.retained.queue);
     if (received !== null) list.push(received);
     return list;
   }

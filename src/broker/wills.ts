@@ -41,10 +41,10 @@ export class Wills {
     return this.#node.ownGroup.shards[0]!;
   }
 
-  /** The session has a will from now on. */
-  store(session: ClientSession, will: WillMessage): void {
+  /** The session has a will from now on. Returns where the log has to be durable for it, 0 when it is in memory only. */
+  store(session: ClientSession, will: WillMessage): number {
     session.will = will;
-    if (!session.isDurable || !will.draft.isDurable) return;
+    if (!session.isDurable || !will.draft.isDurable) return 0;
     const core = this.#core;
     const { queue } = this.#progress;
     session.willOffset = queue.maxOffset;
@@ -55,11 +55,12 @@ export class Wills {
     kept.properties = `${PROPERTY}\x01${facts}\x02${draft.properties}`;
     kept.isRetained = false;
     kept.ttlMs = 0;
-    core.store.append(
+    const position = core.store.append(
       queue,
       core.composer.compose(this.#template, kept, LOOPBACK, core.turn.now, 0, null),
     );
-    core.noteAppend(false);
+    core.noteAppend(true);
+    return position;
   }
 
   /** The client said goodbye, or came back in time. */

@@ -177,10 +177,9 @@ export class StoreWriter {
         this.control.position(POSITION.JOURNAL_SYNC_TO) > journal.durable ||
         now - journal.unsyncedSince >= JOURNAL_SYNC_MS ||
         this.#isClosing;
-      if (isJournalDue) {
-        journal.sync();
-        this.control.setPosition(POSITION.JOURNAL_DURABLE, journal.durable);
-      }
+      if (isJournalDue) journal.sync();
+      // Also when the snapshot has synced it already.
+      this.control.setPosition(POSITION.JOURNAL_DURABLE, journal.durable);
     } catch (error) {
       if (!isSystemError(error)) throw error;
       // The kernel may have dropped what it could not write: what the file holds is unknown from here on.
@@ -207,7 +206,14 @@ export class StoreWriter {
         this.control.wakeLoop();
       }
       if (done !== false) isBusy = true;
-      if (this.#journal.runSnapshot(this.#log.durable)) isBusy = true;
+      if (this.#journal.runSnapshot(this.#log.durable)) {
+        isBusy = true;
+        // A snapshot's end syncs the journal: whoever waits for that is told now.
+        if (this.control.position(POSITION.JOURNAL_DURABLE) < this.#journal.durable) {
+          this.control.setPosition(POSITION.JOURNAL_DURABLE, this.#journal.durable);
+          this.#wake();
+        }
+      }
       while (this.#drops.length > 0 && this.#drops[0]!.logEnd <= this.#log.durable) {
         const { number, folder } = this.#drops.shift()!;
         this.#pages.drop(number, folder);
