@@ -19,6 +19,14 @@ export interface Endpoint {
   readonly port: number;
   readonly user: string;
   readonly password: string;
+  /** Clients speak TLS and trust this authority alone. */
+  readonly tls?: Authority;
+}
+
+/** The certificate of an authority: where it lies, and its text. */
+export interface Authority {
+  readonly file: string;
+  readonly pem: string;
 }
 
 export interface BrokerOptions {

@@ -61,6 +61,10 @@ export const CAPABILITIES = {
   "session-expiry": "MQTT 5: session expiry",
   "will-delay": "MQTT 5: will delay",
   "reason-codes": "MQTT 5: reason codes",
+  "tls-text": "TLS: texts there and back",
+  "tls-large": "TLS: a text of 4 MiB",
+  "tls-stranger": "TLS: a server of an unknown authority is refused",
+  "tls-required": "TLS required: plain text is refused",
   receipts: "receipts after durability",
 } as const;
 

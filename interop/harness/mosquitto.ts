@@ -12,7 +12,8 @@ const LIMIT_MS = 10_000;
 /** What our output format puts before every message; debug lines do not have it. */
 const MARK = "message ";
 
-const where = ({ host, port, user, password }: Endpoint): string[] => [
+const where = ({ host, port, user, password, tls }: Endpoint): string[] => [
+  ...(tls === undefined ? [] : ["--cafile", tls.file]),
   "-h",
   host,
   "-p",

@@ -45,7 +45,8 @@ export class MqttPeer {
   static async connect(endpoint: Endpoint, options: MqttOptions = {}): Promise<MqttPeer> {
     const clientId = options.clientId ?? `mqttjs-${process.pid}-${++lastId}`;
     const version = options.version ?? 4;
-    const scheme = options.webSocket === true ? "ws" : "mqtt";
+    const { tls } = endpoint;
+    const scheme = `${options.webSocket === true ? "ws" : "mqtt"}${tls === undefined ? "" : "s"}`;
     const path = options.webSocket === true ? "/mqtt" : "";
     const url = `${scheme}://${endpoint.host}:${endpoint.port}${path}`;
     const settings: IClientOptions = {
@@ -61,6 +62,7 @@ export class MqttPeer {
       username: endpoint.user,
       password: options.password ?? endpoint.password,
     };
+    if (tls !== undefined) Object.assign(settings, { ca: tls.pem, wsOptions: { ca: tls.pem } });
     if (options.will !== undefined) settings.will = options.will;
     if (options.properties !== undefined) settings.properties = options.properties;
     const client = mqtt.connect(url, settings);

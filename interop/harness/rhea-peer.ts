@@ -68,16 +68,18 @@ export class RheaPeer {
         webSocket = this;
       }
     };
+    const { host, port, tls } = endpoint;
+    const trust = tls === undefined ? {} : { ca: tls.pem };
     const transport =
       options.webSocket === true
         ? {
             connection_details: container.websocket_connect(Kept)(
-              `ws://${endpoint.host}:${endpoint.port}/amqp`,
+              `${tls === undefined ? "ws" : "wss"}://${host}:${port}/amqp`,
               ["amqp"],
-              {},
+              trust,
             ),
           }
-        : { host: endpoint.host, port: endpoint.port };
+        : { host, port, ...(tls === undefined ? {} : { transport: "tls", ...trust }) };
     const connection = container.connect({
       ...transport,
       ...login,

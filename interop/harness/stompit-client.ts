@@ -32,10 +32,11 @@ export class Stompit implements StompClient {
   }
 
   static connect(endpoint: Endpoint, options: ConnectOptions = {}): Promise<Stompit> {
-    const { host, port, user, password } = endpoint;
+    const { host, port, user, password, tls } = endpoint;
+    const secure = tls === undefined ? {} : { ssl: true, ca: tls.pem };
     const connected = new Promise<Stompit>((resolve, reject) => {
       stompit.connect(
-        { host, port, connectHeaders: connectHeaders(user, password, options) },
+        { host, port, ...secure, connectHeaders: connectHeaders(user, password, options) },
         (error, client) => (error === null ? resolve(new Stompit(client)) : reject(error)),
       );
     });

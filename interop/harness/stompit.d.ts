@@ -45,6 +45,8 @@ declare module "stompit" {
   export interface ConnectOptions {
     readonly host: string;
     readonly port: number;
+    readonly ssl?: boolean;
+    readonly ca?: string;
     readonly connectHeaders: Record<string, string>;
   }
   export function connect(

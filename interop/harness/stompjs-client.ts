@@ -103,7 +103,9 @@ export class Stompjs implements StompClient {
   readonly #implicit = new Map<string, (message: IMessage) => void>();
 
   static async connect(endpoint: Endpoint, options: StompjsOptions = {}): Promise<Stompjs> {
-    const { host, port, user, password } = endpoint;
+    const { host, port, user, password, tls } = endpoint;
+    const scheme = tls === undefined ? "ws" : "wss";
+    const trust = tls === undefined ? {} : { ca: tls.pem };
     const {
       "accept-version": version,
       "heart-beat": _,
@@ -114,9 +116,11 @@ export class Stompjs implements StompClient {
       webSocketFactory: () => {
         socket =
           options.webSocket === true
-            ? (new WebSocket(`ws://${host}:${port}/stomp`, [
-                `v${version!.replace(".", "")}.stomp`,
-              ]) as unknown as IStompSocket)
+            ? (new WebSocket(
+                `${scheme}://${host}:${port}/stomp`,
+                [`v${version!.replace(".", "")}.stomp`],
+                trust,
+              ) as unknown as IStompSocket)
             : new TcpSocket(host, port);
         return socket;
       },

@@ -21,6 +21,8 @@ from paho.mqtt.subscribeoptions import SubscribeOptions  # noqa: E402
 from reporting import equal, run_checks, serve, truly  # noqa: E402
 
 LIMIT = 15
+# With it the connections are TLS and trust this file alone.
+AUTHORITY = os.environ.get("TLS_CA")
 ids = itertools.count()
 
 
@@ -34,6 +36,8 @@ class Peer:
         protocol = mqtt.MQTTv5 if self.version == 5 else mqtt.MQTTv311
         self.client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=self.client_id, protocol=protocol, **options)
         self.client.username_pw_set(broker.user, broker.password)
+        if AUTHORITY:
+            self.client.tls_set(ca_certs=AUTHORITY)
         self.client.max_inflight_messages_set(1000)
         if will:
             self.client.will_set(*will, qos=1)

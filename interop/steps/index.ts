@@ -17,6 +17,7 @@ import { qpidJms1, qpidJms2 } from "./qpid-jms.ts";
 import { rheaTcp, rheaWebSocket } from "./rhea.ts";
 import { rocketmqStoreStep } from "./rocketmq-store.ts";
 import { stompitStep, stompjsTcp, stompjsWebSocket, stompPy } from "./stomp.ts";
+import { tlsStep } from "./tls.ts";
 
 export const STEPS: readonly Step[] = [
   rheaTcp,
@@ -36,6 +37,7 @@ export const STEPS: readonly Step[] = [
   goAmqp,
   qpidJms1,
   qpidJms2,
+  tlsStep,
   ...matrixSteps,
   goAmqpSuite,
   pahoGoSuite,

@@ -70,7 +70,7 @@ export const stompjsWebSocket = javaScriptStep(
 );
 
 export const stompPython = pythonEnvironment("stomp", PYTHON_PACKAGES.stomp);
-const STOMP_CLIENT = join(ROOT, "interop/stomp-py/client.py");
+export const STOMP_CLIENT = join(ROOT, "interop/stomp-py/client.py");
 
 export const stompPy: Step = {
   name: "stomp-py",

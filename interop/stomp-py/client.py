@@ -13,6 +13,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import stomp  # noqa: E402
 from reporting import equal, run_checks, truly  # noqa: E402
 
+# With it the connections are TLS and trust this file alone.
+AUTHORITY = os.environ.get("TLS_CA")
 CONNECTIONS = {"1.0": stomp.StompConnection10, "1.1": stomp.StompConnection11, "1.2": stomp.StompConnection12}
 
 
@@ -44,6 +46,8 @@ class Client:
         self.inbox = Inbox()
         self.connection.set_listener("", self.inbox)
         self.receipts = 0
+        if AUTHORITY:
+            self.connection.set_ssl(for_hosts=[(broker.host, broker.port)], ca_certs=AUTHORITY)
         self.connection.connect(broker.user, broker.password, wait=True, **options)
 
     def receipt(self):

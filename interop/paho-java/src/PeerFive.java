@@ -17,7 +17,7 @@ final class PeerFive extends Peer {
     private final MqttAsyncClient client;
 
     PeerFive(Broker broker, Options options) throws Exception {
-        client = new MqttAsyncClient("tcp://" + broker.host + ":" + broker.port, options.clientId, new MemoryPersistence());
+        client = new MqttAsyncClient((Boolean.getBoolean("tls") ? "ssl://" : "tcp://") + broker.host + ":" + broker.port, options.clientId, new MemoryPersistence());
         client.setCallback(new MqttCallback() {
             public void messageArrived(String topic, MqttMessage message) {
                 inbox.add(new Arrived(topic, message.getPayload(), message.getQos(), message.isRetained()));

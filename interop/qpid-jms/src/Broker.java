@@ -22,7 +22,8 @@ final class Broker {
 
     JmsConnectionFactory factory(String... options) {
         String query = String.join("&", options);
-        String url = "amqp://" + host + ":" + port + (query.isEmpty() ? "" : "?" + query);
+        // The authority is in the trust store that the system properties name.
+        String url = (Boolean.getBoolean("tls") ? "amqps://" : "amqp://") + host + ":" + port + (query.isEmpty() ? "" : "?" + query);
         return new JmsConnectionFactory(user, password, url);
     }
 
