@@ -147,15 +147,18 @@ function attachConsumer(session: Session, attach: Attach, source: Source): void 
     ...source.capabilities.filter((name) => name !== "shared" || isShared),
     ...filters.announced(kind),
   ];
-  answerAttach(session, attach, {
-    source: amendSource(source, {
-      ...(temporary === null ? {} : { address: formatAddress(temporary, "amqp1") }),
-      filter: filters.honoured(kind),
-      capabilities,
-    }),
-    target: attach.target ?? NULL,
-    offered: ["SHARED-SUBS"],
-  });
+  const answer = (): void =>
+    answerAttach(session, attach, {
+      source: amendSource(source, {
+        ...(temporary === null ? {} : { address: formatAddress(temporary, "amqp1") }),
+        filter: filters.honoured(kind),
+        capabilities,
+      }),
+      target: attach.target ?? NULL,
+      offered: ["SHARED-SUBS"],
+    });
+  if (consumer.info.durableAt === 0) answer();
+  else link.answerAt(consumer.info.durableAt, answer);
 }
 
 function consumerRequest(

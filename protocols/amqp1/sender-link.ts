@@ -14,6 +14,7 @@ import { ENCODING, FLAG, type RecordView } from "../../src/model/record-view.ts"
 import { copyBytes } from "../../src/util/copy-memory.ts";
 import { ABSENT, type FlowFrame } from "./codec/frames.ts";
 import type { Attach } from "./codec/performatives.ts";
+import type { Confirming } from "./confirms.ts";
 import {
   HEADER_MAX,
   setFrameSize,
@@ -38,7 +39,7 @@ export interface SenderLinkOptions {
   readonly onClosed: (isClosed: boolean) => void;
 }
 
-export class SenderLink implements DeliverySink {
+export class SenderLink implements DeliverySink, Confirming {
   readonly session: Session;
   readonly name: string;
   readonly handle: number;
@@ -55,6 +56,10 @@ export class SenderLink implements DeliverySink {
   #isClosed = false;
   /** A drain ended while frames waited for the session's window: its answer comes after them. */
   #owesDrained = false;
+  /** Answers the attach, once the durable subscription is on the disk: on the scale of `settledTo`. */
+  #answer: (() => void) | null = null;
+  #answerAt = 0;
+  isConfirming = false;
 
   constructor(session: Session, attach: Attach, options: SenderLinkOptions) {
     this.session = session;
@@ -73,6 +78,30 @@ export class SenderLink implements DeliverySink {
 
   set consumer(consumer: Consumer) {
     this.#consumer = consumer;
+  }
+
+  // ── the attach ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** The attach is answered when `settledTo` is here, and before anything else is said on this link. */
+  answerAt(position: number, answer: () => void): void {
+    this.#answer = answer;
+    this.#answerAt = position;
+    this.session.connection.confirms.add(this);
+  }
+
+  sendConfirms(): boolean {
+    if (this.#answer === null) return false;
+    if (this.session.connection.services.broker.settledTo() < this.#answerAt) return true;
+    this.answerNow();
+    this.resume();
+    return false;
+  }
+
+  /** Something else is to be said on this link: the attach comes first. */
+  answerNow(): void {
+    const answer = this.#answer;
+    this.#answer = null;
+    answer?.();
   }
 
   // ── the peer's side ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -100,6 +129,7 @@ export class SenderLink implements DeliverySink {
 
   close(isClosed: boolean): void {
     if (this.#isClosed) return;
+    this.#answer = null;
     this.#isClosed = true;
     this.#consumer?.close(OUTCOME.RELEASE);
     this.#onClosed(isClosed);
@@ -117,6 +147,7 @@ export class SenderLink implements DeliverySink {
 
   #sendFlow(isDrain: boolean): void {
     const consumer = this.#consumer!;
+    this.answerNow();
     this.session.sendFlow(
       this.handle,
       this.#deliveryCount,
@@ -129,7 +160,12 @@ export class SenderLink implements DeliverySink {
   // ── the broker's side ───────────────────────────────────────────────────────────────────────────────────────────
 
   isReady(): boolean {
-    return !this.#isClosed && this.session.isReady && !this.session.wire.isBackedUp;
+    return (
+      !this.#isClosed &&
+      this.session.isReady &&
+      !this.session.wire.isBackedUp &&
+      this.#answer === null
+    );
   }
 
   onDrained(): void {

@@ -507,6 +507,7 @@ export class Session implements SettledRuns {
     }
     const link = this.#incoming[handle] ?? this.#outgoing[handle];
     if (link === undefined) throw this.#noLink(handle, "detach");
+    this.#outgoing[handle]?.answerNow();
     this.#remove(handle);
     let error: ErrorInfo | undefined;
     try {
@@ -521,6 +522,7 @@ export class Session implements SettledRuns {
   detach(handle: number, error: ErrorInfo, isClosed = true): void {
     const link = this.#incoming[handle] ?? this.#outgoing[handle];
     if (link === undefined) return;
+    this.#outgoing[handle]?.answerNow();
     this.#remove(handle);
     try {
       link.close(false);

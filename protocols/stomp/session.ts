@@ -314,8 +314,14 @@ export class Session implements SubscriptionOwner {
     this.#lastIndex = index;
     this.#byIndex.set(index, subscription);
     this.#byId.set(key, subscription);
-    // The receipt goes before the first message, so it does not wait behind others.
-    this.receipts.requestNow(parser, bytes);
+    const { durableAt } = consumer.info;
+    if (durableAt === 0) {
+      // The receipt goes before the first message, so it does not wait behind others.
+      this.receipts.requestNow(parser, bytes);
+    } else {
+      this.receipts.settled(durableAt);
+      this.#receipt(parser, bytes, true);
+    }
     subscription.start(consumer);
   }
 

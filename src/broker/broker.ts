@@ -385,6 +385,9 @@ export class Broker
   scheduleBrowse(consumer: Consumer): void {
     this.#dispatcher.scheduleBrowse(consumer);
   }
+  notedPosition(): number {
+    return this.#journal.noted;
+  }
   settlePosition(): number {
     return this.#journal.hasWork ? this.#journal.epoch : 0;
   }

@@ -19,6 +19,8 @@ export interface ConsumerOpenerHost extends ConsumerHost {
   readonly subscriptions: Subscriptions;
   readonly visibility: Visibility;
   nextConsumerId(): number;
+  /** What was written to the journal so far is durable once `settledTo` is here; 0 when it is. */
+  notedPosition(): number;
 }
 
 export class ConsumerOpener {
@@ -44,17 +46,19 @@ export class ConsumerOpener {
           (stolen) => cancelMembers(stolen, stolenReason(stolen)),
         );
     checkExclusive(group, request);
+    const isDurable = group.settings.identity?.isDurable ?? (isQueue || group.isDurable);
     const consumer = new Consumer(
       {
         id: this.#host.nextConsumerId(),
         address: { ...address, kind: node?.address.kind ?? "topic" },
         info: {
           kind: isQueue ? "queue" : "topic",
-          isDurable: group.settings.identity?.isDurable ?? (isQueue || group.isDurable),
+          isDurable,
           isShared: group.settings.identity?.isShared ?? false,
           tags: request.tags ?? address.tags,
           selector: request.selector ?? "",
           noLocal: !isQueue && (request.noLocal ?? false),
+          durableAt: isDurable && !isQueue ? this.#host.notedPosition() : 0,
         },
         group,
         sink,

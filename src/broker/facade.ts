@@ -238,6 +238,11 @@ export interface ConsumerInfo {
   readonly tags: string;
   readonly selector: string;
   readonly noLocal: boolean;
+  /**
+   * A durable subscription survives a crash once `settledTo() >= durableAt`: the peer is told only then that it has one.
+   * 0 when there is nothing to wait for.
+   */
+  readonly durableAt: number;
 }
 
 /** The adapter's side of a consumer. */

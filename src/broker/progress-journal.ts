@@ -37,7 +37,9 @@ export class ProgressJournal {
     this.catalog = new CatalogWriter({
       append: (bytes, start, end) => {
         this.collector?.meanwhile.append(bytes, start, end);
-        return store.journal.append(bytes, start, end);
+        this.#lastPosition = store.journal.append(bytes, start, end);
+        this.#hasState = true;
+        return this.#lastPosition;
       },
     });
   }
@@ -48,9 +50,14 @@ export class ProgressJournal {
 
   /** Writes another owner's state at once; durable with the settlements of this turn. Returns their epoch. */
   state(key: string, value: Buffer): number {
-    this.#lastPosition = this.catalog.state(key, value);
-    this.#hasState = true;
+    this.catalog.state(key, value);
     return this.epoch;
+  }
+
+  /** The epoch that covers all that was written so far; 0 when it is durable. */
+  get noted(): number {
+    if (this.hasWork) return this.epoch;
+    return this.#written.length > 0 ? this.epoch - 1 : 0;
   }
 
   /** The caller has set `isDirty`. */
@@ -81,8 +88,8 @@ export class ProgressJournal {
     const dirty = this.#dirty;
     if (this.hasWork) {
       this.#dirty = [];
-      this.#hasState = false;
       for (const shard of dirty) this.#write(shard);
+      this.#hasState = false;
       // An entry after them marks the end of the epoch: its position covers all before it.
       this.#written.push(this.epoch, this.#lastPosition);
       this.epoch++;
@@ -100,18 +107,18 @@ export class ProgressJournal {
     const { journalId, state } = shard;
     if (state.low !== shard.journaledLow) {
       shard.journaledLow = state.low;
-      this.#lastPosition = this.catalog.low(journalId, state.low);
+      this.catalog.low(journalId, state.low);
     }
     const runs = shard.pendingRuns;
     for (let i = 0; i < runs.length; i += 2) {
       if (runs[i]! + runs[i + 1]! <= state.low) continue;
-      this.#lastPosition = this.catalog.run(journalId, runs[i]!, runs[i + 1]!);
+      this.catalog.run(journalId, runs[i]!, runs[i + 1]!);
     }
     runs.length = 0;
     for (const offset of shard.pendingAttempts) {
       const attempts = shard.attempts.get(offset);
       if (attempts === undefined) continue;
-      this.#lastPosition = this.catalog.attempts(journalId, offset, attempts.failed, attempts.lost);
+      this.catalog.attempts(journalId, offset, attempts.failed, attempts.lost);
     }
     shard.pendingAttempts.length = 0;
   }

@@ -133,6 +133,7 @@ export class SessionCore {
           tags: "",
           selector: "",
           noLocal: false,
+          durableAt: 0,
         },
         group,
         sink: NO_SINK,

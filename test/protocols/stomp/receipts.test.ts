@@ -215,3 +215,17 @@ test("an ERROR names the receipt of the frame that caused it", async (t) => {
   await peer.closed();
   await broker.close();
 });
+
+test("the receipt for a durable subscription comes once the subscription is on the disk", async (t) => {
+  const broker = await openTestBroker();
+  const peer = await StompPeer.connect(broker, 12, { headers: "client-id:c\n" });
+  broker.store.isManual = true;
+  const frame =
+    "SUBSCRIBE\nid:0\ndestination:/topic/n\ndurable-subscription-name:n\nreceipt:r\n\n\0";
+  peer.send(frame);
+  await turns();
+  t.deepEqual(peer.frames, []);
+  broker.store.sync();
+  t.is((await peer.take("RECEIPT")).headers["receipt-id"], "r");
+  await broker.close();
+});
