@@ -11,6 +11,7 @@ import { spareDescriptors } from "./descriptors.ts";
 import { destinationSettings } from "./destination-settings.ts";
 import { BrokerError } from "./model/errors.ts";
 import { loadProtocols } from "./protocols.ts";
+import { quotaRules } from "./quota-rules.ts";
 import { LoopbackPolicy } from "./security/loopback.ts";
 import { RuleAuthorizer } from "./security/rule-authorizer.ts";
 import { TokenVerifier } from "./security/token-verifier.ts";
@@ -124,6 +125,7 @@ export class Server {
         maxSessionsPerConnection: config.limits.sessionsPerConnectionMax,
       },
       ...destinationSettings(config),
+      quotas: quotaRules(config),
       autoCreate: config.queues.autoCreate,
       compileSelector,
       authorizer: this.#authorizer,
@@ -276,6 +278,7 @@ export class Server {
         inspection: this.#inspection,
         operations: new Operations(this.broker),
         delayed: this.broker.delayed,
+        quotas: this.broker.quotas,
         authenticator: this.#authenticator,
         authorizer: this.#authorizer,
         logins: this.#authenticator,

@@ -103,7 +103,7 @@ export class AmqpConnection implements ProtocolConnection, BugReporter {
     this.transactions = new Transactions(this);
     this.#handshake = new Handshake(wire, shared.services);
     this.confirms = new Confirms(shared.services.broker);
-    this.room = new Room(wire, shared.services.broker, shared.partials);
+    this.room = new Room(wire, shared.partials);
     this.#openedAt = this.#readAt = this.#wroteAt = shared.services.broker.turn.now;
   }
 
@@ -386,6 +386,7 @@ export class AmqpConnection implements ProtocolConnection, BugReporter {
         clientIdPolicy: clientIdPolicyOf(open),
         close: (reason) => this.#closedByBroker(reason),
       });
+      this.room.connection = this.#broker;
       return null;
     } catch (error) {
       if (error instanceof BrokerError && error.code === "resource-locked") {

@@ -2,7 +2,7 @@
  * Room for a connection's messages: when there is none its input is kept, and goes on by itself. Unfinished large
  * messages of all connections share one budget.
  */
-import type { BrokerFacade } from "../../src/broker/facade.ts";
+import type { BrokerConnection } from "../../src/broker/facade.ts";
 import { BrokerError } from "../../src/model/errors.ts";
 import type { Wire } from "../../src/transport/wire.ts";
 
@@ -16,21 +16,22 @@ export interface PartialBudget {
 
 export class Room {
   readonly #wire: Wire;
-  readonly #broker: BrokerFacade;
   readonly #partials: PartialBudget;
   /** Input is kept: the frame at the front has to come again. */
   isHeld = false;
+  /** Whose messages they are; set before the first comes. */
+  connection: BrokerConnection | null = null;
 
-  constructor(wire: Wire, broker: BrokerFacade, partials: PartialBudget) {
+  constructor(wire: Wire, partials: PartialBudget) {
     this.#wire = wire;
-    this.#broker = broker;
     this.#partials = partials;
   }
 
   /** False: the input is held until the broker has room. */
   hasRoom(bytes: number): boolean {
-    if (this.#broker.hasRoom(bytes)) return true;
-    this.hold((resume) => this.#broker.onRoom(resume));
+    const connection = this.connection!;
+    if (connection.hasRoom(bytes)) return true;
+    this.hold((resume) => connection.onRoom(resume));
     return false;
   }
 

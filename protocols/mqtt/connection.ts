@@ -220,7 +220,7 @@ export class MqttConnection
     if (this.#state === STATE.OPEN && type === PACKET.PUBLISH) {
       if (size > this.settings.maxPacketBytes) this.#checkSize(size);
       checkFirstByte(first, this.version);
-      if (!this.broker.hasRoom(size)) {
+      if (!this.#connection!.hasRoom(size)) {
         // MQTT 5 has a word for it; who cannot be told is not read from until there is room.
         const isTold = this.#isV5 && (first & 6) !== 0 && this.broker.blocked !== null;
         if (!isTold) {
@@ -329,7 +329,7 @@ export class MqttConnection
 
   #holdForRoom(): void {
     this.hold();
-    this.broker.onRoom(() => this.release());
+    this.#connection!.onRoom(() => this.release());
   }
 
   /** Enough for one turn: the rest of the input waits until others had theirs. */
@@ -464,6 +464,7 @@ export class MqttConnection
       namespace: login.namespace,
       // Taking over is a matter of the session: it keeps its state while its connection changes.
       clientIdPolicy: "coexist",
+      willReplace: true,
       peer: info,
       close: (reason: BrokerError) => this.#fail(reason),
     });

@@ -93,8 +93,8 @@ export class Session implements SubscriptionOwner {
     // The receipts' owner hears of it when some went out.
     if (this.receipts.isFull) return false;
     if (parser.command !== COMMAND.SEND) return true;
-    if (!this.#broker.hasRoom(parser.bodyEnd + RECORD_OVERHEAD)) {
-      this.#broker.onRoom(release);
+    if (!this.#connection.hasRoom(parser.bodyEnd + RECORD_OVERHEAD)) {
+      this.#connection.onRoom(release);
       return false;
     }
     return this.#sender === null || !this.#sender.isHeldBack(parser, bytes, release);

@@ -4,7 +4,7 @@
  *   /healthz                    200 while the process serves                  no login
  *   /readyz                     200 while messages are taken                  no login
  *   /metrics                    Prometheus text
- *   /api/overview  /api/config  /api/queues[/NAME]  /api/topics[/NAME]  /api/groups  /api/consumers  /api/connections
+ *   /api/overview  /api/config  /api/quotas /api/queues[/NAME]  /api/topics[/NAME]  /api/groups  /api/consumers  /api/connections
  *   /api/delayed[/NUMBER]       messages that wait for their time: delayed.ts
  *   /api/queues/NAME/messages   ?from=OFFSET&max=N&shard=N&settled=true | ?offset=N | ?key=TEXT
  *
@@ -61,6 +61,7 @@ export function createAdminApp(sources: AdminSources): Hono<AdminEnv> {
   );
   app.get("/api/overview", (c) => c.json(inspection.overview()));
   app.get("/api/config", (c) => c.json(config));
+  app.get("/api/quotas", (c) => c.json([...sources.quotas.views()]));
   app.get("/api/groups", (c) => c.json(inspection.groups()));
   app.get("/api/consumers", (c) => c.json(inspection.consumers()));
   app.get("/api/connections", (c) => c.json(inspection.connections()));

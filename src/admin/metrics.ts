@@ -37,6 +37,8 @@ const NODE_GAUGES = {
   producers: "Producers",
 } as const;
 
+const QUOTAS = ["connections", "destinations", "messages", "bytes"] as const;
+
 const snakeCase = (name: string): string =>
   name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 
@@ -89,6 +91,18 @@ export function createMetrics(sources: AdminSources, destinationsMax: number): M
       name: "delayed_messages",
       help: "Messages that wait for their time",
       read: overview((o) => o.delayed),
+    },
+    {
+      name: "quota_refusals_total",
+      help: "What was refused because a quota was used up",
+      labels: ["quota"],
+      read: () =>
+        QUOTAS.map((quota) => ({ labels: { quota }, value: sources.quotas.figures[quota] })),
+    },
+    {
+      name: "connections_held_back",
+      help: "Connections that are not read from because they publish faster than they may",
+      read: () => sources.quotas.waiting,
     },
     {
       name: "publishing_blocked",

@@ -2,6 +2,7 @@
 import type { DelayedMessages } from "../broker/delayed.ts";
 import type { Inspection } from "../broker/inspect.ts";
 import type { Operations } from "../broker/operations.ts";
+import type { Quotas } from "../broker/quotas.ts";
 import type { Config } from "../config/schema.ts";
 import type { Authenticator } from "../security/authenticator.ts";
 import type { Authorizer } from "../security/authorizer.ts";
@@ -14,6 +15,7 @@ export interface AdminSources {
   readonly inspection: Inspection;
   readonly operations: Operations;
   readonly delayed: DelayedMessages;
+  readonly quotas: Quotas;
   readonly authenticator: Authenticator;
   readonly authorizer: Authorizer;
   readonly logins: { readonly successes: number; readonly failures: number };

@@ -40,6 +40,7 @@ import { NodeRegistry } from "./node-registry.ts";
 import { Pacer } from "./pacer.ts";
 import type { NodeSettings, Policy } from "./policy.ts";
 import { ProgressJournal } from "./progress-journal.ts";
+import { NO_QUOTAS, type QuotaRules, Quotas } from "./quotas.ts";
 import { RecordComposer, RecordTemplate } from "./record-composer.ts";
 import { restorePolicies } from "./restore-policies.ts";
 import { SessionCore, templateFor } from "./session-core.ts";
@@ -63,6 +64,8 @@ export interface BrokerOptions {
   readonly queueDefaults: NodeSettings;
   readonly topicDefaults: NodeSettings;
   readonly policies: readonly Policy[];
+  /** Absent: none. */
+  readonly quotas?: QuotaRules;
   /** May nodes be made on first use? */
   readonly autoCreate: boolean;
   readonly compileSelector: (text: string) => MessageFilter;
@@ -95,6 +98,7 @@ export class Broker
   readonly subscriptions: Subscriptions;
   /** What waits for its time, for operators. */
   readonly delayed: DelayedMessages;
+  readonly quotas: Quotas;
   readonly connections = new Map<number, Connection>();
   readonly #options: BrokerOptions;
   readonly #journal: ProgressJournal;
@@ -125,6 +129,14 @@ export class Broker
     this.version = options.version;
     this.limits = options.limits;
     this.#pacer = options.isPaced === true ? new Pacer(turn, store) : null;
+    this.quotas = new Quotas(options.quotas ?? NO_QUOTAS, {
+      turn,
+      connections: this.connections,
+      destinationsIn: (namespace) => this.registry.countIn(namespace),
+      nodesIn: (namespace) => this.registry.nodesIn(namespace),
+      delayedCounts: () => this.#delays.counts.values(),
+      dropHistory: (node) => this.dropHistory(node),
+    });
     this.#journal = new ProgressJournal(store, turn.clock, () => this.requestPublish());
     this.#storedBytes = new StoredBytes(store);
     const bury = (shard: ShardProgress, offset: number): void =>
@@ -146,10 +158,15 @@ export class Broker
       this.#journal,
       this,
       this.#housekeeping,
-      options,
+      { ...options, countsBytes: (namespace) => this.quotas.countsBytes(namespace) },
       (node) => this.#onNode(node),
     );
-    this.directory = new NodeDirectory(this.registry, options.autoCreate, options.logger);
+    this.directory = new NodeDirectory(
+      this.registry,
+      options.autoCreate,
+      (namespace) => this.quotas.demandDestination(namespace),
+      options.logger,
+    );
     this.core = new SessionCore(this, this.#journal);
     this.subscriptions = new Subscriptions(
       this.registry,
@@ -254,6 +271,7 @@ export class Broker
 
   connect(request: ConnectRequest): BrokerConnection {
     this.#clientIds.claim(request);
+    this.quotas.admit(request);
     const peer = request.peer ?? {
       remoteAddress: request.remoteAddress,
       remotePort: request.remotePort,
@@ -268,7 +286,9 @@ export class Broker
       peer,
     );
     const connection = new Connection(this, this.#nextConnectionId++, request, permissions);
+    connection.gate = this.quotas.gateFor(request);
     this.connections.set(connection.id, connection);
+    this.quotas.opened(request);
     this.#clientIds.add(connection);
     return connection;
   }
@@ -279,6 +299,7 @@ export class Broker
 
   connectionClosed(connection: Connection): void {
     this.connections.delete(connection.id);
+    this.quotas.closed(connection.request);
     this.#clientIds.remove(connection);
   }
 
@@ -408,10 +429,10 @@ export class Broker
   /** A node was made: where its policies count what is stored, watch what is settled. */
   #onNode(node: Node): void {
     if (node.hasHistory) this.#housekeeping.watchHistory(node);
-    const { maxLength, maxBytes } = node.settings;
-    if (node.kind !== "queue" || (maxLength < 0 && maxBytes < 0)) return;
+    const { maxLength } = node.settings;
+    if (node.kind !== "queue" || (maxLength < 0 && !node.countsBytes)) return;
     node.onSettled = (shard, from, count) => {
-      if (maxBytes >= 0) this.#storedBytes.settled(shard, from, count);
+      if (node.countsBytes) this.#storedBytes.settled(shard, from, count);
       if (node.heldTargets === null) return;
       this.#flow.noteEased(node);
       this.requestPublish();

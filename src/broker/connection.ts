@@ -18,6 +18,7 @@ import type {
   Transaction,
 } from "./facade.ts";
 import type { Node } from "./node.ts";
+import type { PublishGate } from "./publish-gate.ts";
 import type { Target } from "./target.ts";
 import type { RouteReader } from "./topic-routes.ts";
 import { Transaction as LocalTransaction } from "./transaction.ts";
@@ -35,6 +36,8 @@ export class Connection implements BrokerConnection {
   isClosed = false;
   /** The session this connection has, which may not want its own messages. */
   session: RouteReader | null = null;
+  /** Rates and quotas that its publishing is held to; null for none. */
+  gate: PublishGate | null = null;
   readonly #broker: Broker;
   /** Transactions without an end yet. */
   readonly #open = new Set<LocalTransaction>();
@@ -68,8 +71,25 @@ export class Connection implements BrokerConnection {
     );
   }
 
+  setGate(gate: PublishGate | null): void {
+    const before = this.gate;
+    this.gate = gate;
+    for (const target of this.targets) target.gate = gate;
+    before?.close();
+  }
+
+  hasRoom(bytes: number): boolean {
+    return (this.gate === null || this.gate.isOpen()) && this.#broker.hasRoom(bytes);
+  }
+
+  onRoom(callback: () => void): void {
+    if (this.gate === null || this.gate.isOpen()) this.#broker.onRoom(callback);
+    else this.gate.onOpen(callback);
+  }
+
   openTarget(address: Address, options: TargetOptions = {}): Target {
     const target = this.#broker.openTarget(this, address, options);
+    target.gate = this.gate;
     this.targets.add(target);
     return target;
   }
@@ -136,6 +156,7 @@ export class Connection implements BrokerConnection {
     for (const target of [...this.targets]) target.close();
     for (const node of [...this.temporaries.keys()]) this.#broker.directory.delete(node);
     this.temporaries.clear();
+    this.setGate(null);
     this.#broker.connectionClosed(this);
   }
 }

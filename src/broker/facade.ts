@@ -38,7 +38,7 @@ export interface BrokerFacade {
    */
   settledTo(): number;
 
-  /** Space for a message of `bytes`? When false keep the input (return from onData before this frame) and wait for `onRoom`. */
+  /** Space in the store for `bytes`? What peers send is asked for at their `BrokerConnection`. */
   hasRoom(bytes: number): boolean;
   /** Once, when there is room again. */
   onRoom(callback: () => void): void;
@@ -74,6 +74,8 @@ export interface ConnectRequest {
   readonly namespace: string;
   /** Refuse (default) or close an older connection of the same client id, user and namespace; "coexist" allows both. */
   readonly clientIdPolicy: "coexist" | "refuse" | "close-existing";
+  /** An older connection of this client id will end once this one is in (MQTT): it does not count against a quota. */
+  readonly willReplace?: boolean;
   /** The broker asks the adapter to end this peer, with the reason. */
   close(reason: BrokerError): void;
 }
@@ -98,6 +100,13 @@ export interface BrokerConnection {
   /** A temporary queue or topic that only this connection may consume; anyone may send. */
   createTemporary(kind: "queue" | "topic", lifetime: TemporaryLifetime): Address;
   deleteTemporary(address: Address): void;
+  /**
+   * May this peer send a message of `bytes` now? When false keep the input (return from onData before this frame) and
+   * wait for `onRoom`: the store has no space, or the peer is faster than it may be.
+   */
+  hasRoom(bytes: number): boolean;
+  /** Once, when it is worth asking again. */
+  onRoom(callback: () => void): void;
   /** Begins a local transaction. */
   beginTransaction(): Transaction;
   /** Closes consumers (unsettled ones as lost: each consumer's `onLost` outcome), temporaries, transactions. */

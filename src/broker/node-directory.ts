@@ -1,6 +1,6 @@
 /** Which node an address means: looked up, made on first use where that is allowed, made for one connection, deleted. */
 import { randomBytes } from "node:crypto";
-import type { Address } from "../model/address.ts";
+import { type Address, makeAddress } from "../model/address.ts";
 import { TEMPORARY_PREFIX } from "../model/address-dialects.ts";
 import { BrokerError } from "../model/errors.ts";
 import type { Logger } from "../telemetry/log.ts";
@@ -14,10 +14,18 @@ import { DLQ_PREFIX } from "./policy.ts";
 export class NodeDirectory {
   readonly #registry: NodeRegistry;
   readonly #mayCreate: boolean;
+  readonly #demandDestination: (namespace: string) => void;
   readonly #log: Logger;
   #temporaryNumber = 0;
 
-  constructor(registry: NodeRegistry, mayCreate: boolean, log: Logger) {
+  /** `demandDestination` throws when a namespace may not have one more. */
+  constructor(
+    registry: NodeRegistry,
+    mayCreate: boolean,
+    demandDestination: (namespace: string) => void,
+    log: Logger,
+  ) {
+    this.#demandDestination = demandDestination;
     this.#registry = registry;
     this.#mayCreate = mayCreate;
     this.#log = log;
@@ -38,6 +46,7 @@ export class NodeDirectory {
     connection.demand("create", address);
     const { namespace } = address;
     const name = nameOf(address, kind);
+    this.#demandDestination(namespace);
     const node = this.#registry.create(kind, namespace, name, false);
     this.#log.info("node.created", { kind, name, namespace });
     return node;
@@ -65,7 +74,10 @@ export class NodeDirectory {
     const prefix = TEMPORARY_PREFIX[`temp-${kind}`];
     const random = randomBytes(9).toString("base64url");
     const name = `${prefix}${connection.id}-${++this.#temporaryNumber}-${random}`;
-    const node = this.#registry.create(kind, connection.namespace, name, true);
+    const { namespace } = connection;
+    connection.demand("create", makeAddress(`temp-${kind}`, name, { namespace }));
+    this.#demandDestination(namespace);
+    const node = this.#registry.create(kind, namespace, name, true);
     node.owner = connection;
     return node;
   }

@@ -11,6 +11,7 @@ import type { CatalogImage, CatalogWriter, GroupEntry, NodeEntry } from "./catal
 import { ConsumerGroup, type GroupHost, type GroupSettings } from "./consumer-group.ts";
 import { ExpiryIndex } from "./expiry-index.ts";
 import { bothOf, type MessageFilter } from "./filter.ts";
+import { isInternalQueue } from "./internal-queues.ts";
 import { Node, type NodeHost, owedFrom, queueIdOfPriority } from "./node.ts";
 import { noLocalFilter, pathFilter, tagFilter } from "./path-filter.ts";
 import { type NodeSettings, type Policy, sessionSettings, settingsFor } from "./policy.ts";
@@ -21,6 +22,8 @@ export interface RegistryOptions {
   readonly queueDefaults: NodeSettings;
   readonly topicDefaults: NodeSettings;
   readonly policies: readonly Policy[];
+  /** Are stored bytes counted in this namespace? */
+  readonly countsBytes?: (namespace: string) => boolean;
   /** Compiles a selector to a filter; throws BrokerError invalid-argument. */
   readonly compileSelector: (text: string) => MessageFilter;
 }
@@ -33,6 +36,7 @@ export const WILDCARD_PREFIX = "wild\x00";
 
 export class NodeRegistry {
   readonly #nodes = new Map<string, Node>();
+  readonly #perNamespace = new Map<string, number>();
   readonly #byShard = new Map<StoreQueue, Node>();
   /** Indexes of sessions and shares, by name: nobody can address them. */
   readonly #light = new Map<string, Node>();
@@ -88,6 +92,20 @@ export class NodeRegistry {
   }
   nodes(): Iterable<Node> {
     return this.#nodes.values();
+  }
+  /** Queues and topics of a namespace, without those of the broker's own. */
+  *nodesIn(namespace: string): Generator<Node> {
+    for (const node of this.#nodes.values()) {
+      const { address, kind } = node;
+      if (address.namespace === namespace && !isInternalQueue(kind, address.name)) yield node;
+    }
+  }
+  countIn(namespace: string): number {
+    return this.#perNamespace.get(namespace) ?? 0;
+  }
+  #countIn({ address, kind }: Node, change: number): void {
+    if (isInternalQueue(kind, address.name)) return;
+    this.#perNamespace.set(address.namespace, this.countIn(address.namespace) + change);
   }
 
   find(kind: "queue" | "topic", namespace: string, name: string): Node | undefined {
@@ -162,7 +180,8 @@ export class NodeRegistry {
   /** Removes the node, its groups and its index; its consumers have been told already. */
   delete(node: Node): void {
     node.isDeleted = true;
-    this.#nodes.delete(keyOf(node.kind, node.address.namespace, node.address.name));
+    const { namespace, name } = node.address;
+    if (this.#nodes.delete(keyOf(node.kind, namespace, name))) this.#countIn(node, -1);
     for (const group of [...node.groups.values()]) this.deleteGroup(group);
     if (node.id >= 0) this.#journal.catalog.nodeGone(node.id);
     for (const queue of node.shards) {
@@ -391,7 +410,7 @@ export class NodeRegistry {
     const topic = topicNameOf(address);
     const shards = queueIds.map((queueId) => this.#store.queue(topic, queueId));
     const defaults = kind === "queue" ? this.#options.queueDefaults : this.#options.topicDefaults;
-    const settings = isTemporary
+    const own = isTemporary
       ? {
           ...defaults,
           level: "memory" as const,
@@ -401,10 +420,13 @@ export class NodeRegistry {
           historyBytes: -1,
         }
       : settingsFor(kind, name, defaults, this.#options.policies);
+    const countsBytes = this.#options.countsBytes?.(namespace) ?? false;
+    const settings = countsBytes ? { ...own, countsBytes } : own;
     const node = new Node(id, address, kind, isTemporary, settings, shards);
     if (kind === "topic") node.hasNoLocal = this.#isNoLocalEverywhere;
     node.host = this.#nodeHost;
     this.#nodes.set(keyOf(kind, namespace, name), node);
+    this.#countIn(node, 1);
     for (const queue of shards) this.#byShard.set(queue, node);
     this.#onNode(node);
     return node;

@@ -119,13 +119,12 @@ export class Node {
     this.settings = settings;
     this.shards = shards;
     const { maxLength, maxBytes, dedupWindowMs, isLastValue } = settings;
-    const { historyMs, historyCount, historyBytes } = settings;
+    const { historyMs, historyCount, historyBytes, countsBytes } = settings;
     const isTopic = kind === "topic";
     this.hasHistory = isTopic && (historyMs > 0 || historyCount >= 0 || historyBytes >= 0);
-    this.countsHistory = isTopic && (historyBytes >= 0 || maxBytes >= 0);
-    this.countsBytes = this.countsHistory || maxBytes >= 0;
-    this.isPlain =
-      maxLength < 0 && maxBytes < 0 && dedupWindowMs === 0 && !isLastValue && !this.countsHistory;
+    this.countsHistory = isTopic && (historyBytes >= 0 || maxBytes >= 0 || countsBytes);
+    this.countsBytes = this.countsHistory || maxBytes >= 0 || countsBytes;
+    this.isPlain = maxLength < 0 && !this.countsBytes && dedupWindowMs === 0 && !isLastValue;
     if (dedupWindowMs > 0) this.duplicates = new DuplicateWindow(dedupWindowMs);
     if (isLastValue) this.lastValues = new Map();
   }

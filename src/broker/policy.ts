@@ -53,6 +53,8 @@ export interface NodeSettings {
   readonly isLastValue: boolean;
   /** A message id seen within this time is not stored again; 0 for off. */
   readonly dedupWindowMs: number;
+  /** Stored bytes are counted without a limit of the node's own: its namespace has one. */
+  readonly countsBytes: boolean;
 }
 
 export const DEFAULT_SETTINGS: NodeSettings = {
@@ -72,6 +74,7 @@ export const DEFAULT_SETTINGS: NodeSettings = {
   isSingleActive: false,
   isLastValue: false,
   dedupWindowMs: 0,
+  countsBytes: false,
 };
 
 /** Indexes of sessions and shares: nothing dies of being sent again, and nobody's dead letters come of it. */

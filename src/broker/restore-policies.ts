@@ -17,7 +17,7 @@ export function restorePolicies(
   now: number,
 ): void {
   if (node.isPlain) return;
-  if (node.kind === "queue" && node.settings.maxBytes >= 0) storedBytes.restore(node);
+  if (node.kind === "queue" && node.countsBytes) storedBytes.restore(node);
   for (const queue of node.shards) {
     if (node.duplicates !== null) {
       const from = store.searchByTime(queue, now - node.settings.dedupWindowMs);

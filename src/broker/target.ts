@@ -16,6 +16,7 @@ import {
 import type { DurabilityLevel, Target as TargetFacade } from "./facade.ts";
 import { DEFAULT_PRIORITY, type Node } from "./node.ts";
 import { ORIGIN_PROPERTY } from "./path-filter.ts";
+import type { PublishGate } from "./publish-gate.ts";
 import {
   PROPERTIES_MAX_BYTES,
   type RecordComposer,
@@ -59,6 +60,8 @@ export class Target implements TargetFacade {
   /** Whom messages of this path reach besides the node's groups; null for queues. */
   readonly #route: Route | null;
   hadReaders = true;
+  /** Rates and quotas that hold for this producer; null for none. */
+  gate: PublishGate | null = null;
 
   constructor(
     host: TargetHost,
@@ -91,9 +94,11 @@ export class Target implements TargetFacade {
   }
 
   get creditAllowance(): number {
-    const { node } = this;
+    const { node, gate } = this;
     if (this.#host.isBlocked) return 0;
-    if (node.isPlain || node.settings.overflow !== "block" || !isFull(node, 1)) return ALLOWANCE;
+    if (node.isPlain || node.settings.overflow !== "block" || !isFull(node, 1)) {
+      return gate === null ? ALLOWANCE : gate.allowanceFor(this, ALLOWANCE);
+    }
     node.heldTargets ??= new Set();
     node.heldTargets.add(this);
     return 0;
@@ -113,6 +118,7 @@ export class Target implements TargetFacade {
     const host = this.#host;
     const now = host.turn.now;
     this.check(draft);
+    if (this.gate !== null) this.#passGate(this.gate, draft);
     if (draft.deliverAt > now) return this.#delay(draft, now);
     limitTtl(node, draft);
     const expiresAt = expiryOf(draft, now);
@@ -161,6 +167,13 @@ export class Target implements TargetFacade {
     return isConfirmed ? position : 0;
   }
 
+  #passGate(gate: PublishGate, draft: Draft): void {
+    const bytes = draft.end - draft.start;
+    // Of a transaction, all were asked for before the first.
+    if (!this.#host.visibility.isBatch) gate.demandRoom(this.node, bytes);
+    gate.draw(bytes);
+  }
+
   /** Kept aside until it is due. The node's own limit of life begins then, the publisher's began when it was sent. */
   #delay(draft: Draft, now: number): number {
     const { duplicates } = this.node;
@@ -203,10 +216,11 @@ export class Target implements TargetFacade {
 
   /**
    * What would make a publish of a transaction fail once the others are in the log: throws now. `before`: how many of
-   * the transaction's messages go to this node first.
+   * the transaction's messages go to this node first; `all`: how many go anywhere.
    */
-  checkCommit(draft: Draft, before: number, bytesBefore: number): void {
+  checkCommit(draft: Draft, before: number, bytesBefore: number, all: number, allBytes: number) {
     this.check(draft);
+    this.gate?.demandRoom(this.node, draft.end - draft.start, all, allBytes);
     const { node } = this;
     if (node.settings.overflow !== "reject" || node.isPlain) return;
     if (!isFull(node, bytesBefore + draft.end - draft.start, before)) return;
@@ -224,6 +238,7 @@ export class Target implements TargetFacade {
     if (this.isClosed) return;
     this.isClosed = true;
     this.node.heldTargets?.delete(this);
+    this.gate?.forget(this);
     this.node.producerCount--;
     this.#host.targetClosed(this);
   }

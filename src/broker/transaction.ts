@@ -90,10 +90,12 @@ export class Transaction implements Facade {
   /** Whatever could fail must do so before the batch begins. */
   #checkAll(): void {
     const staged = new Map<Node, { count: number; bytes: number }>();
+    let count = 0;
+    let bytes = 0;
     for (const { target, draft } of this.#publishes) {
       const before = staged.get(target.node) ?? { count: 0, bytes: 0 };
       try {
-        target.checkCommit(draft, before.count, before.bytes);
+        target.checkCommit(draft, before.count, before.bytes, count, bytes);
       } catch (cause) {
         this.#undo(true);
         throw new BrokerError(
@@ -105,6 +107,8 @@ export class Transaction implements Facade {
       }
       before.count++;
       before.bytes += draft.end - draft.start;
+      count++;
+      bytes += draft.end - draft.start;
       staged.set(target.node, before);
     }
   }

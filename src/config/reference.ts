@@ -48,7 +48,7 @@ export function configReference(): string {
   parts.push(
     `## Environment
 
-Every key outside \`[[policies]]\` has a variable: \`limits.connectionsMax\` is \`${environmentName("limits.connectionsMax")}\`, \`listeners.main.host\` is
+Every key outside \`[[policies]]\` and \`[[quotas]]\` has a variable: \`limits.connectionsMax\` is \`${environmentName("limits.connectionsMax")}\`, \`listeners.main.host\` is
 \`${environmentName("listeners.main.host")}\`. \`SLUICE_CONFIG\` names the file when \`--config\` does not.
 `,
   );

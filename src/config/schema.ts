@@ -6,6 +6,7 @@
  */
 import * as z from "zod";
 import { mqttSection } from "./mqtt.ts";
+import { quota } from "./quotas.ts";
 import { stompSection } from "./stomp.ts";
 import { bytes, choice, count, delays, duration, flag, queueName, text, texts } from "./values.ts";
 
@@ -248,6 +249,10 @@ export const configSchema = z.strictObject({
     description:
       "Settings for some destinations, by name. All that match hold; of those that set the same key, the last.",
   }),
+  quotas: z.array(quota).default([]).meta({
+    description:
+      "What a user or a namespace may have at once. Who publishes faster than its rates is not read from for a while and gets no credit, and is never refused for it; what goes beyond the other bounds is refused in the protocol's words. All quotas that speak of a peer hold: its connection's (`limits`), its user's, its namespace's.",
+  }),
   limits: z
     .strictObject({
       connectionsMax: count(
@@ -259,6 +264,14 @@ export const configSchema = z.strictObject({
       handshakeTimeout: duration("10s", "From accept to a known protocol and a login.", {
         min: 100,
       }),
+      messageRate: count(
+        0,
+        "Messages one connection may publish per second; beyond it, it is not read from for a while. 0 for no limit.",
+      ),
+      byteRate: bytes(
+        "0",
+        "Bytes of messages one connection may publish per second; 0 for no limit.",
+      ),
       messageBytesMax: bytes("100MiB", "Largest message over AMQP 1.0.", { min: 1024 }),
       otherMessageBytesMax: bytes("16MiB", "Largest message over MQTT and STOMP.", {
         min: 1024,

@@ -205,3 +205,20 @@ test("messages that wait are listed, looked up and taken back; the log has who d
   t.deepEqual((await admin.send("DELETE", "/api/delayed?queue=orders")).json, { cancelled: 3 });
   t.regex((await admin.get("/metrics")).text, /^sluice_delayed_messages 0$/m);
 });
+
+test("quotas are shown with what is used of them, refusals are counted", async (t) => {
+  const admin = await opened(t);
+  admin.broker.quotas.replace({
+    connection: { messageRate: 0, byteRate: 0 },
+    users: [{ name: "*", connections: 1, messageRate: 5, byteRate: 0 }],
+    namespaces: [],
+  });
+  publish(admin, "q", "one");
+  t.throws(() => publish(admin, "q", "two"));
+  t.deepEqual((await admin.get("/api/quotas")).json, [
+    { of: "user", name: "anonymous", connections: 1, connectionsMax: 1 },
+  ]);
+  const { text } = await admin.get("/metrics");
+  t.regex(text, /^sluice_quota_refusals_total\{quota="connections"\} 1$/m);
+  t.regex(text, /^sluice_connections_held_back 0$/m);
+});

@@ -44,6 +44,7 @@ export async function openTestAdmin(
     inspection: new Inspection(test.broker),
     operations: new Operations(test.broker),
     delayed: test.broker.delayed,
+    quotas: test.broker.quotas,
     authenticator,
     authorizer: new RuleAuthorizer(users, loopback),
     logins: authenticator,

@@ -2,6 +2,7 @@
 import type {
   BrokerConnection,
   BrokerFacade,
+  ConnectRequest,
   Consumer,
   ConsumerRequest,
   DeliveryRun,
@@ -13,7 +14,11 @@ import { Draft } from "../../src/model/draft.ts";
 import type { BrokerError } from "../../src/model/errors.ts";
 import { ANONYMOUS } from "../../src/security/principal.ts";
 
-export function connect(broker: BrokerFacade, clientId = ""): BrokerConnection {
+export function connect(
+  broker: BrokerFacade,
+  clientId = "",
+  more: Partial<ConnectRequest> = {},
+): BrokerConnection {
   return broker.connect({
     protocol: "test",
     remoteAddress: "127.0.0.1",
@@ -23,6 +28,7 @@ export function connect(broker: BrokerFacade, clientId = ""): BrokerConnection {
     namespace: "/",
     clientIdPolicy: "coexist",
     close() {},
+    ...more,
   });
 }
 
