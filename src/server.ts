@@ -44,6 +44,8 @@ const REFRESH_MS = 1000;
 const POLL_MS = 20;
 /** A WebSocket message may hold a packet of the largest size and what lies around its payload. */
 const MESSAGE_MARGIN = 1 << 20;
+/** Room for messages encoded once for many peers; costs nothing until there are some. */
+const SHARED_BYTES = 16 << 20;
 
 export class Server {
   readonly config: Config;
@@ -71,7 +73,7 @@ export class Server {
     const users = openUsers(config);
     checkReach(config, users.size);
     const tls = await openTls(config);
-    const memory = CopyMemory.open(config.store.ringBytes * 2 + LOOP_MEMORY_BYTES);
+    const memory = CopyMemory.open(config.store.ringBytes * 2 + LOOP_MEMORY_BYTES + SHARED_BYTES);
     const store = options.store ?? (await openStore(config, memory));
     const server = new Server(options, users, tls, store, memory);
     try {

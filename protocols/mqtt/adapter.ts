@@ -5,6 +5,7 @@ import { MqttConnection, type MqttServer } from "./connection.ts";
 import { Counters } from "./counters.ts";
 import { registerMqttDecoder } from "./neutral.ts";
 import { DEFAULT_SETTINGS, type MqttSettings } from "./settings.ts";
+import { SharedPackets } from "./shared-packets.ts";
 import { SysTree } from "./sys-tree.ts";
 
 const CONNECT = 0x10;
@@ -27,6 +28,7 @@ export function createAdapter(
     sessions,
     settings: merged,
     counters,
+    packets: new SharedPackets(),
     sysTree: new SysTree(services.broker, sessions, counters, merged.sysIntervalMs),
   };
   return {

@@ -50,6 +50,7 @@ import { Inbound, type InboundHost, LEVELS } from "./inbound.ts";
 import { checkExpiryChange, connackProperties, type Login, readLogin } from "./login.ts";
 import { Outbound, type OutboundHost } from "./outbound.ts";
 import type { MqttSettings } from "./settings.ts";
+import type { SharedPackets } from "./shared-packets.ts";
 import { Subscriptions, type SubscriptionsHost } from "./subscriptions.ts";
 import type { SysTree } from "./sys-tree.ts";
 
@@ -69,6 +70,7 @@ export interface MqttServer {
   readonly settings: MqttSettings;
   readonly counters: Counters;
   readonly sysTree: SysTree;
+  readonly packets: SharedPackets;
 }
 
 interface Answer {
@@ -142,6 +144,9 @@ export class MqttConnection
   }
   get session(): Session {
     return this.#session!;
+  }
+  get packets(): SharedPackets {
+    return this.server.packets;
   }
   get outbound(): Outbound {
     return this.#outbound!;

@@ -17,11 +17,14 @@ import type {
 import type { BrokerError } from "../../src/model/errors.ts";
 import { FLAG, RecordView } from "../../src/model/record-view.ts";
 import type { Wire } from "../../src/transport/wire.ts";
+import { copyBytes } from "../../src/util/copy-memory.ts";
 import { PACKET } from "./codec/constants.ts";
 import type { Counters } from "./counters.ts";
 import { OPEN, PacketIdRing } from "./packet-id-ring.ts";
 import { PublishEncoder } from "./publish-encoder.ts";
 import { RecordReader } from "./record-reader.ts";
+import { flagsOfKind, kindOf, type SharedPackets, topicOfKind } from "./shared-packets.ts";
+import { Stream } from "./stream.ts";
 import { isFromMqtt, type TopicOut, TopicOutCache } from "./topic-out.ts";
 
 /** Of what is sent again; used at once. */
@@ -33,11 +36,16 @@ const OTHER_SPAN = 65_535 - OWN_SPAN;
 
 const DUP = 8;
 const RETAIN = 1;
+/** Most bytes of packets copied at once. */
+const SHARED_BYTES = 64 * 1024;
+/** A client that takes less is served packet by packet. */
+const SHARED_PACKET_MAX = 64 * 1024;
 
 export interface OutboundHost {
   readonly wire: Wire;
   readonly isV5: boolean;
   readonly counters: Counters;
+  readonly packets: SharedPackets;
   readonly turn: { readonly now: number };
   /** Output that waits for a settlement: PUBREL. */
   pushSettled(type: number, packetId: number, position: number): void;
@@ -211,12 +219,15 @@ export class Outbound {
     let doneFrom = -1;
     let wasAnyDone = false;
     for (let i = 0; i < count; i++) {
-      const record = run.record(i);
       const delivery = firstDelivery + i;
-      if (this.#deliverOne(stream, source, record, delivery, run.queueOffset(i))) {
+      const shared = stream.frames === null ? 0 : this.#deliverShared(stream, source, run, i);
+      if (shared > 0) i += shared - 1;
+      else if (this.#deliverOne(stream, source, run, i)) {
         if (doneFrom < 0) doneFrom = delivery;
         wasAnyDone = true;
-      } else if (doneFrom >= 0) {
+        continue;
+      }
+      if (doneFrom >= 0) {
         source.consumer.settle(doneFrom, delivery - 1, OUTCOME.ACCEPT);
         doneFrom = -1;
       }
@@ -229,13 +240,10 @@ export class Outbound {
   }
 
   /** True when nothing more will come of it: QoS 0, or not to be sent at all. */
-  #deliverOne(
-    stream: Stream,
-    source: SessionSource,
-    record: RecordView,
-    delivery: number,
-    offset: number,
-  ): boolean {
+  #deliverOne(stream: Stream, source: SessionSource, run: DeliveryRun, index: number): boolean {
+    const record = run.record(index);
+    const delivery = run.firstDelivery + index;
+    const offset = run.queueOffset(index);
     const topic = this.#topics.ofRecord(record);
     const version = source.grantVersion;
     let { grant } = topic;
@@ -266,6 +274,77 @@ export class Outbound {
     if (!this.#send(topic, record, flags, packetId, grant)) return true;
     ring.put(sequence, stream.index, delivery, state);
     this.#open++;
+    if (ring === this.#own && (flags & DUP) === 0 && topic.alias === 0 && this.#encoder.wasPlain) {
+      this.#share(stream, topic, grant, run.physicalOffset[index]!, flags, record.bodyLength);
+    }
+    return false;
+  }
+
+  /** Others may get the packet that was just written: keeps it for them, if it was asked for before. */
+  #share(
+    stream: Stream,
+    topic: TopicOut,
+    grant: Grant,
+    key: number,
+    flags: number,
+    bodyBytes: number,
+  ): void {
+    if (this.#limits.maxPacketBytes < SHARED_PACKET_MAX) return;
+    const { packets, isV5, wire } = this.#host;
+    const ring = packets.ringOf(isV5, grant);
+    const topicNumber = packets.numberOf(topic);
+    stream.mayShare(ring, topicNumber, stream.source.grantVersion);
+    const length = this.#encoder.lastSize;
+    if (!ring.wants(key, length)) return;
+    const at = ring.room(length);
+    copyBytes(wire.out, wire.outAt - length, wire.outAt, ring.bytes, at);
+    ring.put(key, at, length, kindOf(topicNumber, flags), this.#encoder.lastIdAt, bodyBytes);
+  }
+
+  /** Copies packets that were written for another client, with identifiers of this one. Returns how many; 0 for none. */
+  #deliverShared(stream: Stream, source: SessionSource, run: DeliveryRun, index: number): number {
+    const frames = stream.frames!;
+    const slot = frames.find(run.physicalOffset[index]!);
+    if (slot < 0) return 0;
+    const kind = frames.kinds[slot]!;
+    if (!stream.shares(topicOfKind(kind), source.grantVersion)) return 0;
+    const offset = run.queueOffset(index);
+    if (offset < source.resentBelow) return 0;
+    const most = run.count - index;
+    const count = frames.runFrom(slot, run.physicalOffset, index, most, SHARED_BYTES);
+    const own = this.#own;
+    if (!own.fitsRun(offset, count) || this.#areHeld(offset, count)) return 0;
+    const { wire, counters } = this.#host;
+    const { starts, lengths, details, sizes } = frames;
+    const start = starts[slot]!;
+    const last = frames.slotOf(slot, count - 1);
+    const bytes = starts[last]! + lengths[last]! - start;
+    wire.reserve(bytes);
+    const { out, outAt } = wire;
+    wire.outAt = copyBytes(frames.bytes, start, start + bytes, out, outAt);
+    let body = 0;
+    for (let i = 0; i < count; i++) {
+      const one = frames.slotOf(slot, i);
+      const at = outAt + starts[one]! - start + details[one]!;
+      const packetId = own.idOf(offset + i);
+      out[at] = packetId >> 8;
+      out[at + 1] = packetId & 0xff;
+      body += sizes[one]!;
+    }
+    const isOnce = (flagsOfKind(kind) & 6) === 2;
+    const state = isOnce ? OPEN.AWAITS_ACK : OPEN.AWAITS_RECEIVED;
+    own.putRun(offset, count, stream.index, run.firstDelivery + index, state);
+    this.#open += count;
+    counters.publishesOut += count;
+    counters.bytesOut += body;
+    return count;
+  }
+
+  /** Does an exchange of an earlier connection hold one of these identifiers? */
+  #areHeld(offset: number, count: number): boolean {
+    const session = this.#session!;
+    if (session.awaitingCount === 0) return false;
+    for (let i = 0; i < count; i++) if (session.isReceived(this.#own.idOf(offset + i))) return true;
     return false;
   }
 
@@ -497,30 +576,6 @@ interface UnfinishedRetained {
 class Unfinished {
   readonly shared: UnfinishedShared[] = [];
   readonly retained: UnfinishedRetained[] = [];
-}
-
-/** One source's deliveries. */
-class Stream implements DeliverySink {
-  readonly source: SessionSource;
-  readonly index: number;
-  readonly #outbound: Outbound;
-
-  constructor(outbound: Outbound, source: SessionSource, index: number) {
-    this.#outbound = outbound;
-    this.source = source;
-    this.index = index;
-  }
-
-  isReady(): boolean {
-    return this.#outbound.isReady;
-  }
-  deliver(run: DeliveryRun): void {
-    this.#outbound.deliver(this, run);
-  }
-  onDrained(): void {}
-  onCancel(reason: BrokerError): void {
-    this.#outbound.onCancel(reason);
-  }
 }
 
 /** QoS the message was published with; what other protocols call durable is at-least-once. */

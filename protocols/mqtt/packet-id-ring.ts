@@ -53,6 +53,12 @@ export class PacketIdRing {
     );
   }
 
+  /** As `fits`, for as many in a row. */
+  fitsRun(sequence: number, count: number): boolean {
+    if (this.#oldest === this.#next) return count <= this.#span;
+    return sequence >= this.#next && sequence + count - 1 - this.#oldest < this.#span;
+  }
+
   idOf(sequence: number): number {
     return this.#first + (sequence % this.#span);
   }
@@ -71,6 +77,20 @@ export class PacketIdRing {
     this.#facts[at] = state | (source << 2);
     this.#next = sequence + 1;
     return this.#first + (sequence % this.#span);
+  }
+
+  /** Opens as many in a row, whose deliveries are in a row as well; `fitsRun` was asked. */
+  putRun(sequence: number, count: number, source: number, delivery: number, state: number): void {
+    this.put(sequence, source, delivery, state);
+    const length = sequence + count - this.#oldest;
+    if (length > this.#mask + 1) this.#grow(length);
+    const facts = state | (source << 2);
+    for (let i = 1; i < count; i++) {
+      const at = (sequence + i) & this.#mask;
+      this.#deliveries[at] = delivery + i;
+      this.#facts[at] = facts;
+    }
+    this.#next = sequence + count;
   }
 
   /** The open sequence number of a packet identifier, or -1. */

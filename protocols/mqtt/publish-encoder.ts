@@ -26,11 +26,19 @@ export class PublishEncoder {
   /** MQTT 5: the property list that came with the message. */
   list: Buffer = NO_LIST;
   identifiers: readonly number[] = NO_IDS;
+  /** Of the packet put last: where its identifier stands, counted from its start; -1 when it is not in one piece. */
+  lastIdAt = -1;
+  lastSize = 0;
 
   constructor(wire: Wire, isV5: boolean, maxPacketBytes: number) {
     this.#wire = wire;
     this.#isV5 = isV5;
     this.#maxPacketBytes = maxPacketBytes;
+  }
+
+  /** May the packet put last, to a client without aliases, be put to others as it is? */
+  get wasPlain(): boolean {
+    return this.lastIdAt >= 0 && this.expirySeconds < 0 && this.identifiers.length === 0;
   }
 
   /** Nothing but the body: the ordinary message. */
@@ -65,6 +73,8 @@ export class PublishEncoder {
     wire.reserve(isOnePiece ? size : size - bodyLength);
     const { out } = wire;
     let at = wire.outAt;
+    this.lastSize = size;
+    this.lastIdAt = isOnePiece ? size - length + topicLength : -1;
     out[at++] = (PACKET.PUBLISH << 4) | flags;
     at = putVarint(out, at, length);
     if (isAliased) {

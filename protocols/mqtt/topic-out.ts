@@ -36,6 +36,8 @@ export class TopicOut {
   /** The client knows the alias. */
   isAliasSent = false;
   seen = 0;
+  /** Among the topics of shared packets; 0: not asked for yet. */
+  number = 0;
   /** Answer of `SessionSource.grantFor`, and the version it belongs to. */
   grant: Grant | null = null;
   grantVersion = -1;

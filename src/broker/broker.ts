@@ -180,6 +180,7 @@ export class Broker
     this.#dispatcher = new Dispatcher(store, entries, this.core.visibility, turn, {
       damaged: (shard, offset, at) => this.#damaged(shard, offset, at),
       expired: bury,
+      caughtUp: () => this.#flow.onRoom(),
     });
     this.#deadLetters = new DeadLetters({
       store,
@@ -210,7 +211,7 @@ export class Broker
       onWatermark: () => this.#onWatermark(),
       onRoom: () => {
         this.turn.touch();
-        this.#flow.onRoom();
+        if (!this.#dispatcher.isBehind) this.#flow.onRoom();
       },
       onHealth: (health) => this.#onHealth(health),
       onReadable: (queue) => this.registry.ofShard(queue)?.scheduleShard(queue),
@@ -581,7 +582,7 @@ export class Broker
   // ---- flow control ------------------------------------------------------------------------------------------------
 
   hasRoom(bytes: number): boolean {
-    return this.store.hasRoom(bytes);
+    return !this.#dispatcher.isBehind && this.store.hasRoom(bytes);
   }
   onRoom(callback: () => void): void {
     this.#flow.waitForRoom(callback);

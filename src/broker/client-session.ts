@@ -358,6 +358,9 @@ export class ClientSession implements Session, RouteReader, SessionSource {
   get awaitingCompletion(): Iterable<number> {
     return this.openIds;
   }
+  get awaitingCount(): number {
+    return this.openIds.size;
+  }
 }
 
 /** A share name has no "/", so this cannot be mistaken for a plain filter. */

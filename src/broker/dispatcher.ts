@@ -15,6 +15,11 @@ import type { Visibility } from "./visibility.ts";
 
 /** Runs a shard may send in one turn before others get theirs. */
 const RUNS_PER_TURN = 16;
+/**
+ * Messages, and KiB of them, sent in one turn: a few milliseconds. Then sockets are read and written, so that a large
+ * fan-out keeps neither its producer waiting for confirms nor anybody else.
+ */
+const WORK_PER_TURN = 8192;
 /** Messages with ordering keys looked at in one turn and shard. */
 const KEYED_PER_TURN = 4096;
 /** Records this close to the log's end are in memory and sound: no check before they are sent. */
@@ -28,6 +33,8 @@ export interface DispatchHost {
   damaged(shard: ShardProgress, offset: number, physicalOffset: number): void;
   /** Its time is over: dead-letter or drop it, then settle. */
   expired(shard: ShardProgress, offset: number): void;
+  /** `isBehind` became false. */
+  caughtUp(): void;
 }
 
 export class Dispatcher implements TurnTask {
@@ -37,8 +44,15 @@ export class Dispatcher implements TurnTask {
   readonly #turn: Turn;
   readonly #host: DispatchHost;
   readonly #run: Run;
+  /** For the next round. */
   #shards: ShardProgress[] = [];
-  #spareShards: ShardProgress[] = [];
+  /** Being served, in as many turns as it takes. */
+  #round: ShardProgress[] = [];
+  #roundAt = 0;
+  /** Those who were held back come first: the next round begins a turn later. */
+  #isPausing = false;
+  /** What is left of this turn's work. */
+  #left = 0;
   #drains: Consumer[] = [];
   #browsers: Consumer[] = [];
   #isRequested = false;
@@ -56,6 +70,11 @@ export class Dispatcher implements TurnTask {
     this.#turn = turn;
     this.#host = host;
     this.#run = new Run(store);
+  }
+
+  /** In the middle of a round that is too much for one turn: publishers wait until everybody was served once. */
+  get isBehind(): boolean {
+    return this.#roundAt > 0;
   }
 
   /** The caller has set `shard.isScheduled`. */
@@ -86,19 +105,40 @@ export class Dispatcher implements TurnTask {
 
   runTurn(): void {
     this.#isRequested = false;
-    const shards = this.#shards;
-    this.#shards = this.#spareShards;
-    this.#spareShards = shards;
-    for (let i = 0; i < shards.length; i++) {
-      const shard = shards[i]!;
+    if (this.#isPausing) {
+      this.#isPausing = false;
+      this.#request();
+    } else this.#runRound();
+    if (this.#browsers.length > 0) this.#runBrowsers();
+    if (this.#drains.length > 0) this.#runDrains();
+  }
+
+  #runRound(): void {
+    const wasBehind = this.isBehind;
+    if (!wasBehind) {
+      const next = this.#shards;
+      this.#shards = this.#round;
+      this.#round = next;
+    }
+    const round = this.#round;
+    let at = this.#roundAt;
+    for (this.#left = WORK_PER_TURN; at < round.length && this.#left > 0; at++) {
+      const shard = round[at]!;
       shard.isScheduled = false;
       const { levels } = shard.group;
       if (levels === null) this.#dispatchOne(shard);
       else this.#dispatchLevels(levels);
     }
-    shards.length = 0;
-    if (this.#browsers.length > 0) this.#runBrowsers();
-    if (this.#drains.length > 0) this.#runDrains();
+    if (at < round.length) {
+      this.#roundAt = at;
+      this.#request();
+      return;
+    }
+    round.length = 0;
+    this.#roundAt = 0;
+    if (!wasBehind) return;
+    this.#isPausing = this.#shards.length > 0;
+    this.#host.caughtUp();
   }
 
   #dispatchOne(shard: ShardProgress): void {
@@ -370,6 +410,7 @@ export class Dispatcher implements TurnTask {
     consumer.credit -= count;
     const counters = shard.group.node.counters;
     counters.delivered += count;
+    this.#left -= count + ((count * run.size[0]!) >> 10);
     if (consumer.isPreSettled) {
       shard.state.acquire(at, count);
       consumer.sink.deliver(run);

@@ -271,6 +271,8 @@ export interface DeliveryRun {
   readonly count: number;
   /** The consumer's number of the first message; the others follow. */
   readonly firstDelivery: number;
+  /** Where in the log, by index: tells whether somebody else got the same record. */
+  readonly physicalOffset: Float64Array;
   /** Failed attempts before this one, by index. */
   deliveryCount(index: number): number;
   /** Was it acquired by anybody before (redelivered)? */

@@ -163,6 +163,7 @@ export interface Session {
   completed(packetId: number): void;
   isReceived(packetId: number): boolean;
   readonly awaitingCompletion: Iterable<number>;
+  readonly awaitingCount: number;
 
   /**
    * The connection is over. `dropWill`: it said goodbye in order. Unsettled deliveries go back to their places, except

@@ -37,6 +37,7 @@ interface WebAssemblyPart {
 const NOTHING: Buffer = Buffer.alloc(0);
 
 /** The memory copies are fast in: the one that was opened last. */
+let current: CopyMemory | null = null;
 let fastMemory: SharedArrayBuffer | null = null;
 let fastCopy: CopyFunction | null = null;
 // The buffers of the last copy, and where they begin in that memory; -1: elsewhere.
@@ -59,6 +60,7 @@ export class CopyMemory {
       const module = new WebAssembly.Module(copyModule(pages));
       const { exports } = new WebAssembly.Instance(module, { m: { m: memory } });
       const copyMemory = new CopyMemory(memory.buffer);
+      current = copyMemory;
       fastMemory = copyMemory.memory;
       fastCopy = exports.c;
       forgetBuffers();
@@ -89,11 +91,16 @@ export class CopyMemory {
   /** Copies are ordinary ones again; the pieces stay as they are. */
   close(): void {
     if (fastMemory !== this.memory) return;
+    current = null;
     fastMemory = null;
     fastCopy = null;
     forgetBuffers();
   }
 }
+
+/** A buffer for ever, in memory that copies are fast in where there is some left. */
+export const fastBuffer = (bytes: number): Buffer =>
+  current?.takeBuffer(bytes) ?? Buffer.allocUnsafeSlow(bytes);
 
 /** Copies `from[start, end)` to `to[at …]`, which may overlap. Returns the index behind it. */
 export function copyBytes(
