@@ -130,6 +130,31 @@ export function createMetrics(sources: AdminSources, destinationsMax: number): M
       read: overview((o) => o.log.durable),
     },
     {
+      name: "log_start_bytes_total",
+      help: "Beginning of the log: everything before was removed",
+      read: overview((o) => o.reclaimed?.logStart ?? 0),
+    },
+    {
+      name: "log_surveyed_bytes",
+      help: "Length of the full segments at the last survey",
+      read: overview((o) => Math.max(0, o.reclaimed?.surveyedBytes ?? 0)),
+    },
+    {
+      name: "log_owed_bytes",
+      help: "Bytes in full segments that are owed to somebody, at the last survey",
+      read: overview((o) => Math.max(0, o.reclaimed?.owedBytes ?? 0)),
+    },
+    {
+      name: "log_moved_records_total",
+      help: "Records moved out of segments of which little was owed",
+      read: overview((o) => o.reclaimed?.movedRecords ?? 0),
+    },
+    {
+      name: "log_moved_bytes_total",
+      help: "Bytes of those records",
+      read: overview((o) => o.reclaimed?.movedBytes ?? 0),
+    },
+    {
       name: "process_resident_bytes",
       help: "Resident memory",
       read: () => process.memoryUsage.rss(),

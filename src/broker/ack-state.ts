@@ -152,6 +152,26 @@ export class AckState {
     this.#advance(offset);
   }
 
+  /** Sets `into[i]` to 1 for each of the offsets from `from` on that is not settled. */
+  markOwed(from: number, count: number, into: Uint8Array): void {
+    const end = from + count;
+    let at = Math.max(from, this.low);
+    while (at < end) {
+      const number = Math.floor(at / PAGE_SIZE);
+      const stop = Math.min(end, (number + 1) * PAGE_SIZE);
+      const page = at < this.frontier ? this.#pages.get(number) : undefined;
+      if (page === undefined) {
+        into.fill(1, at - from, stop - from);
+        at = stop;
+        continue;
+      }
+      const base = number * PAGE_SIZE;
+      for (; at < stop; at++) {
+        if (at >= this.frontier || page[at - base] !== STATE.SETTLED) into[at - from] = 1;
+      }
+    }
+  }
+
   /** Calls back with each settled run above `low`, in order. */
   forEachSettledRun(callback: (from: number, count: number) => void): void {
     if (this.#settledAbove === 0) return;

@@ -34,7 +34,7 @@ import type {
 import type { MessageFilter } from "./filter.ts";
 import { FlowControl } from "./flow-control.ts";
 import { Housekeeping } from "./housekeeping.ts";
-import type { Node } from "./node.ts";
+import { maskOwed, type Node } from "./node.ts";
 import { NodeDirectory } from "./node-directory.ts";
 import { NodeRegistry } from "./node-registry.ts";
 import { Pacer } from "./pacer.ts";
@@ -215,6 +215,17 @@ export class Broker
       },
       onHealth: (health) => this.#onHealth(health),
       onReadable: (queue) => this.registry.ofShard(queue)?.scheduleShard(queue),
+      owed: (queue, from, count, into) => {
+        const node = this.registry.ofShard(queue);
+        if (node !== undefined) return maskOwed(node, queue, from, count, into);
+        into.fill(1, 0, count);
+        return count;
+      },
+      onMoved: (queue, offset, physicalOffset, size, sizeBefore) => {
+        this.sessions.retained.moved(queue, offset, physicalOffset, size);
+        const node = this.registry.ofShard(queue);
+        if (node?.countsBytes) this.#storedBytes.moved(node, queue, offset, size - sizeBefore);
+      },
     });
     const image = emptyImage();
     this.store.journal.replay((bytes) => applyEntry(image, bytes));
@@ -477,6 +488,11 @@ export class Broker
   }
 
   #damaged(shard: ShardProgress, offset: number, physicalOffset: number): void {
+    if (this.store.isRemoved(physicalOffset)) {
+      // It was settled by all who were owed it before this group came: nobody has promised to keep it.
+      shard.settle(offset, 1);
+      return;
+    }
     shard.group.node.counters.dropped++;
     this.#log.error("message.damaged", {
       node: shard.group.node.address.name,

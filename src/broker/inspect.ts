@@ -5,7 +5,7 @@
 import { printAddress } from "../model/address.ts";
 import { topicNameOf } from "../model/names.ts";
 import { ENCODING_NAMES, RecordView } from "../model/record-view.ts";
-import type { EntryBatch } from "../store/message-store.ts";
+import type { EntryBatch, ReclaimFigures } from "../store/message-store.ts";
 import { STATE } from "./ack-state.ts";
 import type { Broker } from "./broker.ts";
 import type { Connection } from "./connection.ts";
@@ -30,6 +30,8 @@ export interface Overview {
   readonly blocked: string | null;
   readonly store: "ok" | "full" | "failed";
   readonly log: { readonly appended: number; readonly written: number; readonly durable: number };
+  /** What the store does to give space back; null where it has no segments. */
+  readonly reclaimed: ReclaimFigures | null;
   /** Sums over all nodes. */
   readonly counters: NodeCounters;
 }
@@ -172,6 +174,7 @@ export class Inspection {
       blocked: this.#broker.blocked?.reason ?? null,
       store: store.health.state,
       log: { appended, written, durable },
+      reclaimed: this.#broker.store.reclaimed ?? null,
       counters,
     };
   }

@@ -204,7 +204,9 @@ export class NodeRegistry {
           : Math.min(Math.max(from[index] ?? 0, queue.minOffset), queue.maxOffset),
     );
     const group = this.#makeGroup(node, settings);
-    node.shards.forEach((_, index) => {
+    node.shards.forEach((queue, index) => {
+      // What others have settled is owed again, as far as it is still there.
+      if (offsets[index]! < queue.maxOffset) this.#store.owesAgain(queue);
       this.#addProgress(group, index, offsets[index]!);
     });
     if (settings.isDurable) {

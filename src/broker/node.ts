@@ -193,6 +193,26 @@ export class Node {
   }
 }
 
+/** Which of these offsets of a shard somebody is owed: 1 or 0 for each; returns how many (message-store.ts OwedMask). */
+export function maskOwed(
+  node: Node,
+  queue: StoreQueue,
+  from: number,
+  count: number,
+  into: Uint8Array,
+): number {
+  const index = node.shards.indexOf(queue);
+  if (node.hasHistory || index < 0) {
+    into.fill(1, 0, count);
+    return count;
+  }
+  into.fill(0, 0, count);
+  for (const group of node.groups.values()) group.shards[index]!.state.markOwed(from, count, into);
+  let owed = 0;
+  for (let i = 0; i < count; i++) owed += into[i]!;
+  return owed;
+}
+
 /** First offset of a shard that some group is owed. */
 export function owedFrom(node: Node, index: number): number {
   let owed = node.shards[index]!.maxOffset;

@@ -11,6 +11,7 @@ const OWN = new Set([
   "INNER_MULTI_DISPATCH",
   "INNER_MULTI_QUEUE_OFFSET",
   "x-batch",
+  "__MOVED",
 ]);
 
 /**

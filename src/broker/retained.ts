@@ -85,6 +85,16 @@ export class RetainedMessages {
     return trie !== undefined && trie.find(path) >= 0;
   }
 
+  /** The store has moved a record (message-store.ts StoreEvents). */
+  moved(queue: StoreQueue, offset: number, physicalOffset: number, size: number): void {
+    if (this.#progress === null || queue !== this.#progress.queue) return;
+    if (!this.#host.store.view(physicalOffset, size, this.#view)) return;
+    const trie = this.#tries.get(homeOf(this.#view).namespace);
+    const node = trie?.find(pathOfRecord(this.#view)) ?? -1;
+    if (node >= 0 && trie!.offsetOf(node) === offset)
+      trie!.move(node, physicalOffset, size, offset);
+  }
+
   delete(namespace: string, path: string): void {
     const before = this.#tries.get(namespace)?.delete(path) ?? -1;
     if (before >= 0) this.#open().settle(before, 1);

@@ -23,6 +23,13 @@ export class StoredBytes {
     shard.group.node.storedBytes -= this.#sizeOf(shard.queue, from, count, shard);
   }
 
+  /** The store has moved the record of this offset: its size is not the same. */
+  moved(node: Node, queue: StoreQueue, offset: number, change: number): void {
+    const shard = node.kind === "queue" ? node.ownGroup.shards[node.shards.indexOf(queue)] : null;
+    const isCounted = shard == null || shard.state.stateOf(offset) !== STATE.SETTLED;
+    if (isCounted) node.storedBytes += change;
+  }
+
   /** After a restart: everything not settled. */
   restore(node: Node): void {
     node.storedBytes = 0;

@@ -78,7 +78,7 @@ export function neutralFromRecord(
   const message = new Neutral();
   const { encoding, flag } = record;
   const isOurs = encoding !== ENCODING.FOREIGN;
-  message.seq = record.physicalOffset;
+  message.seq = record.firstOffset;
   message.encoding = encoding;
   message.bornAt = record.bornTimestamp;
   message.storedAt = record.storeTimestamp;

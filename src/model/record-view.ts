@@ -51,6 +51,8 @@ export const ENCODING_NAMES = ["", "amqp", "amqp091", "stomp", "mqtt", "raw"] as
 
 const SYS_BORN_V6 = 1 << 4;
 const SYS_STORE_V6 = 1 << 5;
+/** A copy of a record whose segment was given back (src/store/moved-record.ts). */
+const SYS_MOVED = 1 << 24;
 const MAGIC_V2 = 0xdaa320ab | 0;
 const TWO_POW_32 = 2 ** 32;
 const X_ENC = Buffer.from("x-enc\x01", "latin1");
@@ -117,6 +119,11 @@ export class RecordView {
   }
   get physicalOffset(): number {
     return this.#int64(this.start + 28);
+  }
+  /** Where the record was first stored: the same for as long as it exists, also when the store moves it. */
+  get firstOffset(): number {
+    if ((this.sysFlag & SYS_MOVED) === 0) return this.physicalOffset;
+    return Number.parseInt(this.property("__MOVED") ?? "", 10);
   }
   get bornTimestamp(): number {
     return this.#int64(this.start + 40);

@@ -16,6 +16,8 @@ export class CatalogLoader implements CatalogHandler {
   readonly #maxs: number[] = [];
   /** By index: page, block, page, block … */
   readonly #blocks = new Map<number, number[]>();
+  /** By index: what is known of moved records. */
+  readonly #moved = new Map<number, number>();
   maxNumber = 0;
 
   define(number: number, topic: string, queueId: number, isLight: boolean): void {
@@ -42,6 +44,12 @@ export class CatalogLoader implements CatalogHandler {
     if (index === undefined) return;
     this.#indexes.delete(number);
     this.#blocks.delete(index);
+    this.#moved.delete(index);
+  }
+
+  moved(number: number, offset: number): void {
+    const index = this.#indexes.get(number);
+    if (index !== undefined) this.#moved.set(index, offset);
   }
 
   block(number: number, page: number, block: number): void {
@@ -86,6 +94,7 @@ export class CatalogLoader implements CatalogHandler {
       for (let at = 0; at < blocks.length; at += 2) pairs.push([blocks[at]!, blocks[at + 1]!]);
       pairs.sort((a, b) => a[0] - b[0]);
       for (const [page, block] of pairs) queue.setBlock(page, block);
+      queue.movedTo = this.#moved.get(index) ?? 0;
       yield queue;
     }
   }

@@ -14,6 +14,7 @@
  *   DROP                                                      the queue is gone, with its blocks
  *   BLOCK   4 page number, 4 block                            this block of the arena holds that page
  *   FREE    4 page number                                     the page is gone, its block may be used again
+ *   MOVED   8 offset (double)                                 entries before it may name records that were moved
  *
  * Valid: the checkpoint (checkpoint.ts) names the file and a length; every batch up to there has its CRC. Otherwise
  * recovery behaves as if there were no catalog.
@@ -21,7 +22,7 @@
 import { crc32 } from "../util/crc32.ts";
 
 const BATCH_HEADER = 8;
-const KIND = { DEFINE: 1, STATE: 2, DROP: 3, BLOCK: 4, FREE: 5 } as const;
+const KIND = { DEFINE: 1, STATE: 2, DROP: 3, BLOCK: 4, FREE: 5, MOVED: 6 } as const;
 
 export class CatalogBatch {
   #bytes = Buffer.allocUnsafeSlow(4096);
@@ -60,6 +61,11 @@ export class CatalogBatch {
     this.#bytes.writeUInt32BE(pageNumber, at);
   }
 
+  moved(number: number, offset: number): void {
+    const at = this.#entry(KIND.MOVED, number, 8);
+    this.#bytes.writeDoubleBE(offset, at);
+  }
+
   /** The sealed batch; this object is empty again. */
   take(): ArrayBuffer {
     const bytes = this.#bytes;
@@ -93,6 +99,7 @@ export interface CatalogHandler {
   dropped(number: number): void;
   block(number: number, pageNumber: number, block: number): void;
   free(number: number, pageNumber: number): void;
+  moved(number: number, offset: number): void;
 }
 
 /** Are these bytes whole batches with the right checksums? */
@@ -138,9 +145,13 @@ export function readCatalog(bytes: Buffer, handler: CatalogHandler): void {
           handler.free(number, bytes.readUInt32BE(at));
           at += 4;
           break;
+        case KIND.MOVED:
+          handler.moved(number, bytes.readDoubleBE(at));
+          at += 8;
+          break;
         default:
           throw new Error(
-            `catalog: entry of kind ${kind}, expected 1 to 5 (written by a newer version?)`,
+            `catalog: entry of kind ${kind}, expected 1 to 6 (written by a newer version?)`,
           );
       }
     }

@@ -190,6 +190,10 @@ class FactCollector {
     this.#facts.records++;
     this.#countKeys(view, offset);
     if (this.#batchId >= 0 && dispatch.batchId !== this.#batchId) this.#abandon();
+    if (dispatch.movedFrom >= 0) {
+      this.#moved(view);
+      return;
+    }
     if (dispatch.batchId < 0) {
       this.#apply(view);
       return;
@@ -245,6 +249,18 @@ class FactCollector {
     this.#places(view)();
   }
 
+  /** A moved record may be all that is left of what its queues began with. */
+  #moved(view: RecordView): void {
+    const { keepsHome, lightNames, lightOffsets } = this.#dispatch;
+    const { topic, queueId, queueOffset } = view;
+    const { queues, lights } = this.#facts;
+    if (keepsHome) {
+      if (topic.startsWith(LIGHT_PREFIX)) widenBoth(lights, lightName(topic), queueOffset);
+      else widenBoth(queues, queueKey(topic, queueId), queueOffset);
+    }
+    for (const [i, name] of lightNames.entries()) widenBoth(lights, name, lightOffsets[i]!);
+  }
+
   /** Notes the record's places, now or when its batch is whole. */
   #places(view: RecordView): () => void {
     const { isDispatched, lightNames, lightOffsets } = this.#dispatch;
@@ -263,4 +279,10 @@ function widen(ranges: Map<string, QueueRange>, key: string, offset: number): vo
   const range = ranges.get(key);
   if (range === undefined) ranges.set(key, { from: offset, to: offset + 1 });
   else if (offset >= range.to) range.to = offset + 1;
+}
+
+function widenBoth(ranges: Map<string, QueueRange>, key: string, offset: number): void {
+  widen(ranges, key, offset);
+  const range = ranges.get(key)!;
+  range.from = Math.min(range.from, offset);
 }

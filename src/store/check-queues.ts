@@ -64,6 +64,8 @@ export class CatalogView implements CatalogHandler {
     this.#byNumber.get(number)?.blocks.delete(pageNumber);
   }
 
+  moved(): void {}
+
   /** The offsets of a topic's queue that its files hold at least. */
   rangeOf(topic: string, queueId: number): QueueRange {
     for (const queue of this.#byNumber.values()) {

@@ -12,7 +12,6 @@
  */
 import { join, resolve } from "node:path";
 import type { RecordView } from "../model/record-view.ts";
-import type { CopyMemory } from "../util/copy-memory.ts";
 import { writeAbort } from "./abort-mark.ts";
 import { CheckpointPlanner } from "./checkpoint-planner.ts";
 import { CommandRing } from "./command-ring.ts";
@@ -20,7 +19,6 @@ import { CommitLog } from "./commit-log.ts";
 import type { ConsumeQueue } from "./consume-queue.ts";
 import { dropFields } from "./drop-record.ts";
 import { loadFileMapper } from "./file-mapping.ts";
-import type { IndexShape } from "./index-format.ts";
 import { IndexReader } from "./index-store.ts";
 import { Journal } from "./journal.ts";
 import { isRecordAt, LogReader } from "./log-reader.ts";
@@ -28,14 +26,15 @@ import type {
   EntryBatch,
   MessageStore,
   OpenReport,
+  ReclaimFigures,
   RecordFields,
   StoreEvents,
   StoreHealth,
   StoreQueue,
-  StoreWatermarks,
 } from "./message-store.ts";
 import { Quarantine } from "./quarantine.ts";
 import { QueueTable } from "./queue-table.ts";
+import { DEFAULT_RECLAIM, Reclaimer } from "./reclaimer.ts";
 import { FILLER_SIZE, MIN_RECORD_SIZE, SYS_FLAG } from "./record.ts";
 import { type Recovered, recover } from "./recovery.ts";
 import { SegmentRetention } from "./retention.ts";
@@ -44,62 +43,22 @@ import { POSITION, SharedControl, WORD } from "./shared-control.ts";
 import { SpaceWatch } from "./space-watch.ts";
 import { fileSystem, type Storage } from "./storage-file.ts";
 import { StoreLock } from "./store-lock.ts";
+import {
+  COMMANDS,
+  DEFAULT,
+  FORGET_STEP,
+  overhangOf,
+  oweAll,
+  type StoreOptions,
+} from "./store-options.ts";
 import { TailRing } from "./tail-ring.ts";
 import { searchByTime } from "./time-search.ts";
-import { type InlineSchedule, startInline, startThread, type WriterLink } from "./writer-link.ts";
+import { Watermarks } from "./watermarks.ts";
+import { startInline, startThread, type WriterLink } from "./writer-link.ts";
 import type { FromWriter, ToWriter, WriterStart } from "./writer-messages.ts";
 
 export { StoreOpenError } from "./store-lock.ts";
-
-export interface StoreOptions {
-  /** The store's folder, made when it is not there. */
-  readonly directory: string;
-  /** Length of a CommitLog segment; RocketMQ's default is 1 GiB. A log that is there keeps its own. */
-  readonly segmentBytes?: number;
-  /** Size of the tail ring, a power of two. */
-  readonly ringBytes?: number;
-  /** Where the ring is to lie, so that copies into and out of it are fast. */
-  readonly memory?: CopyMemory | null;
-  /** Bytes of records too large for the ring that may wait for the store thread. */
-  readonly sideBytes?: number;
-  /** Queue pages of 4,000 bytes kept in memory. */
-  readonly queuePages?: number;
-  /** While records keep arriving, syncs begin at least this far apart. */
-  readonly syncSpacingMs?: number;
-  /** Goes into the records: address (4 or 16 bytes) and port (int 4). */
-  readonly storeHost?: Buffer;
-  /** Below this much free space the store takes no more records. Default: 512 MiB, or 5 % of a small file system. */
-  readonly minFreeBytes?: number;
-  /** How sealed segments are read here and there: through mappings where koffi is there, or by position. */
-  readonly readMode?: "auto" | "mapped" | "positioned";
-  /** How often checkpoints are made and the free space is looked at; 0 leaves both to `tick`. */
-  readonly tickMs?: number;
-  /** For simulations: a smaller Index file than RocketMQ's. */
-  readonly indexShape?: IndexShape;
-  /** For tests: run the writer on the calling thread, on this storage. */
-  readonly inlineOn?: Storage;
-  /** For simulations: decides when the inline writer runs, and when the loop hears from it. */
-  readonly inlineSchedule?: InlineSchedule;
-}
-
-const DEFAULT_SEGMENT = 2 ** 30;
-/** How much log is written before what is done with leaves the page cache. */
-const FORGET_STEP = 16 << 20;
-const DEFAULT_RING = 16 << 20;
-const DEFAULT_SIDE = 256 << 20;
-const DEFAULT_PAGES = 4096;
-const MAX_RING_RECORD = (4 << 20) + (128 << 10);
-
-const overhangOf = (ringBytes: number): number => Math.min(MAX_RING_RECORD, ringBytes >> 2);
-const COMMANDS = 8192;
-const TICK_MS = 1000;
-const LOCALHOST = Buffer.from([127, 0, 0, 1, 0, 0, 0, 0]);
-
-class Watermarks implements StoreWatermarks {
-  appended = 0;
-  written = 0;
-  durable = 0;
-}
+export type { StoreOptions } from "./store-options.ts";
 
 export class CommitLogStore implements MessageStore {
   readonly #directory: string;
@@ -120,6 +79,7 @@ export class CommitLogStore implements MessageStore {
   #reader!: LogReader;
   #planner!: CheckpointPlanner;
   #retention!: SegmentRetention;
+  #reclaimer!: Reclaimer;
   /** Log before this offset has left the page cache. */
   #forgotten = 0;
   /** End of the log when that was last looked at. */
@@ -143,7 +103,7 @@ export class CommitLogStore implements MessageStore {
     this.#directory = resolve(options.directory);
     this.#storage = options.inlineOn ?? fileSystem;
     this.#lock = new StoreLock(this.#directory);
-    const ringBytes = options.ringBytes ?? DEFAULT_RING;
+    const ringBytes = options.ringBytes ?? DEFAULT.ringBytes;
     const overhang = overhangOf(ringBytes);
     const start = options.memory?.take(ringBytes + overhang) ?? -1;
     this.#ring =
@@ -156,7 +116,7 @@ export class CommitLogStore implements MessageStore {
       this.#storage,
       this.#directory,
       this.#commands,
-      options.queuePages ?? DEFAULT_PAGES,
+      options.queuePages ?? DEFAULT.queuePages,
       post,
     );
     this.journal = new Journal(this.#control, post, () => this.#log.appended);
@@ -208,6 +168,7 @@ export class CommitLogStore implements MessageStore {
     if (!this.#isOpen) return;
     this.#isOpen = false;
     if (this.#timer !== null) clearInterval(this.#timer);
+    this.#reclaimer.stop();
     this.publish(true);
     await this.#drainJournal();
     const isWhole = this.#writerHealth.state === "ok";
@@ -293,7 +254,11 @@ export class CommitLogStore implements MessageStore {
           this.#table.append(dispatch[i]!, offset, size, fields.tagHash);
         }
       }
-      if (log.hasSide && log.isInSide(offset)) this.#awaitSide(own, dispatch);
+      if (log.hasSide && log.isInSide(offset)) {
+        for (const queue of [own, ...(dispatch ?? [])]) {
+          this.#waiting.push({ queue, end: log.appended });
+        }
+      }
     }
     this.watermarks.appended = log.appended;
     return log.appended;
@@ -323,7 +288,7 @@ export class CommitLogStore implements MessageStore {
     if (this.#log.appended - this.#forgetLookedAt >= FORGET_STEP) this.#forget();
     let isWanted = this.#log.publish();
     if (this.journal.publish()) isWanted = true;
-    if (this.#planner.isDueAt(this.#log.appended) && this.#isOpen) this.#checkpoint(false);
+    if (this.#planner.isDueAt(this.#log.appended) && this.#mayCheckpoint) this.#checkpoint(false);
     if (this.#commands.flush()) isWanted = true;
     if (sync && this.#control.position(POSITION.SYNC_TO) < this.#log.appended) {
       this.#control.setPosition(POSITION.SYNC_TO, this.#log.appended);
@@ -381,6 +346,10 @@ export class CommitLogStore implements MessageStore {
     );
   }
 
+  isRemoved(physicalOffset: number): boolean {
+    return physicalOffset >= 0 && physicalOffset < this.#segments.minOffset;
+  }
+
   searchByTime(queue: StoreQueue, timestampMs: number): number {
     return searchByTime(this, queue, timestampMs);
   }
@@ -395,12 +364,26 @@ export class CommitLogStore implements MessageStore {
     this.#table.trim(queue as ConsumeQueue, offset);
   }
 
+  owesAgain(queue: StoreQueue): void {
+    Object.assign(queue as ConsumeQueue, { owed: -1, isOwedAnew: true });
+  }
+
+  get reclaimed(): ReclaimFigures {
+    return this.#reclaimer.figures;
+  }
+
+  /** Between copying a record and changing its entries a checkpoint would forget that this is still to be done. */
+  get #mayCheckpoint(): boolean {
+    return this.#isOpen && !this.#reclaimer.isPending;
+  }
+
   /** What the clock does about every second: a checkpoint if something changed, free space, retention. */
   tick(isForced = false): void {
     this.#space.look();
     this.#updateHealth();
     if (this.#storage !== fileSystem) void this.journal.lookAhead();
-    if (this.#planner.isRunning || this.#log.isInBatch) return;
+    this.#reclaimer.tick();
+    if (this.#planner.isRunning || this.#log.isInBatch || !this.#mayCheckpoint) return;
     const { appended } = this.#log;
     const isWanted = isForced && this.#planner.hasNews(appended);
     if (isWanted || this.#planner.isDue(appended) || this.#retention.isWanted()) {
@@ -409,7 +392,7 @@ export class CommitLogStore implements MessageStore {
   }
 
   #segmentBytes(folder: string): number {
-    const wanted = this.#options.segmentBytes ?? DEFAULT_SEGMENT;
+    const wanted = this.#options.segmentBytes ?? DEFAULT.segmentBytes;
     return SegmentList.lengthOnDisk(this.#storage, folder) ?? wanted;
   }
 
@@ -418,8 +401,8 @@ export class CommitLogStore implements MessageStore {
     const { end, checkpoint } = recovered;
     this.#log = new CommitLog(this.#ring, this.#control, end, {
       segmentBytes: this.#segments.segmentBytes,
-      storeHost: options.storeHost ?? LOCALHOST,
-      sideBytes: options.sideBytes ?? DEFAULT_SIDE,
+      storeHost: options.storeHost ?? DEFAULT.storeHost,
+      sideBytes: options.sideBytes ?? DEFAULT.sideBytes,
       post: (offset, bytes, used) => this.#post({ kind: "side", offset, bytes, used }),
     });
     this.#log.lastStoreTimestamp = recovered.lastStoreTimestamp;
@@ -433,6 +416,7 @@ export class CommitLogStore implements MessageStore {
       end,
     );
     this.#retention = new SegmentRetention(this.#table, this.#segments, () => this.#log.durable);
+    this.#reclaimer = this.#makeReclaimer();
     this.#space = new SpaceWatch(this.#storage, this.#directory, options.minFreeBytes);
     this.#index = new IndexReader({
       storage: this.#storage,
@@ -442,8 +426,32 @@ export class CommitLogStore implements MessageStore {
     this.#startWriter(end, recovered.unsynced);
     this.#takeWatermarks();
     this.#isOpen = true;
-    const tickMs = options.tickMs ?? TICK_MS;
+    const tickMs = options.tickMs ?? DEFAULT.tickMs;
     if (tickMs > 0) this.#timer = setInterval(() => this.tick(), tickMs).unref();
+  }
+
+  #makeReclaimer(): Reclaimer {
+    return new Reclaimer(
+      {
+        table: this.#table,
+        segments: this.#segments,
+        log: this.#log,
+        ringBytes: this.#ring.size,
+        owed: this.#events.owed?.bind(this.#events) ?? oweAll,
+        onMoved: (...moved) => this.#events.onMoved?.(...moved),
+        activity: () => this.#log.appended + this.journal.end,
+        // A disk that is filled by what nobody owes is freed by moving the rest: a little of the reserve is for that.
+        isWell: () => this.#writerHealth.state === "ok" && !this.#space.isNearlyGone,
+        mayAppend: () => this.#isOpen && !this.#log.isInBatch,
+        isCheckpointDue: () => this.#planner.isDue(this.#log.appended),
+        publish: () => {
+          this.watermarks.appended = this.#log.appended;
+          this.publish(true);
+        },
+      },
+      this.#options.reclaim ?? DEFAULT_RECLAIM,
+      this.#options.tickMs !== 0,
+    );
   }
 
   #startWriter(end: number, unsynced: WriterStart["unsynced"]): void {
@@ -503,7 +511,8 @@ export class CommitLogStore implements MessageStore {
     if (this.journal.refresh()) isMoved = true;
     this.#isMoved = false;
     this.#takeWatermarks();
-    let isWanted = this.#commands.hasWaiting && this.#commands.flush();
+    let isWanted = this.#isOpen && this.#reclaimer.onDurable(this.#log.durable);
+    if ((isWanted || this.#commands.hasWaiting) && this.#commands.flush()) isWanted = true;
     if (this.journal.hasWaiting && this.journal.publish()) isWanted = true;
     this.#askForRings();
     if (isWanted) this.#link.wake();
@@ -586,11 +595,5 @@ export class CommitLogStore implements MessageStore {
       this.#wantsRoom = false;
       this.#events.onRoom();
     }
-  }
-
-  #awaitSide(queue: ConsumeQueue, dispatch: readonly ConsumeQueue[] | null): void {
-    const end = this.#log.appended;
-    this.#waiting.push({ queue, end });
-    for (const light of dispatch ?? []) this.#waiting.push({ queue: light, end });
   }
 }

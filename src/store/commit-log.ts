@@ -226,6 +226,26 @@ export class CommitLog {
     return physicalOffset;
   }
 
+  /** Appends a record that is laid out already (moved-record.ts), in its own place. Returns the physical offset. */
+  appendLaidOut(record: Buffer, size: number, hasKeys: boolean): number {
+    if (size + BLANK_SIZE > this.#segmentEnd - this.appended) this.#roll(size);
+    const physicalOffset = this.appended;
+    record.writeInt32BE(hasKeys ? HINT_HAS_KEYS : 0, 8);
+    record.writeInt32BE(Math.floor(physicalOffset / 2 ** 32), 28);
+    record.writeInt32BE(physicalOffset | 0, 32);
+    if (size <= this.#ring.maxRecord && physicalOffset + size - this.written <= this.#ring.size) {
+      record.copy(this.#ring.bytes, this.#ring.indexOf(physicalOffset), 0, size);
+      this.#ringFloor = Math.max(this.#ringFloor, physicalOffset + size - this.#ring.size);
+    } else {
+      const chunk = this.#sideChunk(physicalOffset, size);
+      record.copy(chunk.bytes, chunk.used, 0, size);
+      chunk.used += size;
+    }
+    this.appended = physicalOffset + size;
+    this.lastSize = size;
+    return physicalOffset;
+  }
+
   /** Makes what was appended visible to the writer. True when there was something. */
   publish(): boolean {
     assert(this.#batchId < 0, "publish: an atomic batch is open");

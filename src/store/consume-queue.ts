@@ -22,15 +22,19 @@ const TWO_POW_32 = 2 ** 32;
 /** A number for each of consecutive pages, from any page on; -1 where there is none. */
 class PageNumbers {
   first = 0;
-  readonly values: number[] = [];
+  values: number[] = [];
 
   get(page: number): number {
     return page < this.first ? -1 : (this.values[page - this.first] ?? -1);
   }
 
   set(page: number, value: number): void {
+    if (this.values.length === 0) this.first = page;
+    if (page < this.first) {
+      this.values = new Array<number>(this.first - page).fill(-1).concat(this.values);
+      this.first = page;
+    }
     const { values } = this;
-    if (values.length === 0) this.first = page;
     for (let gap = this.first + values.length; gap < page; gap++) values.push(-1);
     values[page - this.first] = value;
   }
@@ -79,6 +83,10 @@ export class ConsumeQueue implements LogQueue {
   flushedOffset = 0;
   /** Physical offset that it still owes, as retention last found it; -1 when it has to look again. */
   owed = -1;
+  /** Entries before this offset may name records that were moved: their places do not ascend. */
+  movedTo = 0;
+  /** Its owner owes more again than it did: a survey under way says nothing about it. */
+  isOwedAnew = false;
   /** Files before this number have been removed. */
   firstFile = 0;
   #pages: PageNumbers | null = null;
@@ -109,9 +117,14 @@ export class ConsumeQueue implements LogQueue {
   }
 
   addPage(pageNumber: number, page: number): void {
+    this.addOldPage(pageNumber, page);
+    this.tail = page;
+  }
+
+  /** A page whose entries are in the file already. */
+  addOldPage(pageNumber: number, page: number): void {
     this.#pages ??= new PageNumbers();
     this.#pages.set(pageNumber, page);
-    this.tail = page;
   }
 
   /** The page of this number, or -1 when it is not in memory. */

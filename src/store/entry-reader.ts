@@ -64,6 +64,14 @@ export class EntryReader {
     return block;
   }
 
+  /** Forgets what is kept of this entry and its neighbours: it changes. */
+  forgetEntry(queue: ConsumeQueue, offset: number): void {
+    for (const block of this.#blocks) {
+      const at = offset - block.firstOffset;
+      if (block.queue === queue && at >= 0 && at < block.count) block.queue = null;
+    }
+  }
+
   /** Forgets what is kept of a queue. */
   drop(queue: ConsumeQueue): void {
     this.forget(queue);

@@ -1,6 +1,6 @@
 /**
  * `sluice store export`: the messages of a store that nobody has open, in the order of the log, one JSON object per line.
- * Reads the log only, so it works on what is left of a damaged store; ranges that are no records are skipped and counted.
+ * A message whose record was moved is told once. Reads the log only, so it works on what is left of a damaged store; ranges that are no records are skipped and counted.
  *
  *   {"topic":"a","queueId":0,"queueOffset":7,"physicalOffset":1234,"storeTimestamp":…,"bornTimestamp":…,
  *    "bornHost":"127.0.0.1:5672","storeHost":…,"flag":0,"sysFlag":0,"reconsumeTimes":0,
@@ -31,7 +31,7 @@ export async function exportStore(
   write: (line: string) => void,
 ): Promise<ExportReport> {
   return withStore(options, async (_directory, _storage, segments) => {
-    const exporter = new Exporter(options.topic, write);
+    const exporter = new Exporter(options.topic, segments.minOffset, write);
     let damagedRanges = 0;
     const total = segments.starts().length * segments.segmentBytes;
     let current = -1;
@@ -74,8 +74,13 @@ class Exporter {
   #batchNext = 0;
   #batch: string[] = [];
 
-  constructor(topic: string | undefined, write: (line: string) => void) {
+  readonly #logStart: number;
+  /** First places of moved records whose originals are gone: what was moved twice is told once. */
+  readonly #moved = new Set<number>();
+
+  constructor(topic: string | undefined, logStart: number, write: (line: string) => void) {
     this.#topic = topic;
+    this.#logStart = logStart;
     this.#write = write;
   }
 
@@ -85,7 +90,9 @@ class Exporter {
     if (this.#batchId >= 0 && dispatch.batchId !== this.#batchId) this.abandon();
     const { topic } = view;
     const line =
-      topic === DROP_TOPIC || (this.#topic !== undefined && this.#topic !== topic)
+      topic === DROP_TOPIC ||
+      (dispatch.movedFrom >= 0 && this.#isTold(dispatch.movedFrom)) ||
+      (this.#topic !== undefined && this.#topic !== topic)
         ? null
         : lineOf(view, dispatch);
     if (dispatch.batchId < 0) {
@@ -103,6 +110,13 @@ class Exporter {
     }
     for (const each of this.#batch) this.#emit(each);
     this.#reset();
+  }
+
+  /** Was this moved record told already, from the place where it lay before? */
+  #isTold(firstPlace: number): boolean {
+    if (firstPlace >= this.#logStart || this.#moved.has(firstPlace)) return true;
+    this.#moved.add(firstPlace);
+    return false;
   }
 
   abandon(): void {

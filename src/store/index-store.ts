@@ -40,6 +40,8 @@ export class IndexStore {
   #current: IndexFile | null = null;
   /** Older files, oldest first: name and end of the log they cover. */
   #sealed: Array<{ readonly name: string; readonly endPhysicalOffset: number }> = [];
+  /** Store time of the newest entry: the files follow each other in time, whatever lies in them. */
+  #lastTimestamp = 0;
   /** What lies at or before this is in the files already: a redo skips it. */
   #recoveredTo = -1;
 
@@ -92,6 +94,7 @@ export class IndexStore {
       );
     }
     const newest = [this.#current, kept.at(-1)].find((file) => (file?.header.nextEntry ?? 1) > 1);
+    this.#lastTimestamp = newest?.header.endTimestamp ?? 0;
     this.#recoveredTo = newest?.header.endPhysicalOffset ?? -1;
     return this.#recoveredTo;
   }
@@ -203,7 +206,10 @@ export class IndexStore {
   #put(keyHash: number, physicalOffset: number, storeTimestamp: number): void {
     let file = this.#current;
     if (file === null || file.isFull) file = this.#roll(file);
-    file.put(keyHash, physicalOffset, storeTimestamp);
+    // A moved record is older than those around it. Its key counts as stored when it was moved.
+    const time = Math.max(storeTimestamp, this.#lastTimestamp);
+    file.put(keyHash, physicalOffset, time);
+    this.#lastTimestamp = time;
   }
 
   #roll(full: IndexFile | null): IndexFile {

@@ -72,6 +72,13 @@ export type StoreHealth =
   /** An I/O error: nothing is confirmed that was not known durable, no more appends. */
   | { readonly state: "failed"; readonly reason: string };
 
+/**
+ * Which of the entries `[from, from + count)` of a queue somebody is still owed: writes 1 or 0 for each into `into`, and
+ * returns how many are. What is not owed may be gone at any time; an offset that was settled must not be owed again,
+ * unless the owner says so with `owesAgain`.
+ */
+export type OwedMask = (queue: StoreQueue, from: number, count: number, into: Uint8Array) => number;
+
 export interface StoreEvents {
   /** Watermarks moved; called at most once per group commit. */
   onWatermark(): void;
@@ -80,6 +87,16 @@ export interface StoreEvents {
   onHealth(health: StoreHealth): void;
   /** Entries of this queue that `read` could not give at once are here now (engines that fetch). */
   onReadable(queue: StoreQueue): void;
+  /** What of a queue is owed. Absent: everything from its minOffset on. */
+  readonly owed?: OwedMask;
+  /** The record of this entry lies elsewhere now: the same message, for whoever keeps places in the log, or sizes. */
+  onMoved?(
+    queue: StoreQueue,
+    offset: number,
+    physicalOffset: number,
+    size: number,
+    sizeBefore: number,
+  ): void;
 }
 
 export interface OpenReport {
@@ -95,6 +112,18 @@ export interface OpenReport {
   readonly warnings: readonly string[];
 }
 
+/** What was done to give space back, for metrics. */
+export interface ReclaimFigures {
+  /** Where the log begins: everything before was removed. */
+  readonly logStart: number;
+  readonly movedRecords: number;
+  readonly movedBytes: number;
+  readonly surveys: number;
+  /** As of the last survey: bytes owed in full segments, and the length of those; -1 before the first one. */
+  readonly owedBytes: number;
+  readonly surveyedBytes: number;
+}
+
 export interface MessageStore {
   /** Locks the directory, recovers, replays nothing by itself. Throws StoreOpenError with a sentence for a person. */
   open(events: StoreEvents): Promise<OpenReport>;
@@ -103,6 +132,8 @@ export interface MessageStore {
 
   readonly watermarks: StoreWatermarks;
   readonly health: StoreHealth;
+  /** Absent where there are no segments to give back. */
+  readonly reclaimed?: ReclaimFigures;
 
   /** The queue, created (empty, nothing on disk yet) when it is not there. `topic` is the escaped name (model/names). */
   queue(topic: string, queueId: number): StoreQueue;
@@ -145,6 +176,8 @@ export interface MessageStore {
    */
   view(physicalOffset: number, size: number, view: RecordView): boolean;
   isDamaged(physicalOffset: number): boolean;
+  /** Was the record removed because nobody was owed it? Not when it is damaged. */
+  isRemoved(physicalOffset: number): boolean;
   /** First offset of `queue` stored at or after `timestampMs`; maxOffset when none is. */
   searchByTime(queue: StoreQueue, timestampMs: number): number;
   /** Physical offsets of records of `topic` that carry `key`, newest first. Candidates are checked against the record. */
@@ -155,6 +188,9 @@ export interface MessageStore {
    * the queue goes on from `offset`: for an index that was lost together with the records it spoke of.
    */
   trim(queue: StoreQueue, offset: number): void;
+
+  /** Somebody is owed entries of this queue again that were settled (a new group that reads from the beginning). */
+  owesAgain(queue: StoreQueue): void;
 
   /**
    * The owner's journal: opaque entries of at most 64 KiB, written each turn with `publish`, synced with the next group

@@ -95,6 +95,10 @@ export class PagePool {
   firstSlot(page: number): number {
     return this.#firstSlots[page]!;
   }
+  /** All slots of the page are in memory now. */
+  setWhole(page: number): void {
+    this.#firstSlots[page] = 0;
+  }
   setCommand(page: number, command: number): void {
     this.#lastCommands[page] = command;
   }

@@ -22,6 +22,15 @@ import type { ToWriter } from "./writer-messages.ts";
 /** Queues whose pages are handed over at once when the pool is full. */
 const RELIEF_QUEUES = 256;
 
+interface Replaced {
+  queue: ConsumeQueue | null;
+  page: number;
+  pageNumber: number;
+  /** Slots of the page. */
+  from: number;
+  to: number;
+}
+
 export class QueueTable {
   readonly #storage: Storage;
   readonly #directory: string;
@@ -43,6 +52,8 @@ export class QueueTable {
   #isDescribing = false;
   #nextNumber = 1;
   #dirty: ConsumeQueue[] = [];
+  /** Entries replaced in one page, not yet handed to the writer. */
+  readonly #replaced: Replaced = { queue: null, page: -1, pageNumber: 0, from: 0, to: 0 };
   /** Where in the dirty list relief goes on. */
   #reliefAt = 0;
   readonly catalog = new CatalogBatch();
@@ -88,6 +99,25 @@ export class QueueTable {
       this.#light.set(name, queue);
     }
     queue.isReleased = false;
+    return queue;
+  }
+
+  /** The queue, if it is there, to look at; one that rests is told by an object of the moment. */
+  peek(topic: string, queueId: number, isLight: boolean): ConsumeQueue | undefined {
+    const awake = isLight ? this.#light.get(topic) : this.#topics.get(topic)?.get(queueId);
+    return awake ?? this.#resting.peek(topic, queueId, isLight);
+  }
+
+  /** The queue, if it is there, to change. One that nobody uses rests again as soon as it can. */
+  find(topic: string, queueId: number, isLight: boolean): ConsumeQueue | undefined {
+    const awake = isLight ? this.#light.get(topic) : this.#topics.get(topic)?.get(queueId);
+    if (awake !== undefined) return awake;
+    const queue = this.#resting.take(topic, queueId, isLight);
+    if (queue === undefined) return undefined;
+    if (isLight) this.#light.set(topic, queue);
+    else this.#shards(topic).set(queueId, queue);
+    queue.isReleased = true;
+    this.#leaving.push(queue);
     return queue;
   }
 
@@ -195,6 +225,7 @@ export class QueueTable {
   /** Forgets a queue. `logEnd`: its files go once the log is durable up to there. */
   drop(queue: ConsumeQueue, logEnd: number): void {
     if (queue.isDropped) return;
+    this.flushReplaced();
     queue.isDropped = true;
     queue.releasePages(this.#pool(queue), Number.POSITIVE_INFINITY);
     for (const [, block] of queue.blocks()) this.arena.release(block);
@@ -215,13 +246,15 @@ export class QueueTable {
   /** Entries before `offset` are owed to nobody. Beyond the end: the queue goes on from there. */
   trim(queue: ConsumeQueue, offset: number): void {
     if (offset <= queue.minOffset) return;
+    this.flushReplaced();
     if (offset > queue.maxOffset) {
       queue.releasePages(this.#pool(queue), Number.POSITIVE_INFINITY);
       this.#releaseBlocks(queue, Number.POSITIVE_INFINITY);
       queue.restore(offset, offset);
     }
     queue.minOffset = offset;
-    queue.owed = -1;
+    // Where entries name moved records the first one says nothing about the others: live-survey.ts looks at all.
+    if (queue.movedTo <= offset) queue.owed = -1;
     if (queue.isLight) {
       const isEmpty = offset === queue.maxOffset;
       queue.flushedOffset = Math.max(queue.flushedOffset, offset);
@@ -249,6 +282,8 @@ export class QueueTable {
     let page = queue.tail;
     const slot = queue.tailSlot;
     if (page < 0) {
+      // The pool may take back a page of which it does not know that it changed.
+      this.flushReplaced();
       if (pool.isFull) this.#relieve();
       const pageNumber = Math.floor(queue.maxOffset / pool.entries);
       page = pool.allocate(queue, pageNumber, slot);
@@ -266,6 +301,102 @@ export class QueueTable {
     if (!queue.isLight) this.#flush(queue);
   }
 
+  /**
+   * The record of an entry that the queue has lies elsewhere now. The page is in memory from now on, until its file has
+   * the change. `flushReplaced` ends a row of these.
+   */
+  replace(
+    queue: ConsumeQueue,
+    offset: number,
+    physicalOffset: number,
+    size: number,
+    tagHash: number,
+  ): void {
+    const pool = this.#pool(queue);
+    const pageNumber = Math.floor(offset / pool.entries);
+    const slot = offset - pageNumber * pool.entries;
+    const replaced = this.#replaced;
+    if (replaced.queue !== queue || replaced.pageNumber !== pageNumber) this.flushReplaced();
+    let page = queue.page(pageNumber);
+    if (page < 0 || slot < pool.firstSlot(page)) page = this.#load(queue, pool, pageNumber, page);
+    writeEntry(pool.view(page), pool.at(page, slot), physicalOffset, size, tagHash);
+    if (offset >= queue.movedTo) queue.movedTo = offset + 1;
+    this.markDirty(queue);
+    if (offset >= queue.flushedOffset) return; // Written with what is new.
+    if (replaced.queue === null) {
+      replaced.queue = queue;
+      replaced.page = page;
+      replaced.pageNumber = pageNumber;
+      replaced.from = slot;
+      replaced.to = slot + 1;
+    } else {
+      replaced.from = Math.min(replaced.from, slot);
+      replaced.to = Math.max(replaced.to, slot + 1);
+    }
+  }
+
+  /** Hands what was replaced to the writer. */
+  flushReplaced(): void {
+    const { queue, page, pageNumber, from, to } = this.#replaced;
+    if (queue === null) return;
+    this.#replaced.queue = null;
+    const pool = this.#pool(queue);
+    if (!queue.isLight && !queue.isAnnounced) this.#announce(queue);
+    const offset = pageNumber * pool.entries + from;
+    pool.setCommand(page, this.#command(queue, page, from, offset, to - from));
+  }
+
+  /** Entries of `[from, to)` that were never written name no record. */
+  fillGap(queue: ConsumeQueue, from: number, to: number): void {
+    const pool = this.#pool(queue);
+    for (let offset = from; offset < to; ) {
+      const pageNumber = Math.floor(offset / pool.entries);
+      const end = Math.min(to, (pageNumber + 1) * pool.entries);
+      let page = queue.page(pageNumber);
+      const first = offset - pageNumber * pool.entries;
+      if (page < 0 || first < pool.firstSlot(page))
+        page = this.#load(queue, pool, pageNumber, page);
+      for (; offset < end; offset++) {
+        const at = pool.at(page, offset - pageNumber * pool.entries);
+        if (pool.view(page).getInt32(at + 8) === 0) this.replace(queue, offset, 0, FILLER_SIZE, 0);
+      }
+    }
+    this.flushReplaced();
+  }
+
+  /** Brings a page into memory: what the file has of it, beside what is there already. */
+  #load(queue: ConsumeQueue, pool: PagePool, pageNumber: number, known: number): number {
+    const first = pageNumber * pool.entries;
+    const slots = known < 0 ? pool.entries : pool.firstSlot(known);
+    const end = Math.min(first + slots, queue.maxOffset);
+    let page = known;
+    if (known < 0) {
+      if (pool.isFull) this.#relieve();
+      page = pool.allocate(queue, pageNumber, 0);
+    }
+    const view = pool.view(page);
+    const limit = known < 0 ? Number.POSITIVE_INFINITY : first + slots;
+    for (let offset = first; offset < end; ) {
+      const block = this.#reader.find(queue, this.folder(queue), offset, limit);
+      const skip = offset - block.firstOffset;
+      const count = Math.min(end - offset, block.count - skip);
+      const from = block.bytes.subarray(skip * ENTRY_SIZE, (skip + count) * ENTRY_SIZE);
+      const at = view.byteOffset + pool.at(page, offset - first);
+      new Uint8Array(view.buffer, at, from.length).set(from);
+      offset += count;
+    }
+    // From here on the file may be behind.
+    this.#reader.forgetEntry(queue, first);
+    if (known >= 0) {
+      pool.setWhole(page);
+      return page;
+    }
+    queue.addOldPage(pageNumber, page);
+    const isLast = first + pool.entries > queue.maxOffset;
+    if (isLast) queue.tail = page;
+    return page;
+  }
+
   markDirty(queue: ConsumeQueue): void {
     if (queue.isDirty) return;
     queue.isDirty = true;
@@ -278,10 +409,7 @@ export class QueueTable {
     const pool = this.#pool(queue);
     const { maxOffset } = queue;
     let from = queue.flushedOffset;
-    if (from < maxOffset && !queue.isLight && !queue.isAnnounced) {
-      queue.isAnnounced = true;
-      this.#post({ kind: "queue", number: queue.number, folder: this.folder(queue) });
-    }
+    if (from < maxOffset && !queue.isLight && !queue.isAnnounced) this.#announce(queue);
     while (from < maxOffset) {
       const pageNumber = Math.floor(from / pool.entries);
       const slot = from - pageNumber * pool.entries;
@@ -291,6 +419,11 @@ export class QueueTable {
       from += count;
     }
     queue.flushedOffset = maxOffset;
+  }
+
+  #announce(queue: ConsumeQueue): void {
+    queue.isAnnounced = true;
+    this.#post({ kind: "queue", number: queue.number, folder: this.folder(queue) });
   }
 
   #command(queue: ConsumeQueue, page: number, slot: number, offset: number, count: number): number {
@@ -323,6 +456,7 @@ export class QueueTable {
 
   /** Hands everything unwritten to the writer, and notes the state of each changed queue in the catalog batch. */
   flushAll(): void {
+    this.flushReplaced();
     const dirty = this.#dirty;
     this.#dirty = [];
     this.#flushes++;
@@ -333,6 +467,7 @@ export class QueueTable {
       this.#flush(queue);
       this.#define(queue);
       this.catalog.state(queue.number, queue.minOffset, queue.maxOffset);
+      if (queue.movedTo > queue.minOffset) this.catalog.moved(queue.number, queue.movedTo);
     }
   }
 
@@ -353,6 +488,7 @@ export class QueueTable {
     batch.define(queue.number, queue.topic, queue.queueId, queue.isLight);
     for (const [page, block] of queue.blocks()) batch.block(queue.number, page, block);
     batch.state(queue.number, queue.minOffset, queue.maxOffset);
+    if (queue.movedTo > queue.minOffset) batch.moved(queue.number, queue.movedTo);
   }
 
   /** Copies up to `max` entries from `from` on; how many. */

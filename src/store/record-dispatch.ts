@@ -22,6 +22,12 @@ export class RecordDispatch {
   isBatchEnd = false;
   /** Half messages of RocketMQ transactions have no entry. */
   isDispatched = true;
+  /** Where a moved record lay at first; -1 when it was not moved. */
+  movedFrom = -1;
+  /** Moved: its home queue has its entry here too, and not only the light queues named. */
+  keepsHome = false;
+  /** Moved: the end of its home queue at that time. */
+  homeEnd = 0;
 
   read(record: RecordView): this {
     this.tagHash = 0;
@@ -30,7 +36,9 @@ export class RecordDispatch {
     if (this.lightNames.length > 0) this.lightNames = [];
     if (this.lightOffsets.length > 0) this.lightOffsets = [];
     this.batchId = -1;
+    this.movedFrom = -1;
     this.isDispatched = (record.sysFlag & SYS_FLAG.NOT_DISPATCHED) === 0;
+    const isMoved = (record.sysFlag & SYS_FLAG.MOVED) !== 0;
     const { buffer, propertiesEnd: end } = record;
     for (let at = record.propertiesStart; at < end; ) {
       let stop = buffer.indexOf(VALUE_END, at);
@@ -43,6 +51,9 @@ export class RecordDispatch {
         case 0x49: // I
         case 0x78: // x
           this.#property(buffer, at, stop);
+          break;
+        case 0x5f: // _
+          if (isMoved) this.#property(buffer, at, stop);
       }
       at = stop + 1;
     }
@@ -81,6 +92,13 @@ export class RecordDispatch {
           .split(",")
           .map(Number);
         break;
+      case "__MOVED": {
+        const [from, home, end] = buffer.toString("latin1", middle + 1, stop).split(":");
+        this.movedFrom = Number(from);
+        this.keepsHome = home === "h";
+        this.homeEnd = Number(end);
+        break;
+      }
       case "x-batch": {
         const [id, index, mark] = buffer.toString("latin1", middle + 1, stop).split(":");
         this.batchId = Number(id);

@@ -9,6 +9,7 @@
  *   x-batch                   `<id>:<index>:<+|.>`, for a record of an atomic batch. The id is the physical offset of the
  *                             batch's first record, the index counts from 0, `.` marks the last record. The records
  *                             of a batch follow each other in the log; recovery drops a batch whose end is missing.
+ *   __MOVED                   in a record that was moved forward: moved-record.ts
  *   __CRC32#                  CRC-32 of the record up to here, lower 31 bits, ten decimal digits, the least first
  *
  * Valid: the magic is known, the lengths add up to totalSize, physicalOffset is where the record lies, bodyCRC (lower
@@ -29,6 +30,8 @@ export const SYS_FLAG = {
   NOT_DISPATCHED: 1 << 2,
   BORN_HOST_V6: 1 << 4,
   STORE_HOST_V6: 1 << 5,
+  /** Ours: a copy of a record whose segment was given back (moved-record.ts). RocketMQ uses bits 0 to 10. */
+  MOVED: 1 << 24,
 } as const;
 
 /** Hints from the event loop to the store thread, in the place of bodyCRC until the record is sealed. */

@@ -70,17 +70,18 @@ export async function recover(context: RecoveryContext): Promise<Recovered> {
   const indexFrom = startForIndex(segments, from, checkpoint, indexedTo);
 
   const pages = new PageWriter(storage, directory, context.commands);
-  const redo = new Redo(table, segments.minOffset);
-  redo.lastStoreTimestamp = checkpoint?.storeTimestamp ?? 0;
   const scanner = new LogScanner(segments);
   const view = new RecordView();
   let quarantined = 0;
   let known = 0;
   const writePages = (): void => {
+    table.flushReplaced();
     for (; known < context.announced.length; known++) announce(pages, context.announced[known]!);
     context.commands.flush();
     while (pages.run(COMMANDS_AT_ONCE, context.commands.head)) context.commands.flush();
   };
+  const redo = new Redo(table, segments.minOffset, checkpoint === null, writePages);
+  redo.lastStoreTimestamp = checkpoint?.storeTimestamp ?? 0;
   let scannedEnd = from;
   if (!isClosed || indexFrom < from) {
     scannedEnd = await scanner.scan(Math.min(indexFrom, from), {

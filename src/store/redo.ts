@@ -3,6 +3,9 @@
  *
  * The records of an atomic batch wait until its end is seen; a batch without an end is left out. An offset that no
  * record has (its record was damaged, or left out) becomes a filler entry, so that later ones keep their place.
+ *
+ * A moved record (moved-record.ts) is no new message: the entry of its offset names its new place from there on. When the
+ * whole log is read the original may be gone, with all that lay between: then the queue begins at the moved record.
  */
 import { RecordView } from "../model/record-view.ts";
 import type { ConsumeQueue } from "./consume-queue.ts";
@@ -19,8 +22,17 @@ interface Pending {
   readonly tagHash: number;
 }
 
+/** Fillers written before their pages are carried to the files. */
+const FILLERS_AT_ONCE = 20_000;
+
 export class Redo {
   readonly #table: QueueTable;
+  /** Nothing was known before: the log is read from its beginning. */
+  readonly #isRebuild: boolean;
+  /** Carries what was entered so far to the files. */
+  readonly #drain: () => void;
+  /** Queues that begin before the first record that was found of them: where the gap ends. */
+  readonly #gaps = new Map<ConsumeQueue, number>();
   /** The log was cut off before this offset by retention. */
   readonly #logStart: number;
   readonly #view = new RecordView();
@@ -38,8 +50,10 @@ export class Redo {
   /** Ranges of records that belong to incomplete batches. */
   readonly incomplete: Array<{ from: number; to: number }> = [];
 
-  constructor(table: QueueTable, logStart: number) {
+  constructor(table: QueueTable, logStart: number, isRebuild: boolean, drain: () => void) {
     this.#table = table;
+    this.#isRebuild = isRebuild;
+    this.#drain = drain;
     this.#logStart = logStart;
   }
 
@@ -49,6 +63,10 @@ export class Redo {
     this.records++;
     this.lastStoreTimestamp = Math.max(this.lastStoreTimestamp, view.storeTimestamp);
     if (this.#batchId >= 0 && dispatch.batchId !== this.#batchId) this.#abandonBatch();
+    if (dispatch.movedFrom >= 0) {
+      this.#moved(view, physicalOffset, size);
+      return;
+    }
     if (dispatch.batchId < 0) {
       this.#entries(view, physicalOffset, size, null);
       return;
@@ -80,6 +98,13 @@ export class Redo {
 
   /** The log ends. Returns where its last complete batch or record ends: `end`, or less when a batch is cut off. */
   finish(end: number): number {
+    for (const [queue, to] of this.#gaps) {
+      if (queue.isDropped) continue;
+      for (let from = queue.minOffset; from < to; from += FILLERS_AT_ONCE) {
+        this.#table.fillGap(queue, from, Math.min(to, from + FILLERS_AT_ONCE));
+        this.#drain();
+      }
+    }
     if (this.#batchId < 0) return end;
     const { id, start } = { id: this.#batchId, start: this.#batchStart };
     this.#batchId = -1;
@@ -109,6 +134,61 @@ export class Redo {
     for (let i = 0; i < dispatch.lightNames.length; i++) {
       const light = this.#table.lightQueue(dispatch.lightNames[i]!);
       this.#entry(light, dispatch.lightOffsets[i]!, physicalOffset, size, batch);
+    }
+  }
+
+  #moved(view: RecordView, physicalOffset: number, size: number): void {
+    const { tagHash, keepsHome, homeEnd, lightNames, lightOffsets } = this.#dispatch;
+    const table = this.#table;
+    const { topic, queueId } = view;
+    const replace = (queue: ConsumeQueue | undefined, queueOffset: number): void => {
+      if (queue !== undefined) {
+        this.#replace({ queue, queueOffset, physicalOffset, size, tagHash });
+      }
+    };
+    if (keepsHome) {
+      const light = topic.startsWith(LIGHT_PREFIX) ? topic.slice(LIGHT_PREFIX.length) : null;
+      let home = table.find(light ?? topic, light === null ? queueId : 0, light !== null);
+      if (home === undefined && this.#isRebuild) {
+        home = light === null ? table.queue(topic, queueId) : table.lightQueue(light);
+      }
+      replace(home, view.queueOffset);
+      if (home !== undefined) this.#fillTo(home, homeEnd);
+    }
+    for (let i = 0; i < lightNames.length; i++) {
+      const name = lightNames[i]!;
+      replace(
+        this.#isRebuild ? table.lightQueue(name) : table.find(name, 0, true),
+        lightOffsets[i]!,
+      );
+    }
+  }
+
+  #replace(entry: Pending): void {
+    const { queue, queueOffset, physicalOffset, size, tagHash } = entry;
+    const table = this.#table;
+    if (queueOffset >= queue.maxOffset) {
+      if (!this.#isRebuild) return;
+      this.#add(entry);
+      queue.movedTo = queueOffset + 1;
+      return;
+    }
+    if (queueOffset < queue.minOffset) {
+      // Trimmed since, as the catalog knows.
+      if (!this.#isRebuild) return;
+      if (!this.#gaps.has(queue)) this.#gaps.set(queue, queue.minOffset);
+      // It begins here, with entries that name no record up to where it began: `finish` writes those.
+      queue.minOffset = queueOffset;
+    }
+    table.replace(queue, queueOffset, physicalOffset, size, tagHash);
+  }
+
+  /** Entries that name no record, up to this offset. */
+  #fillTo(queue: ConsumeQueue, offset: number): void {
+    if (!this.#isRebuild) return;
+    while (queue.maxOffset < offset) {
+      this.#table.append(queue, this.#damage, FILLER_SIZE, 0);
+      if (queue.maxOffset % FILLERS_AT_ONCE === 0) this.#drain();
     }
   }
 
@@ -143,7 +223,10 @@ export class Redo {
     if (queueOffset < queue.maxOffset) return;
     if (queueOffset > queue.maxOffset) {
       if (queue.maxOffset === queue.minOffset) queue.restore(queueOffset, queueOffset);
-      while (queue.maxOffset < queueOffset) this.#table.append(queue, this.#damage, FILLER_SIZE, 0);
+      while (queue.maxOffset < queueOffset) {
+        this.#table.append(queue, this.#damage, FILLER_SIZE, 0);
+        if (queue.maxOffset % FILLERS_AT_ONCE === 0) this.#drain();
+      }
     }
     this.#table.append(queue, physicalOffset, size, tagHash);
   }

@@ -8,12 +8,15 @@
  *    0     4  number          16     8  maxOffset
  *    4     4  firstFile       24     8  owed (retention.ts), -1: not known
  *    8     8  minOffset       32     -  4 page number, 4 block: blocks of the arena
+ *                                    8  movedTo, at the end, where bit 31 of the number is set
  */
 import { ByteTable } from "../util/byte-table.ts";
 import { ConsumeQueue } from "./consume-queue.ts";
 
 const FIXED = 32;
 const PAIR = 8;
+/** Of the number: some of its records were moved. */
+const HAS_MOVED = 0x80000000;
 /** A queue with more blocks than this stays an object. */
 const MAX_BLOCKS = 4096;
 const LIGHT = "\x01";
@@ -21,6 +24,11 @@ const LIGHT_BYTE = 1;
 
 const keyOf = (topic: string, queueId: number, isLight: boolean): string =>
   isLight ? LIGHT + topic : `${topic}\x00${queueId}`;
+
+function numberOf(value: Buffer): number {
+  const number = value.readUInt32LE(0);
+  return number >= HAS_MOVED ? number - HAS_MOVED : number;
+}
 
 export class RestingQueues {
   readonly #table = new ByteTable();
@@ -38,11 +46,12 @@ export class RestingQueues {
     const { topic, queueId, isLight, number } = queue;
     const blocks = queue.blocks();
     const key = keyOf(topic, queueId, isLight);
-    const length = FIXED + blocks.length * PAIR;
+    const hasMoved = queue.movedTo > queue.minOffset;
+    const length = FIXED + (blocks.length + (hasMoved ? 1 : 0)) * PAIR;
     if (blocks.length > MAX_BLOCKS || !ByteTable.fits(key, length)) return false;
     if (this.#value.length < length) this.#value = Buffer.alloc(length);
     const value = this.#value;
-    value.writeUInt32LE(number, 0);
+    value.writeUInt32LE(hasMoved ? number + HAS_MOVED : number, 0);
     value.writeUInt32LE(queue.firstFile, 4);
     value.writeDoubleLE(queue.minOffset, 8);
     value.writeDoubleLE(queue.maxOffset, 16);
@@ -53,6 +62,7 @@ export class RestingQueues {
       value.writeUInt32LE(block, at + 4);
       at += PAIR;
     }
+    if (hasMoved) value.writeDoubleLE(queue.movedTo, at);
     this.#table.set(key, value, length);
     return true;
   }
@@ -110,7 +120,7 @@ export class RestingQueues {
     const found = this.#table.find(key);
     if (found < 0) return;
     const value = this.#table.valueOf(found);
-    if (value.readUInt32LE(0) !== queue.number) return;
+    if (numberOf(value) !== queue.number) return;
     // Trimmed and packed again meanwhile: what was found does not hold any more.
     if (value.readDoubleLE(8) !== queue.minOffset) return;
     value.writeUInt32LE(queue.firstFile, 4);
@@ -126,12 +136,17 @@ export class RestingQueues {
   }
 
   #unpack(topic: string, queueId: number, isLight: boolean, value: Buffer): ConsumeQueue {
-    const queue = new ConsumeQueue(topic, queueId, isLight, value.readUInt32LE(0));
+    const queue = new ConsumeQueue(topic, queueId, isLight, numberOf(value));
     queue.isDefined = true;
     queue.restore(value.readDoubleLE(8), value.readDoubleLE(16));
     queue.firstFile = value.readUInt32LE(4);
     queue.owed = value.readDoubleLE(24);
-    for (let at = FIXED; at < value.length; at += PAIR) {
+    let end = value.length;
+    if (value.readUInt32LE(0) >= HAS_MOVED) {
+      end -= PAIR;
+      queue.movedTo = value.readDoubleLE(end);
+    }
+    for (let at = FIXED; at < end; at += PAIR) {
       queue.setBlock(value.readUInt32LE(at), value.readUInt32LE(at + 4));
     }
     return queue;

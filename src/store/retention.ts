@@ -2,6 +2,9 @@
  * Which segments nobody needs any more. A segment may go when it is sealed, wholly below the first record that some
  * queue still owes, and a checkpoint has noted the trims that say so.
  *
+ * A queue whose records were moved (moved-record.ts) does not owe them in the order of the log: the lowest place of all
+ * is found by live-survey.ts, and nothing goes before that.
+ *
  * The search starts with the queue that held the oldest segment last time: usually it still does, and that is all the
  * work there is. Otherwise queues are looked at a bounded number per call.
  */
@@ -74,6 +77,8 @@ class Retention {
 
   /** Physical offset of the first record that the queue owes. */
   #firstOwed(queue: ConsumeQueue): number {
+    // Where records were moved, places do not ascend with offsets: only a look at all of them says more.
+    if (queue.movedTo > queue.minOffset) return 0;
     for (let offset = queue.minOffset; offset < queue.maxOffset; offset++) {
       if (this.#table.read(queue, offset, 1, this.#entry) !== 1) break;
       const physicalOffset = this.#entry.physicalOffset[0]!;

@@ -12,6 +12,8 @@ export class SpaceWatch {
   readonly #limit: number;
   /** Why nothing more may be appended, or null. */
   reason: string | null = null;
+  /** Less than half of what is kept free is. */
+  isNearlyGone = false;
 
   constructor(storage: Storage, directory: string, limit: number | undefined) {
     this.#storage = storage;
@@ -27,9 +29,11 @@ export class SpaceWatch {
       free = this.#storage.freeBytes(this.#directory);
     } catch (error) {
       // The disk was taken away, or its server is: the clock that asks must not end the process.
+      this.isNearlyGone = true;
       this.reason = `disk gone: ${(error as Error).message}`;
       return;
     }
+    this.isNearlyGone = free < this.#limit / 2;
     if (free < this.#limit) {
       this.reason =
         `disk low: ${mebibytes(free)} MiB free at ${this.#directory}, ` +

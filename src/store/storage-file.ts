@@ -22,6 +22,7 @@ import {
   ftruncateSync,
   mkdirSync,
   openSync,
+  read,
   readdirSync,
   readSync,
   renameSync,
@@ -41,6 +42,16 @@ export interface StorageFile {
   readonly path: string;
   /** Reads up to `length` bytes at `position` into `target` from `start` on; returns how many. Fewer only at the end. */
   readInto(target: Uint8Array, start: number, length: number, position: number): number;
+  /**
+   * The same without waiting, for bytes that nobody waits for: `done` is called later with how many were read, or -1. The
+   * target is not to be touched before that.
+   */
+  readLater?(
+    target: Uint8Array,
+    length: number,
+    position: number,
+    done: (got: number) => void,
+  ): void;
   /** Writes `source[start, start + length)` at `position`, all of it. */
   write(source: Uint8Array, start: number, length: number, position: number): void;
   /** Sees to it that writes in this range find their space: best effort, the bytes stay zeros. */
@@ -140,6 +151,15 @@ export class PositionedFile implements StorageFile {
     } catch (error) {
       throw named(error, this.path);
     }
+  }
+
+  readLater(
+    target: Uint8Array,
+    length: number,
+    position: number,
+    done: (got: number) => void,
+  ): void {
+    read(this.#open(), target, 0, length, position, (error, got) => done(error ? -1 : got));
   }
 
   reserve(from: number, length: number): void {

@@ -35,20 +35,28 @@ class MemoryEngine implements Engine {
 class LogEngine implements Engine {
   readonly #disk: FaultyStorage;
   readonly #random: Random;
+  readonly #segmentBytes: number;
+  /** Does the store's clock run, so that segments are emptied and removed? */
+  readonly #isTicking: boolean;
+  #store: CommitLogStore | null = null;
   #writer: Array<() => void> = [];
   #loop: Array<() => void> = [];
+  movedRecords = 0;
 
-  constructor(random: Random) {
+  constructor(random: Random, segmentBytes = 1 << 16, isTicking = false) {
     this.#random = random;
     this.#disk = new FaultyStorage(random);
+    this.#segmentBytes = segmentBytes;
+    this.#isTicking = isTicking;
   }
 
   open(): MessageStore {
     this.#writer = [];
     this.#loop = [];
-    return new CommitLogStore({
+    this.#store = new CommitLogStore({
       directory: "/data",
-      segmentBytes: 1 << 16,
+      segmentBytes: this.#segmentBytes,
+      reclaim: { surveyMs: 0, patienceMs: 0, restMs: 0 },
       ringBytes: 1 << 14,
       sideBytes: 1 << 20,
       queuePages: 32,
@@ -62,9 +70,15 @@ class LogEngine implements Engine {
         later: (task) => void this.#writer.push(task),
       },
     });
+    return this.#store;
   }
 
   progress(): void {
+    if (this.#isTicking && this.#random.chance(40)) {
+      const before = this.#store!.reclaimed.movedRecords;
+      this.#store!.tick(this.#random.chance(30));
+      this.movedRecords += this.#store!.reclaimed.movedRecords - before;
+    }
     const tasks = this.#random.chance(50) ? this.#writer : this.#loop;
     tasks.shift()?.();
   }
@@ -83,7 +97,8 @@ class LogEngine implements Engine {
   }
 }
 
-export type EngineKind = "memory" | "log";
+/** "emptied": as "log", with segments so small that records are moved out of them all the time. */
+export type EngineKind = "memory" | "log" | "emptied";
 
 /** Runs the story of this seed. Throws, with the seed in the message, when a promise does not hold. */
 export async function simulateBroker(
@@ -92,13 +107,19 @@ export async function simulateBroker(
   trace: Trace = null,
 ): Promise<BrokerSimulation> {
   const random = new Random(seed);
-  const engine = kind === "memory" ? new MemoryEngine(random) : new LogEngine(random);
+  const engine = engineOf(kind, random);
   const simulation = new BrokerSimulation(random, engine, trace);
   try {
     await simulation.run();
+    if (engine instanceof LogEngine) simulation.movedRecords = engine.movedRecords;
   } catch (error) {
     const reason = error instanceof Error ? (error.stack ?? error.message) : String(error);
     throw new Error(`${kind} seed ${seed}: ${reason}`, { cause: error });
   }
   return simulation;
+}
+
+function engineOf(kind: EngineKind, random: Random): Engine {
+  if (kind === "memory") return new MemoryEngine(random);
+  return kind === "log" ? new LogEngine(random) : new LogEngine(random, 1 << 12, true);
 }

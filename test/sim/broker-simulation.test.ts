@@ -22,6 +22,14 @@ test("the same holds on the real store, on a disk that keeps any part of what wa
   }
 });
 
+test("the same holds while the store moves what is owed out of almost empty segments and removes them", async (t) => {
+  let moved = 0;
+  for (let seed = 1; seed <= 25; seed++) {
+    moved += (await simulateBroker(seed, "emptied")).movedRecords;
+  }
+  t.true(moved > 100, `${moved} records were moved`);
+});
+
 /** A second snapshot before the first was written: the entries between them lay in a file that the second made void. */
 test("settlements between two snapshots that are near each other stay settled (log seeds 55, 91, 97, 161)", async (t) => {
   for (const seed of [55, 91, 97, 161]) await t.notThrowsAsync(simulateBroker(seed, "log"));

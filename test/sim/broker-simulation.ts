@@ -82,6 +82,8 @@ export class BrokerSimulation {
   #snapshot: Iterator<void> | null = null;
   delivered = 0;
   restarts = 0;
+  /** Records that the store moved out of almost empty segments. */
+  movedRecords = 0;
 
   constructor(random: Random, engine: Engine, trace: ((line: string) => void) | null) {
     this.#random = random;

@@ -28,6 +28,8 @@ export class ModelQueue {
   content: Array<ModelMessage | null> = [];
   /** Asked for by trim; a crash may bring back what lies before. */
   minOffset = 0;
+  /** Owed to nobody although later ones may be: there or not, as the store likes. */
+  readonly settled = new Set<number>();
 
   constructor(key: string) {
     this.key = key;
@@ -107,7 +109,7 @@ export class StoreModel {
       const body =
         offset < found.maxOffset ? (found.bodies[offset - found.minOffset] ?? null) : null;
       if (body === null) {
-        if (message !== null && message.position <= safe) {
+        if (message !== null && message.position <= safe && !queue.settled.has(offset)) {
           throw new Error(`lost: ${where(offset)}, message ${message.id} was confirmed`);
         }
         continue;
@@ -116,6 +118,7 @@ export class StoreModel {
       if (!body.equals(message.body)) {
         throw new Error(`wrong: ${where(offset)} is not message ${message.id}`);
       }
+      if (queue.settled.has(offset)) continue;
       counted.set(message, (counted.get(message) ?? 0) + 1);
     }
   }
@@ -127,7 +130,7 @@ export class StoreModel {
     for (const queue of this.queues.values()) {
       for (let offset = queue.minOffset; offset < queue.content.length; offset++) {
         const message = queue.content[offset]!;
-        if (message === null) continue;
+        if (message === null || queue.settled.has(offset)) continue;
         if (!expected.has(message) && message.batch !== 0) {
           const batch = batches.get(message.batch) ?? [];
           batches.set(message.batch, batch);
@@ -154,7 +157,12 @@ export class StoreModel {
     queue.content.length = Math.min(queue.content.length, found?.maxOffset ?? 0);
     for (let offset = 0; offset < queue.content.length; offset++) {
       const body = found?.bodies[offset - found.minOffset] ?? null;
-      if (body === null) queue.content[offset] = null;
+      // What nobody is owed may come back when the queues are made from the log again.
+      if (body !== null || queue.settled.has(offset) || offset < queue.minOffset) continue;
+      queue.content[offset] = null;
+    }
+    for (const offset of queue.settled) {
+      if (offset >= queue.content.length) queue.settled.delete(offset);
     }
     queue.minOffset = Math.max(
       found?.minOffset ?? 0,

@@ -19,6 +19,10 @@ export interface SimulationReport {
   crashes: number;
   ioErrors: number;
   fullDisks: number;
+  /** Records that were moved out of almost empty segments. */
+  moved: number;
+  /** Starts without any of the files that can be made from the log. */
+  rebuilds: number;
 }
 
 const READ_BATCH = 16;
@@ -49,6 +53,8 @@ class StoreSimulation {
     crashes: 0,
     ioErrors: 0,
     fullDisks: 0,
+    moved: 0,
+    rebuilds: 0,
   };
   readonly #shape: { segmentBytes: number; ringBytes: number; sideBytes: number };
   readonly #topics: readonly string[];
@@ -114,6 +120,16 @@ class StoreSimulation {
       if (!(error instanceof ProcessDied) && !this.#disk.isDead) throw error;
     }
     this.#crash();
+    if (this.#random.chance(15)) this.#removeDerived();
+  }
+
+  #removeDerived(): void {
+    this.#note("derived files are removed");
+    this.#report.rebuilds++;
+    for (const name of ["consumequeue", "queues", "index", "checkpoint"]) {
+      this.#disk.removeTree(`/data/${name}`);
+    }
+    if (this.#disk.stat("/data") !== undefined) this.#disk.syncDirectory("/data");
   }
 
   #crash(): void {
@@ -140,6 +156,7 @@ class StoreSimulation {
       indexShape: { slots: 512, entries: 4096 },
       queuePages: this.#random.pick([2, 8, 4096]),
       tickMs: 0,
+      reclaim: { surveyMs: 0, patienceMs: 0, restMs: 0 },
       inlineOn: this.#disk,
       inlineSchedule: {
         writer: (task) => void this.#tasks.push({ isWriter: true, task }),
@@ -155,6 +172,16 @@ class StoreSimulation {
         if (health.state === "failed") this.#hasIoError = true;
       },
       onReadable() {},
+      owed: (queue, from, count, into) => {
+        const { settled } = this.#model.queue(keyOf(queue));
+        let owed = 0;
+        for (let i = 0; i < count; i++) owed += into[i] = settled.has(from + i) ? 0 : 1;
+        return owed;
+      },
+      onMoved: (queue, offset, physicalOffset) => {
+        this.#report.moved++;
+        this.#note(`moved ${keyOf(queue)} offset ${offset} to ${physicalOffset}`);
+      },
     });
     this.#note(`open: end ${this.#store.watermarks.appended} ${JSON.stringify(report)}`);
   }
@@ -223,7 +250,8 @@ class StoreSimulation {
     else if (choice < 68) this.#journalSome();
     else if (choice < 71) this.#snapshot();
     else if (choice < 81) this.#readSome();
-    else if (choice < 84) this.#trim();
+    else if (choice < 83) this.#trim();
+    else if (choice < 84) this.#settleMost();
     else if (choice < 85) this.#rest();
     else if (choice < 88) this.#fillDisk();
     else if (choice < 92) this.#freeDisk();
@@ -345,7 +373,8 @@ class StoreSimulation {
       const body = this.#bodyAt(queue, offset);
       if (body === null) {
         // Large messages can be read once they are written.
-        if (message !== null && message.position <= this.#store.watermarks.written) {
+        const isOwed = !this.#model.queue(keyOf(queue)).settled.has(offset);
+        if (isOwed && message !== null && message.position <= this.#store.watermarks.written) {
           throw new Error(`${keyOf(queue)} offset ${offset}: message ${message.id} cannot be read`);
         }
       } else if (message === null || !body.equals(message.body)) {
@@ -377,6 +406,23 @@ class StoreSimulation {
       if (this.#random.chance(70)) this.#store.rest(this.#byName(queue));
     }
     this.#note("rest");
+  }
+
+  /** Of a queue, or of all, only a few messages are still owed to somebody. */
+  #settleMost(): void {
+    const random = this.#random;
+    const queues = [...this.#store.queues()];
+    if (queues.length === 0) return;
+    const percent = random.pick([50, 90, 97, 100]);
+    for (const queue of random.chance(60) ? queues : [random.pick(queues)]) {
+      const { settled } = this.#model.queue(keyOf(queue));
+      for (let offset = queue.minOffset; offset < queue.maxOffset; offset++) {
+        if (random.chance(percent)) settled.add(offset);
+      }
+    }
+    this.#note(`settled ${percent} %`);
+    this.#journalSome();
+    for (let i = random.between(0, 6); i > 0; i--) this.#tick();
   }
 
   /** What the clock does about every second: checkpoints, removal of segments that nobody needs. */

@@ -256,6 +256,12 @@ export class MemoryStore implements MessageStore {
     return !this.#records.has(physicalOffset);
   }
 
+  isRemoved(): boolean {
+    return false;
+  }
+
+  owesAgain(): void {}
+
   searchByTime(queue: StoreQueue, timestampMs: number): number {
     const { entries } = queue as MemoryQueue;
     const at = entries.findIndex((entry) => entry.storedAt >= timestampMs);

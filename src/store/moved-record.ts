@@ -1,0 +1,95 @@
+/**
+ * A record that is still owed while almost nothing else of its segment is: written once more at the end of the log, so
+ * that the segment can be removed. The copy is the same message: body, topic, queueId, queueOffset, flag, born and store
+ * times, hosts and properties are those of the original. What differs:
+ *
+ *   sysFlag          bit 24 is set (record.ts SYS_FLAG.MOVED)
+ *   physicalOffset   where it lies now
+ *   INNER_MULTI_*    only the light queues that still have their entry here
+ *   x-batch          left out: its batch was whole, or it would not be owed
+ *   __MOVED          `<first>:<h|->:<end>`: where the record was first stored; "h" when the entry of its home queue points
+ *                    here, "-" when that queue is done with it; the end of the home queue at that time
+ *
+ * Recovery reads it as "the entry of this queueOffset is here from now on", never as a new message. A queue that is not
+ * named by the copy has forgotten the record, or was dropped: its entry is left as it is.
+ */
+import type { RecordView } from "../model/record-view.ts";
+import {
+  CRC_TAIL_SIZE,
+  LIGHT_PREFIX,
+  MAX_PROPERTIES_BYTES,
+  SYS_FLAG,
+  writeCrcTail,
+} from "./record.ts";
+import type { RecordDispatch } from "./record-dispatch.ts";
+
+/** Of the properties that the store has added to the original: written anew. */
+const OWN: ReadonlySet<string> = new Set([
+  "INNER_MULTI_DISPATCH",
+  "INNER_MULTI_QUEUE_OFFSET",
+  "x-batch",
+  "__MOVED",
+  "__CRC32#",
+]);
+
+export class MovedRecord {
+  /** The copy, without its place and its checksums, in `bytes[0, size)`. */
+  bytes = Buffer.alloc(64 << 10);
+  size = 0;
+  hasKeys = false;
+
+  /**
+   * Makes the copy of `view`, of which `dispatch` was read. `lights`: which of its light queues still have their entry
+   * here, by their place in the list. False when it has no room in a record.
+   */
+  compose(
+    view: RecordView,
+    dispatch: RecordDispatch,
+    keepsHome: boolean,
+    homeEnd: number,
+    lights: readonly number[],
+  ): boolean {
+    const { buffer, start, propertiesStart } = view;
+    const first = dispatch.movedFrom >= 0 ? dispatch.movedFrom : view.physicalOffset;
+    let text = "";
+    if (lights.length > 0) {
+      const names = lights.map((i) => LIGHT_PREFIX + dispatch.lightNames[i]!);
+      const offsets = lights.map((i) => dispatch.lightOffsets[i]!);
+      text += `INNER_MULTI_DISPATCH\x01${names.join(",")}\x02`;
+      text += `INNER_MULTI_QUEUE_OFFSET\x01${offsets.join(",")}\x02`;
+    }
+    text += `__MOVED\x01${first}:${keepsHome ? "h" : "-"}:${homeEnd}\x02`;
+    const head = propertiesStart - start;
+    const most = view.propertiesEnd - start + Buffer.byteLength(text) + 1 + CRC_TAIL_SIZE;
+    if (this.bytes.length < most) this.bytes = Buffer.alloc(most * 2);
+    const { bytes } = this;
+    buffer.copy(bytes, 0, start, propertiesStart);
+    let at = copyProperties(view, bytes, head);
+    at += bytes.write(text, at);
+    at = writeCrcTail(bytes, at);
+    if (at - head > MAX_PROPERTIES_BYTES) return false;
+    bytes.writeUInt16BE(at - head, head - 2);
+    bytes.writeInt32BE(at, 0);
+    bytes.writeInt32BE(bytes.readInt32BE(36) | SYS_FLAG.MOVED, 36);
+    this.size = at;
+    this.hasKeys = dispatch.keys !== "" || dispatch.uniqueKey !== "";
+    return true;
+  }
+}
+
+/** Copies what is not the store's own; returns where it ends. */
+function copyProperties(view: RecordView, bytes: Buffer, to: number): number {
+  const { buffer, propertiesEnd: end } = view;
+  for (let at = view.propertiesStart; at < end; ) {
+    let stop = buffer.indexOf(0x02, at);
+    if (stop < 0 || stop > end) stop = end;
+    const middle = buffer.indexOf(0x01, at);
+    const name = middle < 0 || middle > stop ? "" : buffer.toString("latin1", at, middle);
+    if (!OWN.has(name)) {
+      to += buffer.copy(bytes, to, at, stop);
+      bytes[to++] = 0x02; // RocketMQ may leave out the last one.
+    }
+    at = stop + 1;
+  }
+  return to;
+}

@@ -1,0 +1,248 @@
+/**
+ * Empties one segment after the other: reads its records in order, and appends those that are still owed once more
+ * (moved-record.ts). A few at a time:
+ *
+ *   1 append copies           the queues' entries still name the originals
+ *   2 the copies are durable  now the entries are changed, in memory and in the queues' files
+ *   3 a checkpoint            both are durable; only then retention may remove the segment
+ *
+ * A crash before 2 leaves copies that no entry names, unless recovery meets them: then it does 2 itself, from the log.
+ * No checkpoint is made between 1 and 2, so whatever became of the queues' files, the log from the checkpoint on
+ * says the same. The original is never changed.
+ */
+import { RecordView } from "../model/record-view.ts";
+import type { CommitLog } from "./commit-log.ts";
+import type { ConsumeQueue } from "./consume-queue.ts";
+import { isRecordAt } from "./log-reader.ts";
+import type { EntryBatch, OwedMask } from "./message-store.ts";
+import { MovedRecord } from "./moved-record.ts";
+import type { QueueTable } from "./queue-table.ts";
+import { BLANK_SIZE, checkRecord, LIGHT_PREFIX, MAGIC_BLANK, MIN_RECORD_SIZE } from "./record.ts";
+import { RecordDispatch } from "./record-dispatch.ts";
+import type { SegmentList } from "./segment-list.ts";
+
+const CHUNK = 1 << 20;
+/** Bytes appended in one step. */
+const STEP_BYTES = 512 << 10;
+/** The clock is read after so many records. */
+const RECORDS_PER_LOOK = 64;
+
+/** An entry to be changed once its copy is durable. */
+interface Switch {
+  readonly queue: ConsumeQueue;
+  readonly offset: number;
+  readonly from: number;
+  readonly to: number;
+  readonly size: number;
+  readonly tagHash: number;
+}
+
+export interface MoverHost {
+  readonly table: QueueTable;
+  readonly segments: SegmentList;
+  readonly log: CommitLog;
+  readonly ringBytes: number;
+  readonly owed: OwedMask;
+  /** The entry of this offset names this place from now on. */
+  onMoved(
+    queue: ConsumeQueue,
+    offset: number,
+    physicalOffset: number,
+    size: number,
+    sizeBefore: number,
+  ): void;
+}
+
+export class SegmentMover {
+  readonly #host: MoverHost;
+  readonly #segmentBytes: number;
+  /** Next place to look at, and the end of the segment; -1: none is being emptied. */
+  #at = -1;
+  #end = 0;
+  #chunk = Buffer.alloc(0);
+  #chunkView = new DataView(new ArrayBuffer(0));
+  #chunkFrom = 0;
+  #chunkTo = 0;
+  #isReading = false;
+  #switches: Switch[] = [];
+  /** The copies are durable when the log is, up to here. */
+  #switchAt = 0;
+  readonly #view = new RecordView();
+  readonly #dispatch = new RecordDispatch();
+  readonly #copy = new MovedRecord();
+  readonly #mask = new Uint8Array(1);
+  readonly #entry: EntryBatch = {
+    physicalOffset: new Float64Array(1),
+    size: new Int32Array(1),
+    tagHash: new Int32Array(1),
+  };
+  records = 0;
+  bytes = 0;
+  /** Segments with a record that cannot be moved. */
+  readonly stuck = new Set<number>();
+
+  constructor(host: MoverHost) {
+    this.#host = host;
+    this.#segmentBytes = host.segments.segmentBytes;
+  }
+
+  /** Copies wait to be durable, and entries to be changed. */
+  get isPending(): boolean {
+    return this.#switches.length > 0;
+  }
+  get isBusy(): boolean {
+    return this.#at >= 0;
+  }
+
+  begin(start: number): void {
+    this.#at = start;
+    this.#end = start + this.#segmentBytes;
+    this.#chunkFrom = this.#chunkTo = start;
+  }
+
+  /** The log is durable up to here. True when entries were changed: they are to be handed to the writer. */
+  onDurable(durable: number): boolean {
+    if (this.#switches.length === 0 || durable < this.#switchAt) return false;
+    const { table } = this.#host;
+    const entry = this.#entry;
+    for (const { queue: seen, offset, from, to, size, tagHash } of this.#switches) {
+      // What was looked at may have been let go of since, or dropped, or be another one of that name.
+      const queue = table.find(seen.topic, seen.queueId, seen.isLight);
+      if (queue === undefined || queue.number !== seen.number) continue;
+      if (offset < queue.minOffset || offset >= queue.maxOffset) continue;
+      if (table.read(queue, offset, 1, entry) !== 1 || entry.physicalOffset[0] !== from) continue;
+      const sizeBefore = entry.size[0]!;
+      table.replace(queue, offset, to, size, tagHash);
+      this.#host.onMoved(queue, offset, to, size, sizeBefore);
+    }
+    this.#switches = [];
+    table.flushReplaced();
+    return true;
+  }
+
+  /** Works until `until` (performance.now). True when something was appended: it is to be published, and synced. */
+  step(until: number): boolean {
+    if (this.#at < 0 || this.isPending || this.#isReading) return false;
+    const { log, ringBytes } = this.#host;
+    const begun = log.appended;
+    for (let count = 1; ; count++) {
+      if (this.#at + BLANK_SIZE > this.#end || !this.#one()) break;
+      const appended = log.appended - begun;
+      if (appended >= STEP_BYTES || log.appended - log.written > ringBytes / 4) break;
+      if (count % RECORDS_PER_LOOK === 0 && performance.now() >= until) break;
+    }
+    if (this.#at + BLANK_SIZE > this.#end) this.#at = -1;
+    if (log.appended === begun) return false;
+    this.#switchAt = log.appended;
+    return true;
+  }
+
+  /** Looks at one record, or begins to read. False when there is nothing more to do now. */
+  #one(): boolean {
+    const at = this.#at;
+    if (!this.#has(at, BLANK_SIZE)) return this.#read(at, CHUNK);
+    const index = at - this.#chunkFrom;
+    const view = this.#chunkView;
+    if (view.getInt32(index + 4) === MAGIC_BLANK && view.getInt32(index) === this.#end - at) {
+      this.#at = this.#end;
+      return false;
+    }
+    if (at + MIN_RECORD_SIZE > this.#end) return this.#stick();
+    if (!this.#has(at, MIN_RECORD_SIZE)) return this.#read(at, CHUNK);
+    const size = view.getInt32(index);
+    if (size < MIN_RECORD_SIZE || at + size > this.#end) return this.#stick();
+    if (!isRecordAt(this.#chunk, index, size, at)) return this.#stick();
+    if (!this.#has(at, size)) return this.#read(at, Math.max(size, CHUNK));
+    const isSound = this.#move(at, index, size);
+    this.#at = at + size;
+    return isSound || this.#stick();
+  }
+
+  /** Damage: what is owed here can only stay where it is. */
+  #stick(): false {
+    this.stuck.add(this.#end - this.#segmentBytes);
+    this.#at = this.#end;
+    return false;
+  }
+
+  /** False when the record is owed and cannot be moved. */
+  #move(at: number, index: number, size: number): boolean {
+    const { table, log } = this.#host;
+    const view = this.#view.open(this.#chunk, index);
+    const dispatch = this.#dispatch;
+    const home = this.#homeOf(view);
+    const keepsHome = home !== undefined && this.#isOwed(home, view.queueOffset, at);
+    let tagHash = keepsHome ? this.#entry.tagHash[0]! : 0;
+    dispatch.read(view);
+    const lights: number[] = [];
+    const queues: ConsumeQueue[] = [];
+    for (let i = 0; i < dispatch.lightNames.length; i++) {
+      const light = table.peek(dispatch.lightNames[i]!, 0, true);
+      if (light === undefined || !this.#isOwed(light, dispatch.lightOffsets[i]!, at)) continue;
+      tagHash = this.#entry.tagHash[0]!;
+      lights.push(i);
+      queues.push(light);
+    }
+    if (!keepsHome && lights.length === 0) return true;
+    const limit = this.#chunk.length;
+    if (checkRecord(this.#chunk, this.#chunkView, index, limit, limit, at) !== size) return false;
+    const copy = this.#copy;
+    if (!copy.compose(view, dispatch, keepsHome, keepsHome ? home.maxOffset : 0, lights))
+      return false;
+    if (copy.size + BLANK_SIZE > this.#segmentBytes) return false;
+    const to = log.appendLaidOut(copy.bytes, copy.size, copy.hasKeys);
+    this.records++;
+    this.bytes += copy.size;
+    const moved = { from: at, to, size: copy.size, tagHash };
+    if (keepsHome) this.#switches.push({ queue: home, offset: view.queueOffset, ...moved });
+    for (const [i, light] of queues.entries()) {
+      this.#switches.push({ queue: light, offset: dispatch.lightOffsets[lights[i]!]!, ...moved });
+    }
+    return true;
+  }
+
+  #homeOf(view: RecordView): ConsumeQueue | undefined {
+    const { table } = this.#host;
+    const { topic } = view;
+    return topic.startsWith(LIGHT_PREFIX)
+      ? table.peek(topic.slice(LIGHT_PREFIX.length), 0, true)
+      : table.peek(topic, view.queueId, false);
+  }
+
+  /** Does the queue owe this offset, and is this the record? Leaves the entry in `#entry`. */
+  #isOwed(queue: ConsumeQueue, offset: number, physicalOffset: number): boolean {
+    if (offset < queue.minOffset || offset >= queue.maxOffset) return false;
+    if (this.#host.owed(queue, offset, 1, this.#mask) === 0) return false;
+    if (this.#host.table.read(queue, offset, 1, this.#entry) !== 1) return false;
+    return this.#entry.physicalOffset[0] === physicalOffset;
+  }
+
+  #has(at: number, size: number): boolean {
+    return at >= this.#chunkFrom && at + size <= this.#chunkTo;
+  }
+
+  /** Reads from `at` on: at once, or so that a later step finds it. True when it is here. */
+  #read(at: number, wanted: number): boolean {
+    const start = this.#end - this.#segmentBytes;
+    const file = this.#host.segments.file(start);
+    const length = Math.min(wanted, this.#end - at);
+    if (file === undefined || (at === this.#chunkFrom && this.#chunkTo - at >= length)) {
+      return this.#stick();
+    }
+    if (this.#chunk.length < length) {
+      this.#chunk = Buffer.allocUnsafeSlow(length);
+      this.#chunkView = new DataView(this.#chunk.buffer);
+    }
+    this.#chunkFrom = this.#chunkTo = at;
+    if (file.readLater === undefined) {
+      this.#chunkTo = at + file.readInto(this.#chunk, 0, length, at - start);
+      return true;
+    }
+    this.#isReading = true;
+    file.readLater(this.#chunk, length, at - start, (got) => {
+      this.#isReading = false;
+      this.#chunkTo = at + Math.max(0, got);
+    });
+    return false;
+  }
+}
