@@ -1,6 +1,7 @@
 /** AMQP 1.0 as the listeners see it: how to recognise a peer, and how to open its connection. */
 import type { ProtocolServices } from "../../src/broker/protocol-services.ts";
 import type { ProtocolAdapter, ProtocolConnection, Wire } from "../../src/transport/wire.ts";
+import { FrameRing } from "../../src/util/frame-ring.ts";
 import { type AdapterShared, AmqpConnection } from "./connection.ts";
 import { registerAmqp1Decoder } from "./neutral.ts";
 import { type Amqp1Settings, DEFAULT_SETTINGS } from "./settings.ts";
@@ -20,6 +21,7 @@ export function createAdapter(
   const shared: AdapterShared = {
     services,
     settings: all,
+    frames: { settled: new FrameRing(), unsettled: new FrameRing() },
     partials: { limitBytes: all.partialBudgetBytes, usedBytes: 0, waiting: [] },
   };
   return {

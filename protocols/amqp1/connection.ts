@@ -9,6 +9,7 @@ import type { BrokerConnection } from "../../src/broker/facade.ts";
 import type { ProtocolServices } from "../../src/broker/protocol-services.ts";
 import { BrokerError } from "../../src/model/errors.ts";
 import type { ProtocolConnection, Wire } from "../../src/transport/wire.ts";
+import type { FrameRing } from "../../src/util/frame-ring.ts";
 import { CODE, FRAME_TYPE, PERFORMATIVE } from "./codec/codes.ts";
 import { Decoder, descriptorNumber } from "./codec/decode.ts";
 import { Encoder } from "./codec/encode.ts";
@@ -57,6 +58,8 @@ export interface AdapterShared {
   readonly services: ProtocolServices;
   readonly settings: Amqp1Settings;
   readonly partials: PartialBudget;
+  /** Transfers to several peers: those sent settled, the others. */
+  readonly frames: { readonly settled: FrameRing; readonly unsettled: FrameRing };
 }
 
 const ENCODER = new Encoder();

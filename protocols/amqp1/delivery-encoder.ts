@@ -65,6 +65,24 @@ export function writeTransfer(
   return at;
 }
 
+/** A handle below this takes two bytes, which puts everything behind it into a fixed place. */
+export const SMALL_HANDLES = 256;
+
+/** Makes the copy of another peer's transfer (small handle, one frame) one's own. */
+export function patchTransfer(
+  out: Buffer,
+  start: number,
+  channel: number,
+  handle: number,
+  deliveryId: number,
+): void {
+  out[start + 6] = channel >>> 8;
+  out[start + 7] = channel;
+  out[start + 15] = handle;
+  writeUint32(out, start + 17, deliveryId);
+  writeUint32(out, start + 23, deliveryId);
+}
+
 /** A later frame of the same delivery. */
 export function writeContinuation(
   out: Buffer,

@@ -12,11 +12,14 @@ import {
 import type { BrokerError } from "../../src/model/errors.ts";
 import { ENCODING, FLAG, type RecordView } from "../../src/model/record-view.ts";
 import { copyBytes } from "../../src/util/copy-memory.ts";
+import type { FrameRing } from "../../src/util/frame-ring.ts";
 import { ABSENT, type FlowFrame } from "./codec/frames.ts";
 import type { Attach } from "./codec/performatives.ts";
 import type { Confirming } from "./confirms.ts";
 import {
   HEADER_MAX,
+  patchTransfer,
+  SMALL_HANDLES,
   setFrameSize,
   TRANSFER_MAX,
   writeContinuation,
@@ -30,6 +33,10 @@ import type { Session } from "./session.ts";
 
 /** Header and performative of a frame. */
 const OVERHEAD = TRANSFER_MAX + HEADER_MAX;
+/** Most bytes of transfers copied at once. */
+const SHARED_BYTES = 64 * 1024;
+/** To a peer with smaller frames, or a limit for messages, every message is looked at. */
+const SHARED_FRAME_MAX = 32 * 1024;
 
 export interface SenderLinkOptions {
   /** Settled when sent. */
@@ -49,6 +56,8 @@ export class SenderLink implements DeliverySink, Confirming {
   /** Largest message the peer takes; 0 for any. */
   readonly #maxMessageBytes: number;
   readonly #maxFrame: number;
+  /** Transfers written for other peers that may be copied to this one; null where they may not. */
+  readonly #frames: FrameRing | null;
   #consumer: Consumer | null = null;
   #deliveryCount = 0;
   /** delivery-count up to which the peer gave credit. */
@@ -70,6 +79,12 @@ export class SenderLink implements DeliverySink, Confirming {
     this.#onClosed = options.onClosed;
     this.#maxMessageBytes = attach.maxMessageSize;
     this.#maxFrame = session.connection.maxOutgoingFrame;
+    const { frames } = session.connection.shared;
+    const mayShare =
+      this.handle < SMALL_HANDLES &&
+      this.#maxFrame >= SHARED_FRAME_MAX &&
+      this.#maxMessageBytes === 0;
+    this.#frames = !mayShare ? null : this.#isPreSettled ? frames.settled : frames.unsettled;
   }
 
   get consumer(): Consumer {
@@ -189,7 +204,12 @@ export class SenderLink implements DeliverySink, Confirming {
     const now = connection.services.broker.turn.now;
     const { count, firstDelivery } = run;
     this.#deliveryCount = (this.#deliveryCount + count) >>> 0;
+    const frames = run.isPlain ? this.#frames : null;
     for (let i = 0; i < count; i++) {
+      if (frames !== null) {
+        i += this.#deliverShared(frames, run, i);
+        if (i === count) break;
+      }
       const record = run.record(i);
       let bytes = record.buffer;
       let start = record.bodyStart;
@@ -231,11 +251,43 @@ export class SenderLink implements DeliverySink, Confirming {
         at = copyBytes(bytes, start, end, out, at);
         setFrameSize(out, from, at);
         wire.outAt = at;
+        // A time to live goes down; a format that is not 0 is rare.
+        if (frames !== null && format === 0 && (record.flag & FLAG.HAS_EXPIRY) === 0) {
+          const key = run.physicalOffset[i]!;
+          if (frames.wants(key, at - from)) keep(frames, key, out, from, at);
+        }
       } else {
         this.#deliverInPieces(run, i, record, id, format, now, bytes, start, end);
       }
     }
     connection.wrote();
+  }
+
+  /** Copies transfers that were written for another peer. Returns how many. */
+  #deliverShared(frames: FrameRing, run: DeliveryRun, index: number): number {
+    const slot = frames.find(run.physicalOffset[index]!);
+    if (slot < 0) return 0;
+    const { session, handle } = this;
+    const { channel, unsettled, wire } = session;
+    const most = run.count - index;
+    const count = session.takeWindows(
+      frames.runFrom(slot, run.physicalOffset, index, most, SHARED_BYTES),
+    );
+    if (count === 0) return 0;
+    const { starts, lengths } = frames;
+    const start = starts[slot]!;
+    const last = frames.slotOf(slot, count - 1);
+    const bytes = starts[last]! + lengths[last]! - start;
+    wire.reserve(bytes);
+    const { out, outAt } = wire;
+    wire.outAt = copyBytes(frames.bytes, start, start + bytes, out, outAt);
+    const number = run.firstDelivery + index;
+    for (let i = 0; i < count; i++) {
+      const id = this.#isPreSettled ? unsettled.pushSettled() : unsettled.push(handle, number + i);
+      const at = outAt + starts[frames.slotOf(slot, i)]! - start;
+      patchTransfer(out, at, channel, handle, id);
+    }
+    return count;
   }
 
   /** A message in frames of the peer's size, some of which may have to wait for its window. */
@@ -281,6 +333,13 @@ export class SenderLink implements DeliverySink, Confirming {
     if (!this.#isPreSettled) consumer.settle(number, number, OUTCOME.FAIL_ELSEWHERE);
     consumer.setCredit(consumer.credit + 1);
   }
+}
+
+function keep(frames: FrameRing, key: number, out: Buffer, from: number, end: number): void {
+  const length = end - from;
+  const at = frames.room(length);
+  copyBytes(out, from, end, frames.bytes, at);
+  frames.put(key, at, length, 0, 0, 0);
 }
 
 function writeRecordHeader(

@@ -223,6 +223,15 @@ export class Session implements SettledRuns {
     return true;
   }
 
+  /** As `takeWindow`, for up to so many frames; returns for how many. */
+  takeWindows(frames: number): number {
+    if (this.#parked.length > 0) return 0;
+    const taken = Math.min(frames, this.#remoteIncomingWindow);
+    this.#remoteIncomingWindow -= taken;
+    this.#nextOutgoingId = (this.#nextOutgoingId + taken) >>> 0;
+    return taken;
+  }
+
   /** Keeps an encoded transfer frame (its own copy) until the window opens. */
   park(frame: Buffer): void {
     this.#parked.push(frame);

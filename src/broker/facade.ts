@@ -273,6 +273,8 @@ export interface DeliveryRun {
   readonly firstDelivery: number;
   /** Where in the log, by index: tells whether somebody else got the same record. */
   readonly physicalOffset: Float64Array;
+  /** None of them failed before, or was with anybody: the two questions below have one answer. */
+  readonly isPlain: boolean;
   /** Failed attempts before this one, by index. */
   deliveryCount(index: number): number;
   /** Was it acquired by anybody before (redelivered)? */

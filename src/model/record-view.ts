@@ -58,6 +58,11 @@ const TWO_POW_32 = 2 ** 32;
 const X_ENC = Buffer.from("x-enc\x01", "latin1");
 const X_EXP = Buffer.from("x-exp\x01", "latin1");
 
+/** As `readInt32BE`, which checks every call's arguments: the whole of `open` takes half the time. */
+function int32At(buffer: Buffer, at: number): number {
+  return (buffer[at]! << 24) | (buffer[at + 1]! << 16) | (buffer[at + 2]! << 8) | buffer[at + 3]!;
+}
+
 export class RecordView {
   buffer: Buffer = Buffer.alloc(0);
   /** First byte of the record in `buffer`. */
@@ -75,20 +80,20 @@ export class RecordView {
   open(buffer: Buffer, start: number): this {
     this.buffer = buffer;
     this.start = start;
-    const sysFlag = buffer.readInt32BE(start + 36);
+    const sysFlag = int32At(buffer, start + 36);
     this.sysFlag = sysFlag;
-    this.flag = buffer.readInt32BE(start + 16);
+    this.flag = int32At(buffer, start + 16);
     const hosts = (sysFlag & SYS_BORN_V6 ? 20 : 8) + (sysFlag & SYS_STORE_V6 ? 20 : 8);
     this.#hosts = hosts;
     let at = start + 68 + hosts; // 48 up to bornHost, 8 storeTimestamp, 4 + 8 before the body length
-    const bodyLength = buffer.readInt32BE(at);
+    const bodyLength = int32At(buffer, at);
     at += 4;
     this.bodyStart = at;
     at += bodyLength;
     this.bodyEnd = at;
     let topicLength: number;
-    if (buffer.readInt32BE(start + 4) === MAGIC_V2) {
-      topicLength = buffer.readUInt16BE(at);
+    if (int32At(buffer, start + 4) === MAGIC_V2) {
+      topicLength = (buffer[at]! << 8) | buffer[at + 1]!;
       at += 2;
     } else {
       topicLength = buffer[at]!;
@@ -97,7 +102,7 @@ export class RecordView {
     this.topicStart = at;
     at += topicLength;
     this.topicEnd = at;
-    const propertiesLength = buffer.readUInt16BE(at);
+    const propertiesLength = (buffer[at]! << 8) | buffer[at + 1]!;
     at += 2;
     this.propertiesStart = at;
     this.propertiesEnd = at + propertiesLength;
