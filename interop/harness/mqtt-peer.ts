@@ -14,6 +14,7 @@ export interface MqttOptions {
   readonly will?: IClientOptions["will"];
   readonly properties?: IClientOptions["properties"];
   readonly password?: string;
+  readonly namespace?: string;
   /** Receives and does not acknowledge. */
   readonly withholdAcks?: boolean;
 }
@@ -59,7 +60,8 @@ export class MqttPeer {
       reconnectPeriod: 0,
       resubscribe: false,
       connectTimeout: LIMIT_MS,
-      username: endpoint.user,
+      username:
+        options.namespace === undefined ? endpoint.user : `${options.namespace}:${endpoint.user}`,
       password: options.password ?? endpoint.password,
     };
     if (tls !== undefined) Object.assign(settings, { ca: tls.pem, wsOptions: { ca: tls.pem } });

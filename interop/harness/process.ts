@@ -53,6 +53,8 @@ export interface RunResult {
 
 export interface RunOptions extends SpawnedOptions {
   readonly limitMs: number;
+  /** Goes to its standard input. */
+  readonly input?: string;
   /** Sees each line of standard output as it comes. */
   readonly onLine?: (line: string) => void;
 }
@@ -66,7 +68,12 @@ export function run(
   options: RunOptions,
 ): Promise<RunResult> {
   return new Promise((resolve) => {
-    const child = spawnTracked(command, args, options);
+    const { input } = options;
+    const child = spawnTracked(command, args, {
+      ...options,
+      ...(input === undefined ? {} : { stdin: "pipe" }),
+    });
+    child.stdin?.end(input);
     let stdout = "";
     let stderr = "";
     let timedOut = false;

@@ -29,6 +29,7 @@ export interface PeerOptions {
   readonly maxFrameSize?: number;
   /** Log in without a name. */
   readonly anonymous?: boolean;
+  readonly namespace?: string;
 }
 
 export type Outcome = "accepted" | "rejected" | "released" | "modified";
@@ -48,7 +49,7 @@ export class RheaPeer {
       this.#broken(context.error ?? new Error("disconnected"));
     });
     connection.on("connection_error", (context: EventContext) => {
-      this.#broken(context.connection.error ?? new Error("connection error"));
+      this.#broken(context.connection.error ?? context.error ?? new Error("connection error"));
     });
     // Without a listener rhea throws; the links report their own errors below.
     connection.on("error", (error: unknown) => this.#broken(error));
@@ -84,6 +85,7 @@ export class RheaPeer {
       ...transport,
       ...login,
       reconnect: false,
+      ...(options.namespace === undefined ? {} : { hostname: `vhost:${options.namespace}` }),
       ...(options.idleTimeoutMs === undefined ? {} : { idle_time_out: options.idleTimeoutMs }),
       ...(options.maxFrameSize === undefined ? {} : { max_frame_size: options.maxFrameSize }),
     } as Parameters<typeof container.connect>[0]);

@@ -10,6 +10,7 @@ export interface ConnectOptions {
   /** ms, both ways. */
   readonly heartbeatMs?: number;
   readonly password?: string;
+  readonly namespace?: string;
 }
 
 export interface Received {
@@ -113,7 +114,7 @@ export const connectHeaders = (
   password: string,
   options: ConnectOptions,
 ): Record<string, string> => ({
-  host: "/",
+  host: options.namespace ?? "/",
   login: user,
   passcode: options.password ?? password,
   "accept-version": options.version ?? "1.2",

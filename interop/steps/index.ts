@@ -1,5 +1,6 @@
 /** Every step, in the order it runs: cheap and broad ones first. */
 import type { Step } from "../harness/step.ts";
+import { access } from "./access.ts";
 import { browserStep } from "./browser.ts";
 import { crash } from "./crash.ts";
 import { crashMixed } from "./crash-mixed.ts";
@@ -39,6 +40,7 @@ export const STEPS: readonly Step[] = [
   qpidJms2,
   tlsStep,
   ...matrixSteps,
+  access,
   goAmqpSuite,
   pahoGoSuite,
   rocketmqStoreStep,

@@ -37,6 +37,7 @@ export class SocketWire extends BaseWire {
     first: Buffer,
     visit: Visit,
   ): SocketWire {
+    loop.turn.touch();
     const wire = new SocketWire(loop, accepted, info, visit);
     wire.attach(adapter.open(wire));
     if (first.length > 0) wire.receive(first, 0, first.length);
