@@ -8,6 +8,7 @@ import { crashMqtt, crashMqttWebSocket } from "./crash-mqtt.ts";
 import { crashStomp } from "./crash-stomp.ts";
 import { goAmqp, goAmqpSuite } from "./go-amqp.ts";
 import { goldenStomp } from "./golden-stomp.ts";
+import { groupsStep } from "./groups.ts";
 import { loadAmqp, loadMqtt, loadMqttWebSocket, loadStomp } from "./load.ts";
 import { matrixSteps } from "./matrix.ts";
 import { mosquittoStep } from "./mosquitto.ts";
@@ -39,6 +40,7 @@ export const STEPS: readonly Step[] = [
   qpidJms1,
   qpidJms2,
   tlsStep,
+  groupsStep,
   ...matrixSteps,
   access,
   goAmqpSuite,

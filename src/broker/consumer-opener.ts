@@ -17,6 +17,9 @@ export interface ConsumerOpenerHost extends ConsumerHost {
   readonly registry: NodeRegistry;
   readonly directory: NodeDirectory;
   readonly subscriptions: Subscriptions;
+  readonly sessions: {
+    shareGroup(namespace: string, name: string, filter: string): ConsumerGroup | undefined;
+  };
   readonly visibility: Visibility;
   nextConsumerId(): number;
   /** What was written to the journal so far is durable once `settledTo` is here; 0 when it is. */
@@ -38,13 +41,14 @@ export class ConsumerOpener {
     const isQueue = node?.kind === "queue";
     const group = isQueue
       ? node.ownGroup
-      : this.#host.subscriptions.groupFor(
+      : (this.#groupOfOthers(request) ??
+        this.#host.subscriptions.groupFor(
           node ?? address.namespace,
           address.name,
           request,
           connection.clientId,
           (stolen) => cancelMembers(stolen, stolenReason(stolen)),
-        );
+        ));
     checkExclusive(group, request);
     const isDurable = group.settings.identity?.isDurable ?? (isQueue || group.isDurable);
     const consumer = new Consumer(
@@ -75,6 +79,31 @@ export class ConsumerOpener {
     if (consumer.isBrowser) this.#placeBrowser(consumer);
     else group.add(consumer);
     return consumer;
+  }
+
+  /**
+   * The group of that name over the same path that clients of another protocol made (spec protocols.md §3.4), for a request
+   * that takes every message. A shared subscription that is to outlive its consumers is always its own.
+   */
+  #groupOfOthers(request: ConsumerRequest): ConsumerGroup | undefined {
+    const { subscription, address, group } = request;
+    if (request.mode === "browse") return undefined;
+    const tags = request.tags ?? address.tags;
+    if (tags !== "" || (request.selector ?? "") !== "" || request.noLocal === true)
+      return undefined;
+    const { namespace, name: path } = address;
+    const { subscriptions, sessions } = this.#host;
+    if (subscription !== undefined) {
+      const { clientId, name, isShared, isDurable } = subscription;
+      if (!isShared || isDurable || clientId !== "") return undefined;
+      if (subscriptions.find(namespace, subscription) !== undefined) return undefined;
+      return (
+        sessions.shareGroup(namespace, name, path) ?? subscriptions.named(namespace, path, name)
+      );
+    }
+    const name = group?.name ?? address.group;
+    if (name === "" || group?.mode === "broadcast") return undefined;
+    return subscriptions.named(namespace, path, name) ?? sessions.shareGroup(namespace, name, path);
   }
 
   #nodeFor(connection: Connection, { address, mode }: ConsumerRequest): Node {

@@ -21,6 +21,7 @@ import type { ProgressJournal } from "./progress-journal.ts";
 import { type RecordComposer, RecordTemplate } from "./record-composer.ts";
 import { redraft } from "./redraft.ts";
 import type { RetainedMessages } from "./retained.ts";
+import type { Subscriptions } from "./subscriptions.ts";
 import { Target, type TargetHost } from "./target.ts";
 import { type RouteReader, TopicRoutes } from "./topic-routes.ts";
 import { Visibility } from "./visibility.ts";
@@ -28,6 +29,7 @@ import { Visibility } from "./visibility.ts";
 export interface SessionCoreHost extends TargetHost, ConsumerHost {
   readonly registry: NodeRegistry;
   readonly sessions: { readonly retained: RetainedMessages };
+  readonly subscriptions: Subscriptions;
   nextConsumerId(): number;
   /** All or none, seen when it is durable; then the second is called. */
   atomically(publish: () => void, onDurable: () => void): number;
@@ -70,6 +72,9 @@ export class SessionCore {
   }
   get registry(): NodeRegistry {
     return this.#host.registry;
+  }
+  get subscriptions(): Subscriptions {
+    return this.#host.subscriptions;
   }
   get retained(): RetainedMessages {
     return this.#host.sessions.retained;

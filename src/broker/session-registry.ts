@@ -292,6 +292,9 @@ export class SessionRegistry implements SessionHost {
     this.wills.tidy(this.#sessionOf);
     for (const share of [...this.#emptyShares]) {
       if (share.emptySince === 0) this.#emptyShares.delete(share);
+      else if (share.progress === null) this.#dropShare(share);
+      // Clients of other protocols are members still.
+      else if (share.group.members.length > 0) share.emptySince = this.now;
       else if (this.now - share.emptySince >= this.shareExpiryMs) this.#dropShare(share);
     }
   }
@@ -338,18 +341,55 @@ export class SessionRegistry implements SessionHost {
     const key = shareKey(namespace, name, filter);
     let share = this.#shares.get(key);
     if (share === undefined) {
-      const node = this.#core.lightNode(`${SHARE_PREFIX}${key}`);
-      share = this.#makeShare(node, namespace, name, filter);
+      const own = this.#core.findLightNode(`${SHARE_PREFIX}${key}`);
+      const group = own?.ownGroup ?? this.#core.subscriptions.named(namespace, filter, name);
+      share = this.#makeShare(
+        group ?? this.#core.lightNode(`${SHARE_PREFIX}${key}`).ownGroup,
+        own !== undefined || group === undefined,
+        { namespace, name, filter },
+      );
     }
     return share;
   }
 
-  #makeShare(node: Node, namespace: string, name: string, filter: string): SharedSubscription {
-    const progress = node.ownGroup.shards[0]!;
-    const share = new SharedSubscription(this, namespace, name, filter, progress);
+  /** `isOwn`: the group is that of the share's own index. */
+  #makeShare(
+    group: ConsumerGroup,
+    isOwn: boolean,
+    { namespace, name, filter }: { namespace: string; name: string; filter: string },
+  ): SharedSubscription {
+    const progress = isOwn ? group.shards[0]! : null;
+    const share = new SharedSubscription(this, namespace, name, filter, group, progress);
     this.#shares.set(shareKey(namespace, name, filter), share);
-    this.routes.add(namespace, filter, share.binding);
+    if (isOwn) this.routes.add(namespace, filter, share.binding);
     return share;
+  }
+
+  /** Somebody may have deleted the group that a share is part of. */
+  checkShare(share: SharedSubscription): void {
+    const { namespace, name, filter } = share;
+    const { subscriptions } = this.#core;
+    if (share.progress !== null || subscriptions.has(share.group)) return;
+    const group = subscriptions.named(namespace, filter, name);
+    if (group !== undefined) {
+      share.group = group;
+      return;
+    }
+    const key = shareKey(namespace, name, filter);
+    share.group = this.#core.lightNode(`${SHARE_PREFIX}${key}`).ownGroup;
+    share.progress = share.group.shards[0]!;
+    this.routes.add(namespace, filter, share.binding);
+  }
+
+  /** The share of this name, for a member that is no session; undefined when it has no index of its own. */
+  shareGroup(namespace: string, name: string, filter: string): ConsumerGroup | undefined {
+    const share = this.#shares.get(shareKey(namespace, name, filter));
+    if (share === undefined || share.progress === null) return undefined;
+    if (!share.takesAll) {
+      share.takesAll = true;
+      this.routes.changed();
+    }
+    return share.group;
   }
 
   shareEmpty(share: SharedSubscription): void {
@@ -360,8 +400,9 @@ export class SessionRegistry implements SessionHost {
     const { namespace, name, filter } = share;
     this.#emptyShares.delete(share);
     this.#shares.delete(shareKey(namespace, name, filter));
+    if (share.progress === null) return;
     this.routes.remove(namespace, filter, share.binding);
-    this.#core.dropLightNode(share.progress.group.node);
+    this.#core.dropLightNode(share.group.node);
   }
 
   /** A consumer of a session's or share's group. The sink is asked for once the consumer can be named. */
@@ -488,7 +529,8 @@ export class SessionRegistry implements SessionHost {
       const [namespace, share, ...filter] = name.slice(SHARE_PREFIX.length).split("\x00");
       const key = shareKey(namespace!, share!, filter.join("\x00"));
       if (this.#shares.has(key)) continue;
-      this.shareEmpty(this.#makeShare(node, namespace!, share!, filter.join("\x00")));
+      const parts = { namespace: namespace!, name: share!, filter: filter.join("\x00") };
+      this.shareEmpty(this.#makeShare(node.ownGroup, true, parts));
     }
   }
 

@@ -1,11 +1,13 @@
 /**
  * A shared subscription: one index for all its members, each message to one of them. It outlives its members for a
- * while, so that messages wait instead of being lost.
+ * while, so that messages wait instead of being lost. Where a group of that name reads the topic already, its members
+ * join that instead, and clients of other protocols join the share: one group, whoever its members are.
  */
 import type { RecordView } from "../model/record-view.ts";
 import type { StoreQueue } from "../store/message-store.ts";
 import type { ClientSession } from "./client-session.ts";
 import type { Consumer } from "./consumer.ts";
+import type { ConsumerGroup } from "./consumer-group.ts";
 import { type DeliverySink, OUTCOME } from "./facade.ts";
 import { MergedGrant } from "./grant.ts";
 import type { Grant, KeptDelivery, SessionSource, SubscriptionOptions } from "./session-facade.ts";
@@ -41,14 +43,10 @@ export class SharedMember implements SessionSource {
 
   open(share: SharedSubscription): void {
     const { session } = this;
-    this.#consumer = session.registry.openConsumer(
-      share.progress.group,
-      session.connection!,
-      (consumer) => {
-        this.#consumer = consumer;
-        return session.openShared(this);
-      },
-    );
+    this.#consumer = session.registry.openConsumer(share.group, session.connection!, (consumer) => {
+      this.#consumer = consumer;
+      return session.openShared(this);
+    });
   }
 
   read(delivery: number, view: RecordView): boolean {
@@ -88,8 +86,13 @@ export class SharedSubscription implements RouteReader {
   readonly namespace: string;
   readonly name: string;
   readonly filter: string;
-  readonly progress: ShardProgress;
+  /** Who divides the messages. */
+  group: ConsumerGroup;
+  /** Of its own index; null while it is part of a group of the topic. */
+  progress: ShardProgress | null;
   readonly isShared = true;
+  /** Members that are no sessions get QoS 0 through the index like everything else. */
+  takesAll = false;
   readonly volatileIndex = null;
   readonly binding: Binding;
   /** When the last session left, ms; 0 while there is one. */
@@ -106,12 +109,14 @@ export class SharedSubscription implements RouteReader {
     namespace: string,
     name: string,
     filter: string,
-    progress: ShardProgress,
+    group: ConsumerGroup,
+    progress: ShardProgress | null,
   ) {
     this.#registry = registry;
     this.namespace = namespace;
     this.name = name;
     this.filter = filter;
+    this.group = group;
     this.progress = progress;
     this.emptySince = registry.now;
     // Members differ in what they were granted; the index takes what any of them may get.
@@ -119,8 +124,8 @@ export class SharedSubscription implements RouteReader {
     this.binding = { reader: this, options };
   }
 
-  get index(): StoreQueue {
-    return this.progress.queue;
+  get index(): StoreQueue | null {
+    return this.progress?.queue ?? null;
   }
   get sessionCount(): number {
     return this.#sessions.size;
@@ -151,6 +156,7 @@ export class SharedSubscription implements RouteReader {
       parked.resume();
       return;
     }
+    this.#registry.checkShare(this);
     const member = new SharedMember(session, options);
     this.#members.set(session, member);
     member.open(this);

@@ -12,7 +12,7 @@ import type {
   SubscriptionInfo,
 } from "./facade.ts";
 import type { Node } from "./node.ts";
-import { isWild, type NodeRegistry, restOf } from "./node-registry.ts";
+import { isWild, type NodeRegistry, restOf, rootOf } from "./node-registry.ts";
 import type { WildcardSubscriptions } from "./wildcard-subscriptions.ts";
 
 /** A topic, or, for filters that begin with a wildcard, the namespace whose topics they match. */
@@ -63,6 +63,26 @@ export class Subscriptions {
 
   find(namespace: string, identity: SubscriptionIdentity): ConsumerGroup | undefined {
     return this.#byIdentity.get(keyOf(namespace, identity));
+  }
+
+  /**
+   * The group of a topic that clients of every protocol mean by this name, when it is there and takes every message: one
+   * that outlives its members, named or a global shared subscription.
+   */
+  named(namespace: string, path: string, name: string): ConsumerGroup | undefined {
+    if (isWild(path)) return undefined;
+    const rest = restOf(path);
+    const node = this.#registry.find("topic", namespace, rootOf(path));
+    const group =
+      node?.groups.get(rest === "" ? name : `${rest}#${name}`) ??
+      this.find(namespace, { clientId: "", name, isDurable: true, isShared: true });
+    const everything = { tags: "", selector: "", noLocal: false, path };
+    return group !== undefined && isSameWish(group.settings, everything) ? group : undefined;
+  }
+
+  /** What `named` found is still there. */
+  has(group: ConsumerGroup): boolean {
+    return group.node.groups.get(group.name) === group;
   }
 
   info(namespace: string, identity: SubscriptionIdentity): SubscriptionInfo | undefined {
