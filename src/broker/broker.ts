@@ -6,14 +6,15 @@ import { type Address, isTopicKind, makeAddress } from "../model/address.ts";
 import type { Draft } from "../model/draft.ts";
 import { BrokerError } from "../model/errors.ts";
 import { hasWildcard } from "../model/topic-path.ts";
-import type { Authorizer } from "../security/authorizer.ts";
 import type { MessageStore, OpenReport, StoreHealth, StoreQueue } from "../store/message-store.ts";
-import type { Logger } from "../telemetry/log.ts";
+import { ByteTable } from "../util/byte-table.ts";
 import { PHASE, type Turn, type TurnTask } from "../util/turn.ts";
 import { STATE } from "./ack-state.ts";
 import { afterAppend, dedupIdOf } from "./admission.ts";
-import { applyEntry, CatalogWriter, emptyImage } from "./catalog.ts";
+import type { BrokerOptions } from "./broker-options.ts";
+import { CatalogWriter, emptyImage } from "./catalog.ts";
 import { ClientIds } from "./client-ids.ts";
+import { ConfirmWaiters } from "./confirm-waiters.ts";
 import { Connection } from "./connection.ts";
 import type { Consumer, ConsumerHost } from "./consumer.ts";
 import type { GroupHost } from "./consumer-group.ts";
@@ -31,17 +32,16 @@ import type {
   ConnectRequest,
   DurabilityLevel,
 } from "./facade.ts";
-import type { MessageFilter } from "./filter.ts";
 import { FlowControl } from "./flow-control.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { maskOwed, type Node } from "./node.ts";
 import { NodeDirectory } from "./node-directory.ts";
 import { NodeRegistry } from "./node-registry.ts";
 import { Pacer } from "./pacer.ts";
-import type { NodeSettings, Policy } from "./policy.ts";
 import { ProgressJournal } from "./progress-journal.ts";
-import { NO_QUOTAS, type QuotaRules, Quotas } from "./quotas.ts";
-import { RecordComposer, RecordTemplate } from "./record-composer.ts";
+import { NO_QUOTAS, Quotas } from "./quotas.ts";
+import { RecordComposer, type RecordTemplate } from "./record-composer.ts";
+import { replayEntry } from "./resting-nodes.ts";
 import { restorePolicies } from "./restore-policies.ts";
 import { SessionCore, templateFor } from "./session-core.ts";
 import { SessionRegistry } from "./session-registry.ts";
@@ -54,26 +54,9 @@ import { expiryOf, limitTtl, Target, type TargetHost } from "./target.ts";
 import { TopicPublisher } from "./topic-publisher.ts";
 import type { TransactionHost } from "./transaction.ts";
 import { TransactionLog } from "./transaction-log.ts";
+import { Undeliverable } from "./undeliverable.ts";
 import { Entries, type Visibility } from "./visibility.ts";
 import { WildcardSubscriptions } from "./wildcard-subscriptions.ts";
-
-export interface BrokerOptions {
-  readonly nodeName: string;
-  readonly version: string;
-  readonly limits: BrokerLimits;
-  readonly queueDefaults: NodeSettings;
-  readonly topicDefaults: NodeSettings;
-  readonly policies: readonly Policy[];
-  /** Absent: none. */
-  readonly quotas?: QuotaRules;
-  /** May nodes be made on first use? */
-  readonly autoCreate: boolean;
-  readonly compileSelector: (text: string) => MessageFilter;
-  readonly authorizer: Authorizer;
-  readonly logger: Logger;
-  /** May the event loop linger where that saves work (pacer.ts)? */
-  readonly isPaced?: boolean;
-}
 
 /** The journal is rewritten as a snapshot once it has grown by this much. */
 const SNAPSHOT_BYTES = 64 * 1024 * 1024;
@@ -111,8 +94,7 @@ export class Broker
   readonly #clientIds = new ClientIds();
   readonly #housekeeping: Housekeeping;
   readonly #storedBytes: StoredBytes;
-  readonly #log: Logger;
-  #waiters: ConfirmWaiter[] = [];
+  readonly #waiters = new ConfirmWaiters();
   #nextConnectionId = 1;
   #nextConsumerId = 1;
   #isPublishRequested = false;
@@ -124,7 +106,6 @@ export class Broker
     this.store = store;
     this.turn = turn;
     this.#options = options;
-    this.#log = options.logger;
     this.nodeName = options.nodeName;
     this.version = options.version;
     this.limits = options.limits;
@@ -145,6 +126,8 @@ export class Broker
       store,
       turn,
       expirer: new Expirer(store, bury),
+      isHeld: (queue) => this.core.visibility.holds(queue),
+      restWork: () => this.registry.restIdle(),
       snapshotWork: () =>
         store.journal.bytesSinceSnapshot > SNAPSHOT_BYTES ? this.snapshotSteps() : null,
       keepHouse: () => {
@@ -177,8 +160,9 @@ export class Broker
     this.sessions = new SessionRegistry(this.core);
     this.topics = new TopicPublisher(this.core);
     const entries = new Entries(store);
+    const undeliverable = new Undeliverable(this, options.logger);
     this.#dispatcher = new Dispatcher(store, entries, this.core.visibility, turn, {
-      damaged: (shard, offset, at) => this.#damaged(shard, offset, at),
+      damaged: (shard, offset, at) => undeliverable.damaged(shard, offset, at),
       expired: bury,
       caughtUp: () => this.#flow.onRoom(),
     });
@@ -186,8 +170,8 @@ export class Broker
       store,
       entries,
       deadLetterQueueOf,
-      publishDead: (node, name, draft) => this.#publishDead(node, name, draft),
-      noteDeath: (shard, reason) => this.#noteDeath(shard, reason),
+      publishDead: (node, name, draft) => undeliverable.publishDead(node, name, draft),
+      noteDeath: (shard, reason) => undeliverable.noteDeath(shard, reason),
     });
     this.#delays = new DelayScheduler(this);
     this.delayed = new DelayedMessages(this, this.#delays);
@@ -227,13 +211,17 @@ export class Broker
         if (node?.countsBytes) this.#storedBytes.moved(node, queue, offset, size - sizeBefore);
       },
     });
+    const { journal } = this.store;
+    const isAsLeft = report.wasClean && report.changed.length === 0;
+    const isSnapshotDue = !isAsLeft || journal.bytesSinceSnapshot > 0;
     const image = emptyImage();
-    this.store.journal.replay((bytes) => applyEntry(image, bytes));
-    this.registry.restore(image);
+    const packed = new ByteTable();
+    journal.replay((bytes) => replayEntry(image, packed, bytes));
+    this.registry.restore(image, packed, isAsLeft ? null : report.changed);
     this.#transactions.recover(image.state, this.registry);
     this.subscriptions.restore();
     this.sessions.restore(image.state);
-    for (const node of this.registry.nodes()) {
+    for (const node of this.registry.awake()) {
       restorePolicies(node, this.store, this.#storedBytes, this.turn.now);
       this.#housekeeping.restore(node);
       if (node.kind === "topic") node.touch();
@@ -243,19 +231,21 @@ export class Broker
       if (id === undefined) return;
       this.directory.known(to)?.duplicates?.add(id, view.storeTimestamp, position);
     });
-    this.snapshot();
+    if (isSnapshotDue) this.snapshot();
     this.#waitForHousekeeping();
     return report;
   }
 
   async close(): Promise<void> {
     this.turn.clock.cancel(this.#houseTimer);
-    this.#housekeeping.close();
     this.#delays.close();
     this.sessions.close();
     this.#retries.close();
     for (const connection of [...this.connections.values()]) connection.close();
     this.runTurn();
+    this.#housekeeping.close();
+    this.#journal.collector = null;
+    this.registry.restAll();
     this.snapshot();
     await this.store.close();
   }
@@ -400,6 +390,7 @@ export class Broker
   consumerClosed(consumer: Consumer): void {
     const { group } = consumer;
     this.connections.get(consumer.connectionId)?.consumers.delete(consumer);
+    if (consumer.isBrowser) group.browserCount--;
     if (group.settings.isVolatile && group.members.length === 0 && !consumer.isBrowser) {
       this.subscriptions.forget(group);
     }
@@ -469,39 +460,6 @@ export class Broker
 
   #bury(shard: ShardProgress, offset: number, reason: DeathReason): void {
     this.#deadLetters.bury(shard, offset, reason, this.turn.now);
-  }
-
-  #publishDead(node: Node, name: string, draft: Draft): number {
-    const { namespace } = node.address;
-    const dlq =
-      this.registry.find("queue", namespace, name) ??
-      this.registry.create("queue", namespace, name, false);
-    return this.publishInternal(dlq, DEAD_TEMPLATE, draft, LOOPBACK);
-  }
-
-  #noteDeath(shard: ShardProgress, reason: DeathReason): void {
-    const { node } = shard.group;
-    if (reason === "expired") node.counters.expired++;
-    if (this.#log.isDebug) {
-      this.#log.debug("message.dead", { node: node.address.name, reason });
-    }
-  }
-
-  #damaged(shard: ShardProgress, offset: number, physicalOffset: number): void {
-    if (this.store.isRemoved(physicalOffset)) {
-      // It was settled by all who were owed it before this group came: nobody has promised to keep it.
-      shard.settle(offset, 1);
-      return;
-    }
-    shard.group.node.counters.dropped++;
-    this.#log.error("message.damaged", {
-      node: shard.group.node.address.name,
-      offset,
-      physicalOffset,
-      message:
-        "the record fails its checksum and was skipped; see the quarantine folder of the data directory",
-    });
-    shard.settle(offset, 1);
   }
 
   // ---- transactions ------------------------------------------------------------------------------------------------
@@ -574,7 +532,7 @@ export class Broker
   }
 
   awaitConfirm(waiter: ConfirmWaiter): void {
-    this.#waiters.push(waiter);
+    this.#waiters.add(waiter);
   }
 
   #onWatermark(): void {
@@ -583,16 +541,7 @@ export class Broker
     this.#transactions.onDurable(this.store.watermarks.durable);
     this.core.onDurable();
     this.#deadLetters.onDurable(this.store.watermarks.durable);
-    const waiters = this.#waiters;
-    let kept = 0;
-    const count = waiters.length;
-    for (let i = 0; i < count; i++) {
-      const waiter = waiters[i]!;
-      if (waiter.onConfirm()) waiters[kept++] = waiter;
-    }
-    // Those who registered meanwhile stay.
-    for (let i = count; i < waiters.length; i++) waiters[kept++] = waiters[i]!;
-    waiters.length = kept;
+    this.#waiters.onWatermark();
   }
 
   // ---- flow control ------------------------------------------------------------------------------------------------
@@ -633,6 +582,3 @@ export class Broker
     this.#housekeeping.finish();
   }
 }
-
-const DEAD_TEMPLATE = new RecordTemplate("");
-const LOOPBACK = Buffer.from([127, 0, 0, 1, 0, 0, 0, 0]);

@@ -11,6 +11,8 @@
  *   RUN        06 | u32 progress | f64 from | u32 count   settled above low
  *   ATTEMPTS   07 | u32 progress | f64 offset | u32 failed | u32 lost
  *   STATE      08 | u8 length, key | value                any other owner's state; the last value of a key counts, empty deletes
+ *   RESTING    09 | (u16 length, key | u16 length, packed node)…   nodes at rest (packed-node.ts); only in snapshots
+ *   WOKEN      0a | key                                   one of them is at rest no longer
  *
  * `progress` numbers one (group, shard). A group's entries come after its GROUP entry. Entries whose
  * offsets lie beyond the recovered log are clamped: the log is the truth.
@@ -28,6 +30,8 @@ export const ENTRY = {
   RUN: 6,
   ATTEMPTS: 7,
   STATE: 8,
+  RESTING: 9,
+  WOKEN: 10,
 } as const;
 
 export interface NodeEntry {
@@ -74,6 +78,16 @@ export class CatalogWriter {
   }
   group(entry: GroupEntry): void {
     this.#json(ENTRY.GROUP, entry);
+  }
+  /** `bytes`: room for the type, then keys and packed nodes. */
+  resting(bytes: Buffer, end: number): void {
+    bytes[0] = ENTRY.RESTING;
+    this.#journal.append(bytes, 0, end);
+  }
+  woken(key: string): void {
+    const bytes = Buffer.from(`\0${key}`, "utf8");
+    bytes[0] = ENTRY.WOKEN;
+    this.#journal.append(bytes, 0, bytes.length);
   }
   groupGone(journalId: number): void {
     this.#number(ENTRY.GROUP_GONE, journalId);

@@ -15,7 +15,7 @@ import type { Connection } from "./connection.ts";
 import type { Consumer } from "./consumer.ts";
 import { OUTCOME, type Target as TargetFacade } from "./facade.ts";
 import { MergedGrant } from "./grant.ts";
-import type { Node } from "./node.ts";
+import type { Node, NodeTenant } from "./node.ts";
 import type {
   Grant,
   KeptDelivery,
@@ -51,7 +51,7 @@ const KEPT_FILTER_MAX = 8_192;
 /** More filters than this in one session are refused. */
 export const SUBSCRIPTIONS_MAX = 100_000;
 
-export class ClientSession implements Session, RouteReader, SessionSource {
+export class ClientSession implements Session, RouteReader, SessionSource, NodeTenant {
   /** Number in the journal. */
   readonly id: number;
   readonly namespace: string;
@@ -77,9 +77,10 @@ export class ClientSession implements Session, RouteReader, SessionSource {
   readonly subscriptions = new Map<string, OwnSubscription>();
   nextSubscription = 1;
   isPresent = false;
-  node: Node | null = null;
+  /** There is an index, in memory or at rest. */
+  hasIndex = false;
+  #node: Node | null = null;
   volatileIndex: VolatileIndex | null = null;
-  progress: ShardProgress | null = null;
   resentBelow = 0;
   grantVersion = 1;
   /** Exactly-once in: packet id → its offset in the queue of received ids, -1 when it is only in memory. */
@@ -115,8 +116,35 @@ export class ClientSession implements Session, RouteReader, SessionSource {
     return this.sink !== null;
   }
 
+  // ── index ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Woken where it is at rest. */
+  get node(): Node | null {
+    if (this.#node === null && this.hasIndex) this.setIndex(this.registry.indexOf(this));
+    return this.#node;
+  }
+
+  setIndex(node: Node | null): void {
+    this.#node = node;
+    this.hasIndex = node !== null;
+  }
+
+  get progress(): ShardProgress | null {
+    return this.node?.ownGroup.shards[0] ?? null;
+  }
+
   get index(): StoreQueue | null {
     return this.progress?.queue ?? null;
+  }
+
+  mayLetGo(): boolean {
+    return !this.isConnected;
+  }
+
+  letGo(): void {
+    this.#node = null;
+    // Routes know it as it was.
+    this.registry.routes.changed();
   }
 
   get consumer(): Consumer {
@@ -136,7 +164,7 @@ export class ClientSession implements Session, RouteReader, SessionSource {
 
   attach(): void {
     this.#isAttached = true;
-    if (this.progress !== null) this.#openOwn();
+    if (this.hasIndex) this.#openOwn();
     for (const subscription of this.subscriptions.values()) {
       subscription.shared?.join(this, subscription.binding.options);
     }
@@ -152,9 +180,8 @@ export class ClientSession implements Session, RouteReader, SessionSource {
 
   /** Takes the connection off. Deliveries it had go back to their places. */
   disconnect(keep: readonly KeptDelivery[]): void {
-    if (this.progress !== null) {
-      this.resentBelow = Math.max(this.resentBelow, this.progress.next);
-    }
+    const progress = this.#node?.ownGroup.shards[0];
+    if (progress !== undefined) this.resentBelow = Math.max(this.resentBelow, progress.next);
     const consumer = this.#consumer;
     this.#consumer = null;
     consumer?.close(OUTCOME.RELEASE);
@@ -211,7 +238,7 @@ export class ClientSession implements Session, RouteReader, SessionSource {
         `a session that is kept takes filters of at most ${KEPT_FILTER_MAX} characters`,
       );
     }
-    if (options.qos > 0 && share === "" && this.progress === null) this.#makeIndex();
+    if (options.qos > 0 && share === "" && !this.hasIndex) this.#makeIndex();
     this.grantVersion++;
     const subscription =
       existing ?? this.addSubscription(filter, share, options, this.nextSubscription++);

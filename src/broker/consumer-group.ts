@@ -43,6 +43,8 @@ export class ConsumerGroup {
   readonly members: Consumer[] = [];
   /** Journal number of its first shard, and the group's own. -1: not journaled. */
   journalId = -1;
+  /** Consumers that look and take nothing. */
+  browserCount = 0;
   /** Where the round robin goes on. */
   turn = 0;
   /** Ordering keys in work; null while none is. */
@@ -116,6 +118,15 @@ export class ConsumerGroup {
     }
   }
 
+  /** Are there members, or is something in it that the journal does not know? */
+  isInUse(): boolean {
+    if (!this.isDurable || this.members.length > 0 || this.browserCount > 0 || this.keys !== null) {
+      return true;
+    }
+    for (const shard of this.shards) if (shard.isInUse()) return true;
+    return false;
+  }
+
   markDirty(shard: ShardProgress): void {
     if (shard.isDirty || !this.settings.isDurable) return;
     shard.isDirty = true;
@@ -126,6 +137,7 @@ export class ConsumerGroup {
     let at = this.members.length;
     while (at > 0 && this.members[at - 1]!.priority < consumer.priority) at--;
     this.members.splice(at, 0, consumer);
+    if (this.members.length === 1) this.node.setActive(this, true);
     if (consumer.filter !== null) this.isSelective = true;
     this.scheduleAll();
   }
@@ -133,6 +145,7 @@ export class ConsumerGroup {
   remove(consumer: Consumer): void {
     const at = this.members.indexOf(consumer);
     if (at >= 0) this.members.splice(at, 1);
+    if (this.members.length === 0) this.node.setActive(this, false);
     this.isSelective = this.members.some((m) => m.filter !== null || m.refused !== null);
     if (this.isSelective) for (const shard of this.shards) shard.next = shard.state.low;
     for (const shard of this.shards) {

@@ -7,9 +7,10 @@ import { Consumer, type ConsumerHost } from "./consumer.ts";
 import type { ConsumerGroup } from "./consumer-group.ts";
 import type { ConsumerRequest, DeliverySink, StartPosition } from "./facade.ts";
 import type { MessageFilter } from "./filter.ts";
+import { ownGroupSettings } from "./group-settings.ts";
 import type { Node } from "./node.ts";
 import { cancelMembers, type NodeDirectory } from "./node-directory.ts";
-import { type NodeRegistry, ownGroupSettings } from "./node-registry.ts";
+import type { NodeRegistry } from "./node-registry.ts";
 import { hasOneRoot, type Subscriptions } from "./subscriptions.ts";
 import type { Visibility } from "./visibility.ts";
 
@@ -123,6 +124,7 @@ export class ConsumerOpener {
 
   /** A browser sees what is there now: from the first message owed to the end as it is. */
   #placeBrowser(consumer: Consumer): void {
+    consumer.group.browserCount++;
     for (const shard of consumer.group.shards) {
       consumer.scan[shard.index] = shard.state.low;
       consumer.scanEnd[shard.index] = this.#host.visibility.endOf(shard.queue);

@@ -12,7 +12,7 @@ import { Alarm } from "../util/alarm.ts";
 import { MinHeap } from "../util/min-heap.ts";
 import { STATE } from "./ack-state.ts";
 import type { Broker } from "./broker.ts";
-import type { Node } from "./node.ts";
+import { type Node, PERMANENT } from "./node.ts";
 import { RecordTemplate } from "./record-composer.ts";
 import { redraft } from "./redraft.ts";
 import type { ShardProgress } from "./shard-progress.ts";
@@ -134,6 +134,7 @@ export class DelayScheduler {
     const node = this.#broker.registry.find("queue", "/", NODE_NAME);
     if (node === undefined) return;
     this.#node = node;
+    node.tenant = PERMANENT;
     // What is over time before it is due dies where it was to go, and says so there.
     node.expiry = null;
     node.mayExpire = false;
@@ -214,6 +215,7 @@ export class DelayScheduler {
     this.#node ??=
       this.#broker.registry.find("queue", "/", NODE_NAME) ??
       this.#broker.registry.create("queue", "/", NODE_NAME, false);
+    this.#node.tenant = PERMANENT;
     return this.#node;
   }
 

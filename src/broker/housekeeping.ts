@@ -24,6 +24,10 @@ export interface HousekeepingHost {
   readonly store: MessageStore;
   readonly turn: Turn;
   readonly expirer: Expirer;
+  /** Are there messages in this queue that nobody may see yet? */
+  isHeld(queue: StoreQueue): boolean;
+  /** Nodes that nobody uses are put to rest, one a step. */
+  restWork(): Iterator<void>;
   /** The steps of a snapshot when one is due, or null. */
   snapshotWork(): Iterator<void> | null;
   /** Small things of others, once a round. */
@@ -62,6 +66,9 @@ export class Housekeeping implements NodeHost {
   expiring(node: Node): void {
     this.#expiring.add(node);
   }
+  isHeld(queue: StoreQueue): boolean {
+    return this.#host.isHeld(queue);
+  }
   watchHistory(node: Node): void {
     this.#histories.add(node);
   }
@@ -87,9 +94,14 @@ export class Housekeeping implements NodeHost {
     this.#work = null;
   }
 
-  /** Drops what the last round has not done. */
+  /** Drops what the last round has not done, but for what the store is to know. */
   close(): void {
     this.#work = null;
+    for (const node of this.#touched) {
+      node.isTouched = false;
+      if (!node.isDeleted) this.trim(node);
+    }
+    this.#touched = [];
   }
 
   #slice(): void {
@@ -140,6 +152,8 @@ export class Housekeeping implements NodeHost {
       yield;
     }
     this.#host.keepHouse();
+    const rest = this.#host.restWork();
+    while (rest.next().done !== true) yield;
     const snapshot = this.#host.snapshotWork();
     if (snapshot !== null) while (snapshot.next().done !== true) yield;
   }

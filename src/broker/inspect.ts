@@ -11,7 +11,7 @@ import type { Broker } from "./broker.ts";
 import type { Connection } from "./connection.ts";
 import type { Consumer } from "./consumer.ts";
 import type { ConsumerGroup } from "./consumer-group.ts";
-import { type Node, type NodeCounters, noCounts } from "./node.ts";
+import { COUNTER_NAMES, type Node, type NodeCounters, noCounts } from "./node.ts";
 
 export interface Overview {
   readonly node: string;
@@ -317,8 +317,6 @@ export class Inspection {
     };
   }
 }
-
-export const COUNTER_NAMES = Object.keys(noCounts()) as ReadonlyArray<keyof NodeCounters>;
 
 function nodeView(node: Node): NodeView {
   let unsettled = 0;

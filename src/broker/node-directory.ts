@@ -8,8 +8,9 @@ import type { Connection } from "./connection.ts";
 import type { ConsumerGroup } from "./consumer-group.ts";
 import { refuseInternal } from "./internal-queues.ts";
 import type { Node } from "./node.ts";
-import { type NodeRegistry, rootOf } from "./node-registry.ts";
+import type { NodeRegistry } from "./node-registry.ts";
 import { DLQ_PREFIX } from "./policy.ts";
+import { rootOf } from "./topic-root.ts";
 
 export class NodeDirectory {
   readonly #registry: NodeRegistry;

@@ -1,21 +1,24 @@
 /**
  * Every node by its address: creation on first use, deletion, groups, and the journal entries that make them durable.
- * Also turns what recovery found (the journal's image and the queues on disk) back into nodes.
+ * Those that nobody uses are at rest (resting-nodes.ts) and come back when they are asked for.
  */
-import { makeAddress } from "../model/address.ts";
+import { type Address, makeAddress } from "../model/address.ts";
 import { BrokerError } from "../model/errors.ts";
-import { addressOfTopicName, lightNameOf, topicNameOf } from "../model/names.ts";
-import { COPIES_TOPIC } from "../model/record-fields.ts";
+import { addressOfTopicName, isShortened, lightNameOf, topicNameOf } from "../model/names.ts";
 import type { MessageStore, StoreQueue } from "../store/message-store.ts";
-import type { CatalogImage, CatalogWriter, GroupEntry, NodeEntry } from "./catalog.ts";
+import type { ByteTable } from "../util/byte-table.ts";
+import type { CatalogImage, CatalogWriter, NodeEntry } from "./catalog.ts";
 import { ConsumerGroup, type GroupHost, type GroupSettings } from "./consumer-group.ts";
-import { ExpiryIndex } from "./expiry-index.ts";
-import { bothOf, type MessageFilter } from "./filter.ts";
+import type { MessageFilter } from "./filter.ts";
+import { filterOf, ownGroupSettings } from "./group-settings.ts";
 import { isInternalQueue } from "./internal-queues.ts";
-import { Node, type NodeHost, owedFrom, queueIdOfPriority } from "./node.ts";
-import { noLocalFilter, pathFilter, tagFilter } from "./path-filter.ts";
+import { Node, type NodeHost, queueIdOfPriority } from "./node.ts";
+import { groupEntry, nodeEntry, writeNode } from "./node-entries.ts";
+import { type NodeMaker, NodeRestorer, WILDCARD_PREFIX } from "./node-restorer.ts";
+import { namesOfKey, nodeKey, PACKED } from "./packed-node.ts";
 import { type NodeSettings, type Policy, sessionSettings, settingsFor } from "./policy.ts";
 import type { ProgressJournal } from "./progress-journal.ts";
+import { imageOfTaken, RestingNodes } from "./resting-nodes.ts";
 import { ShardProgress } from "./shard-progress.ts";
 
 export interface RegistryOptions {
@@ -24,28 +27,34 @@ export interface RegistryOptions {
   readonly policies: readonly Policy[];
   /** Are stored bytes counted in this namespace? */
   readonly countsBytes?: (namespace: string) => boolean;
+  /** So many nodes may stay in memory although nobody uses them. */
+  readonly keepAwake?: number;
   /** Compiles a selector to a filter; throws BrokerError invalid-argument. */
   readonly compileSelector: (text: string) => MessageFilter;
 }
 
-/** Home of control records: what a transaction settled, in the same atomic batch as what it published. */
-export const CONTROL_TOPIC = "SLUICE_CONTROL";
+const KEEP_AWAKE = 1000;
+const TEMPORARY: Partial<NodeSettings> = {
+  level: "memory",
+  hasDeadLetters: false,
+  historyMs: 0,
+  historyCount: -1,
+  historyBytes: -1,
+};
 
-/** Light nodes of wildcard subscriptions; then namespace and key, each behind a NUL. */
-export const WILDCARD_PREFIX = "wild\x00";
-
-export class NodeRegistry {
+export class NodeRegistry implements NodeMaker {
   readonly #nodes = new Map<string, Node>();
-  readonly #perNamespace = new Map<string, number>();
-  readonly #byShard = new Map<StoreQueue, Node>();
   /** Indexes of sessions and shares, by name: nobody can address them. */
   readonly #light = new Map<string, Node>();
+  #resting = new RestingNodes();
+  readonly #perNamespace = new Map<string, number>();
   readonly #store: MessageStore;
   readonly #journal: ProgressJournal;
   readonly #options: RegistryOptions;
   readonly #host: GroupHost;
   readonly #nodeHost: NodeHost;
   readonly #onNode: (node: Node) => void;
+  readonly #restorer: NodeRestorer;
   #nextNodeId = 1;
   #nextProgress = 1;
   /** What holds at indexes of sessions. */
@@ -69,6 +78,7 @@ export class NodeRegistry {
     this.#journal = journal;
     this.#host = host;
     this.#options = options;
+    this.#restorer = new NodeRestorer(store, this);
     this.indexSettings = sessionSettings(options.queueDefaults);
     const { maxDeliveries, maxLosses, hasDeadLetters, deadLetterTo, retry } = options.topicDefaults;
     this.wildcardSettings = {
@@ -87,91 +97,113 @@ export class NodeRegistry {
     for (const node of this.#nodes.values()) if (node.kind === "topic") node.hasNoLocal = true;
   }
 
+  /** Queues and topics, those at rest included. */
   get size(): number {
-    return this.#nodes.size;
+    const { queue, topic } = this.#resting.sums;
+    return this.#nodes.size + queue.nodes + topic.nodes;
   }
-  nodes(): Iterable<Node> {
+  get awakeCount(): number {
+    return this.#nodes.size + this.#light.size;
+  }
+  get resting(): RestingNodes {
+    return this.#resting;
+  }
+
+  /** Queues and topics in memory; there may be many more at rest. */
+  awake(): Iterable<Node> {
     return this.#nodes.values();
   }
-  /** Queues and topics of a namespace, without those of the broker's own. */
+
+  /** Queues and topics in memory of a namespace, without those of the broker's own: all that policies look at. */
   *nodesIn(namespace: string): Generator<Node> {
     for (const node of this.#nodes.values()) {
       const { address, kind } = node;
       if (address.namespace === namespace && !isInternalQueue(kind, address.name)) yield node;
     }
   }
+
+  /** How many there are in a namespace, those at rest included. */
   countIn(namespace: string): number {
     return this.#perNamespace.get(namespace) ?? 0;
   }
-  #countIn({ address, kind }: Node, change: number): void {
-    if (isInternalQueue(kind, address.name)) return;
-    this.#perNamespace.set(address.namespace, this.countIn(address.namespace) + change);
+  #countIn(kind: "queue" | "topic", namespace: string, name: string, change: number): void {
+    if (isInternalQueue(kind, name)) return;
+    this.#perNamespace.set(namespace, this.countIn(namespace) + change);
+  }
+
+  /** All queues and topics; each is woken when its turn comes. */
+  *nodes(): Generator<Node> {
+    yield* [...this.#nodes.values()];
+    for (const kind of ["queue", "topic"] as const) {
+      for (const key of [...this.#resting.keys(kind)]) {
+        const node = this.#wake(key);
+        if (node !== undefined) yield node;
+      }
+    }
   }
 
   find(kind: "queue" | "topic", namespace: string, name: string): Node | undefined {
-    return this.#nodes.get(keyOf(kind, namespace, name));
+    const key = nodeKey(kind, namespace, name);
+    return this.#nodes.get(key) ?? this.#wake(key);
   }
+
+  rests(kind: "queue" | "topic", namespace: string, name: string): boolean {
+    return this.#resting.has(nodeKey(kind, namespace, name));
+  }
+
+  // ── light and volatile nodes ────────────────────────────────────────────────────────────────────────────────────
 
   /** The index of this name, made when it is not there. */
   lightNode(name: string, settings = ownGroupSettings(true)): Node {
-    const found = this.#light.get(name);
+    const found = this.findLight(name);
     if (found !== undefined) return found;
-    const node = this.#makeLight(this.#nextNodeId++, name);
+    const entry = { id: this.nextNodeId(), kind: "queue", namespace: "/", name } as const;
+    const node = this.makeNode({ ...entry, queueIds: [0], isLight: true });
     this.#journal.catalog.node(nodeEntry(node));
     this.addGroup(node, settings, "first");
     return node;
   }
 
   findLight(name: string): Node | undefined {
-    return this.#light.get(name);
+    return this.#light.get(name) ?? this.#wake(nodeKey("light", "/", name));
   }
 
-  lightNodes(): Iterable<Node> {
-    return this.#light.values();
+  hasLight(name: string): boolean {
+    return this.#light.has(name) || this.#resting.has(nodeKey("light", "/", name));
+  }
+
+  /** Names of light nodes that begin so. */
+  *lightNames(prefix = ""): Generator<string> {
+    for (const name of this.#light.keys()) if (name.startsWith(prefix)) yield name;
+    for (const name of this.#resting.lightNames()) if (name.startsWith(prefix)) yield name;
   }
 
   deleteLight(node: Node): void {
-    node.isDeleted = true;
     this.#light.delete(node.address.name);
-    for (const group of [...node.groups.values()]) this.deleteGroup(group);
-    this.#journal.catalog.nodeGone(node.id);
-    for (const queue of node.shards) {
-      this.#byShard.delete(queue);
-      this.#store.dropQueue(queue);
-    }
+    this.#end(node);
   }
 
   /** A node without a name and its one group, which ends with its reader. */
   addVolatile(node: Node, settings = ownGroupSettings(false)): void {
     this.addGroup(node, settings, "first");
-    for (const queue of node.shards) this.#byShard.set(queue, node);
+    for (const queue of node.shards) queue.owner = node;
   }
 
   deleteVolatile(node: Node): void {
     node.isDeleted = true;
     for (const group of [...node.groups.values()]) this.deleteGroup(group);
-    for (const queue of node.shards) this.#byShard.delete(queue);
-  }
-
-  #makeLight(id: number, name: string): Node {
-    const address = makeAddress("sub", name);
-    const queue = this.#store.lightQueue(lightNameOf(address));
-    const settings = name.startsWith(WILDCARD_PREFIX) ? this.wildcardSettings : this.indexSettings;
-    const node = new Node(id, address, "queue", false, settings, [queue]);
-    node.host = this.#nodeHost;
-    this.#light.set(name, node);
-    this.#byShard.set(queue, node);
-    return node;
   }
 
   /** The node of a shard, or undefined for queues that belong to nobody. */
   ofShard(queue: StoreQueue): Node | undefined {
-    return this.#byShard.get(queue);
+    return queue.owner instanceof Node ? queue.owner : undefined;
   }
 
+  // ── queues and topics ───────────────────────────────────────────────────────────────────────────────────────────
+
   create(kind: "queue" | "topic", namespace: string, name: string, isTemporary: boolean): Node {
-    const id = isTemporary ? -1 : this.#nextNodeId++;
-    const node = this.#make(id, kind, namespace, name, [0], isTemporary);
+    const id = isTemporary ? -1 : this.nextNodeId();
+    const node = this.makeNode({ id, kind, namespace, name, queueIds: [0] });
     if (!isTemporary) this.#journal.catalog.node(nodeEntry(node));
     if (kind === "queue") this.addGroup(node, ownGroupSettings(!isTemporary), "first");
     return node;
@@ -179,16 +211,24 @@ export class NodeRegistry {
 
   /** Removes the node, its groups and its index; its consumers have been told already. */
   delete(node: Node): void {
+    const { kind, address } = node;
+    const { namespace, name } = address;
+    if (this.#nodes.delete(nodeKey(kind, namespace, name)))
+      this.#countIn(kind, namespace, name, -1);
+    this.#end(node);
+  }
+
+  #end(node: Node): void {
     node.isDeleted = true;
-    const { namespace, name } = node.address;
-    if (this.#nodes.delete(keyOf(node.kind, namespace, name))) this.#countIn(node, -1);
     for (const group of [...node.groups.values()]) this.deleteGroup(group);
     if (node.id >= 0) this.#journal.catalog.nodeGone(node.id);
     for (const queue of node.shards) {
-      this.#byShard.delete(queue);
+      queue.owner = null;
       this.#store.dropQueue(queue);
     }
   }
+
+  // ── groups and shards ───────────────────────────────────────────────────────────────────────────────────────────
 
   /** `from`: "first" all that is there, "next" what comes from now on, or an offset per shard. */
   addGroup(
@@ -216,8 +256,12 @@ export class NodeRegistry {
     return group;
   }
 
+  addOwnGroup(node: Node): void {
+    this.addGroup(node, ownGroupSettings(true), "first");
+  }
+
   #addProgress(group: ConsumerGroup, index: number, low: number): void {
-    const number = group.isDurable ? this.#nextProgress++ : -1;
+    const number = group.isDurable ? this.nextProgress() : -1;
     group.addShard(new ShardProgress(number, group, group.node.shards[index]!, index, low));
   }
 
@@ -225,7 +269,7 @@ export class NodeRegistry {
   shardOfPriority(node: Node, priority: number): StoreQueue {
     const queueId = queueIdOfPriority(priority);
     for (const queue of node.shards) if (queue.queueId === queueId) return queue;
-    const queue = this.#addShard(node, queueId);
+    const queue = this.addShard(node, queueId);
     if (node.id >= 0) this.#journal.catalog.node(nodeEntry(node));
     for (const group of node.groups.values()) {
       if (!group.isDurable) continue;
@@ -235,10 +279,10 @@ export class NodeRegistry {
     return queue;
   }
 
-  #addShard(node: Node, queueId: number): StoreQueue {
+  addShard(node: Node, queueId: number): StoreQueue {
     const queue = this.#store.queue(node.shards[0]!.topic, queueId);
     node.shards.push(queue);
-    this.#byShard.set(queue, node);
+    queue.owner = node;
     for (const group of node.groups.values()) {
       this.#addProgress(group, node.shards.length - 1, queue.minOffset);
     }
@@ -246,192 +290,232 @@ export class NodeRegistry {
   }
 
   deleteGroup(group: ConsumerGroup): void {
-    group.node.groups.delete(group.name);
+    group.node.removeGroup(group);
     for (const shard of group.shards) shard.state.clear();
     group.node.touch();
     if (group.isDurable && group.journalId >= 0) this.#journal.catalog.groupGone(group.journalId);
   }
 
-  /** The filter that a group's settings spell. */
   filterOf(settings: Omit<GroupSettings, "filter">, clientId: string): MessageFilter | null {
-    const rest = restOf(settings.path);
-    // A tag expression is about tags below the root, in the path or beside it (spec protocols.md §3.2).
-    const isAnyRest = rest === "" && settings.tags !== "";
-    // Wildcards in the first level: the routes have seen to it.
-    const isByPath = settings.path !== "" && !isWild(settings.path) && !isAnyRest;
-    let filter = isByPath ? pathFilter(rest) : null;
-    filter = bothOf(filter, settings.tags === "" ? null : tagFilter(settings.tags));
-    if (settings.noLocal) filter = bothOf(filter, noLocalFilter(clientId));
-    if (settings.selector !== "") {
-      filter = bothOf(filter, this.#options.compileSelector(settings.selector));
-    }
-    return filter;
-  }
-
-  /** Rebuilds nodes and groups from the journal's image and adopts queues that only the disk knows of. */
-  restore(image: CatalogImage): void {
-    const byId = new Map<number, Node>();
-    for (const entry of image.nodes.values()) {
-      const { id, kind, namespace, name, queueIds } = entry;
-      const node = entry.isLight
-        ? this.#makeLight(id, name)
-        : this.#make(id, kind, namespace, name, queueIds, false);
-      byId.set(entry.id, node);
-      this.#nextNodeId = Math.max(this.#nextNodeId, entry.id + 1);
-    }
-    // All of them before any group gets a new one.
-    for (const { progress } of image.groups.values()) {
-      for (const number of progress) this.#nextProgress = Math.max(this.#nextProgress, number + 1);
-    }
-    for (const entry of image.groups.values()) {
-      const node = byId.get(entry.node);
-      if (node !== undefined) this.#restoreGroup(node, entry, image);
-    }
-    this.#adopt();
-    for (const node of [...this.#nodes.values(), ...this.#light.values()]) {
-      if (node.kind === "queue" && node.groups.size === 0) {
-        this.addGroup(node, ownGroupSettings(true), "first");
-      }
-      // What lies here from before may be anything.
-      node.mayExpire = true;
-      for (const [index, queue] of node.shards.entries()) {
-        if (queue.isLight && !node.address.name.startsWith(WILDCARD_PREFIX)) continue;
-        node.noteKey(index, queue.maxOffset);
-        if (!queue.isLight) this.#noteUnknown(node, queue, owedFrom(node, index));
-      }
-    }
-  }
-
-  #restoreGroup(node: Node, entry: GroupEntry, image: CatalogImage): void {
-    const settings: Omit<GroupSettings, "filter"> = {
-      name: entry.name,
-      isDurable: true,
-      isOrdered: entry.isOrdered,
-      isVolatile: false,
-      identity: entry.identity,
-      tags: entry.tags,
-      selector: entry.selector,
-      noLocal: entry.noLocal,
-      path: entry.path,
-    };
-    const filter = this.filterOf(settings, entry.identity?.clientId ?? "");
-    const group = this.#makeGroup(node, { ...settings, filter });
-    group.journalId = entry.journalId;
-    node.shards.forEach((queue, index) => {
-      const number = entry.progress[index] ?? this.#nextProgress++;
-      const progress = image.progress.get(number);
-      const low = Math.max(entry.from[index] ?? 0, queue.minOffset);
-      const shard = new ShardProgress(
-        number,
-        group,
-        queue,
-        index,
-        Math.min(low, queue.maxOffset),
-        progress?.state.clampedTo(queue.maxOffset),
-      );
-      for (const [offset, attempts] of progress?.attempts ?? []) {
-        if (offset >= shard.state.low && offset < queue.maxOffset) {
-          shard.noteAttempts(offset, attempts);
-        }
-      }
-      group.addShard(shard);
-    });
-    if (settings.noLocal) node.hasNoLocal = true;
-  }
-
-  /** What lies here from before: it may hold expiries that nobody remembers. */
-  #noteUnknown(node: Node, queue: StoreQueue, from: number): void {
-    if (queue.maxOffset === from) return;
-    if (node.expiry === null) {
-      node.expiry = new ExpiryIndex();
-      node.host?.expiring(node);
-    }
-    node.expiry.noteUnknown(queue, from, queue.maxOffset);
-  }
-
-  /** ConsumeQueues without a node: temporary leftovers go, a store that RocketMQ wrote becomes topics and queues. */
-  #adopt(): void {
-    const orphans = new Map<string, StoreQueue[]>();
-    for (const queue of this.#store.queues()) {
-      if (queue.isLight || this.#byShard.has(queue)) continue;
-      const list = orphans.get(queue.topic) ?? [];
-      list.push(queue);
-      orphans.set(queue.topic, list);
-    }
-    for (const [topic, queues] of orphans) {
-      if (topic === CONTROL_TOPIC || topic === COPIES_TOPIC) continue;
-      const address = addressOfTopicName(topic);
-      if (address === undefined) continue;
-      if (address.kind === "temp-queue" || address.kind === "temp-topic") {
-        for (const queue of queues) this.#store.dropQueue(queue);
-        continue;
-      }
-      const kind = address.kind === "queue" ? "queue" : "topic";
-      const queueIds = queues.map((queue) => queue.queueId);
-      const known = this.find(kind, address.namespace, address.name);
-      if (known !== undefined) {
-        // The journal ends before the entry that gave the node these shards; the log has more.
-        for (const queueId of queueIds) this.#addShard(known, queueId);
-        continue;
-      }
-      const all =
-        kind === "queue"
-          ? [0, ...queueIds.filter((queueId) => queueId !== 0)]
-          : Array.from({ length: Math.max(...queueIds) + 1 }, (_, queueId) => queueId);
-      this.#make(this.#nextNodeId++, kind, address.namespace, address.name, all, false);
-    }
+    return filterOf(settings, clientId, this.#options.compileSelector);
   }
 
   /** A group's progress over a shard, by names that mean the same whatever the journal remembers. */
   findShard(isLight: boolean, topic: string, queueId: number, group: string) {
-    const queue = isLight ? this.#store.lightQueue(topic) : this.#store.queue(topic, queueId);
-    const node = this.#byShard.get(queue);
-    return node?.groups.get(group)?.shards.find((shard) => shard.queue === queue);
+    const node = this.#ofStoreName(isLight, topic);
+    return node?.groups.get(group)?.shards.find(({ queue }) => queue.queueId === queueId);
   }
 
-  /** Everything as journal entries, a node a step: what a snapshot holds. */
+  #ofStoreName(isLight: boolean, topic: string): Node | undefined {
+    const address = addressOfTopicName(topic);
+    if (address !== undefined) {
+      const { kind, namespace, name } = address;
+      if (isLight) return this.findLight(name);
+      return this.find(kind === "queue" ? "queue" : "topic", namespace, name);
+    }
+    // A name that was shortened does not tell: its node is never at rest.
+    for (const node of isLight ? this.#light.values() : this.#nodes.values()) {
+      if (node.shards[0]!.topic === topic) return node;
+    }
+    return undefined;
+  }
+
+  // ── recovery and snapshots ──────────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Rebuilds nodes and groups from the journal's image, leaves at rest what was, and adopts queues that only the disk
+   * knows of. `changed`: queues that may differ from what the last snapshot knew; null: none does.
+   */
+  restore(image: CatalogImage, packed: ByteTable, changed: readonly StoreQueue[] | null): void {
+    this.#resting = new RestingNodes(packed);
+    this.#nextNodeId = this.#resting.largestId + 1;
+    this.#nextProgress = this.#resting.largestProgress + 1;
+    for (const id of image.nodes.keys()) this.#nextNodeId = Math.max(this.#nextNodeId, id + 1);
+    // All of them before any group gets a new one.
+    for (const { progress } of image.groups.values()) {
+      for (const number of progress) this.#nextProgress = Math.max(this.#nextProgress, number + 1);
+    }
+    const unknown = new Set(this.#restorer.restore(image));
+    for (const kind of ["queue", "topic"] as const) {
+      for (const key of this.#resting.keys(kind)) {
+        const { namespace, name } = namesOfKey(key);
+        this.#countIn(kind, namespace, name, 1);
+      }
+    }
+    const isNew = unknown.size === 0 && this.#resting.size === 0;
+    if (changed !== null || isNew) {
+      for (const node of this.#restorer.adopt(this.#nodes.values())) unknown.add(node);
+    }
+    for (const { isLight, topic } of changed ?? []) {
+      const node = this.#ofStoreName(isLight, topic);
+      if (node !== undefined) unknown.add(node);
+    }
+    for (const key of this.#keptAwake()) {
+      const node = this.#wake(key);
+      if (node !== undefined) unknown.add(node);
+    }
+    for (const node of unknown) this.#restorer.noteUnknown(node);
+  }
+
+  #isCounting(): boolean {
+    for (const namespace of this.#perNamespace.keys())
+      if (this.#countsBytes(namespace)) return true;
+    return false;
+  }
+
+  /** Of the nodes at rest, those whose policies do not let them rest any more. */
+  *#keptAwake(): Generator<string> {
+    const { queueDefaults, topicDefaults, policies } = this.#options;
+    const isPlain = mayRestWith(queueDefaults) && mayRestWith(topicDefaults);
+    if (policies.length === 0 && isPlain && !this.#isCounting()) return;
+    for (const kind of ["queue", "topic"] as const) {
+      for (const key of [...this.#resting.keys(kind)]) {
+        const { namespace, name } = namesOfKey(key);
+        const mayRest = mayRestWith(this.#settingsOf(kind, name));
+        if (!mayRest || this.#countsBytes(namespace)) yield key;
+      }
+    }
+  }
+
+  /** Everything as journal entries, a part a step: what a snapshot holds. Nothing is put to rest meanwhile. */
   *writeSnapshot(catalog: CatalogWriter): Generator<void> {
+    // Those at rest first: one that is woken meanwhile is met among the others.
+    yield* this.#resting.writeSnapshot(catalog);
     for (const nodes of [this.#nodes, this.#light]) {
       for (const node of nodes.values()) {
-        if (node.id < 0) continue;
-        writeNode(node, catalog);
+        if (node.id >= 0) yield* writeNode(node, catalog);
         yield;
       }
     }
   }
 
-  #make(
-    id: number,
-    kind: "queue" | "topic",
-    namespace: string,
-    name: string,
-    queueIds: readonly number[],
-    isTemporary: boolean,
-  ): Node {
-    const address = makeAddress(isTemporary ? `temp-${kind}` : kind, name, { namespace });
-    const topic = topicNameOf(address);
-    const shards = queueIds.map((queueId) => this.#store.queue(topic, queueId));
-    const defaults = kind === "queue" ? this.#options.queueDefaults : this.#options.topicDefaults;
-    const own = isTemporary
-      ? {
-          ...defaults,
-          level: "memory" as const,
-          hasDeadLetters: false,
-          historyMs: 0,
-          historyCount: -1,
-          historyBytes: -1,
-        }
-      : settingsFor(kind, name, defaults, this.#options.policies);
-    const countsBytes = this.#options.countsBytes?.(namespace) ?? false;
-    const settings = countsBytes ? { ...own, countsBytes } : own;
-    const node = new Node(id, address, kind, isTemporary, settings, shards);
-    if (kind === "topic") node.hasNoLocal = this.#isNoLocalEverywhere;
+  // ── rest ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Puts nodes to rest that nobody uses, beyond a number that may stay; one a step. */
+  *restIdle(keep = this.#options.keepAwake ?? KEEP_AWAKE): Generator<void> {
+    for (const nodes of [this.#light, this.#nodes]) {
+      for (const node of nodes.values()) {
+        if (this.awakeCount <= keep || this.#journal.collector !== null) return;
+        if (node.isIdle()) this.rest(node);
+        yield;
+      }
+    }
+    this.#resting.tidy();
+  }
+
+  /** Whatever can be put to rest: at the end, so that the next start finds it so. */
+  restAll(): void {
+    for (const nodes of [this.#light, this.#nodes])
+      for (const node of nodes.values()) this.rest(node);
+  }
+
+  /** Puts a node to rest if nothing holds it. */
+  rest(node: Node): boolean {
+    if (this.#journal.collector !== null || !this.#mayRest(node)) return false;
+    const { namespace, name } = node.address;
+    const isLight = node.shards[0]!.isLight;
+    const key = nodeKey(isLight ? "light" : node.kind, namespace, name);
+    if (!this.#resting.add(key, node)) return false;
+    node.tenant?.letGo();
+    if (isLight) this.#light.delete(name);
+    else this.#nodes.delete(key);
+    // It is still there: the count stays.
+    node.isDeleted = true;
+    for (const queue of node.shards) {
+      queue.owner = null;
+      this.#store.rest(queue);
+    }
+    return true;
+  }
+
+  #mayRest(node: Node): boolean {
+    return (
+      node.id >= 0 &&
+      mayRestWith(node.settings) &&
+      !node.isInUse() &&
+      !isShortened(node.shards[0]!.topic) &&
+      (node.tenant === null || node.tenant.mayLetGo()) &&
+      node.shards.every((queue) => !this.#nodeHost.isHeld(queue))
+    );
+  }
+
+  #wake(key: string): Node | undefined {
+    const taken = this.#resting.take(key);
+    if (taken === undefined) return undefined;
+    this.#journal.catalog.woken(key);
+    const [node] = this.#restorer.restore(imageOfTaken(taken));
+    if (node === undefined) return undefined;
+    const { kind, address, shards } = node;
+    // It was counted all the time.
+    if (!shards[0]!.isLight) this.#countIn(kind, address.namespace, address.name, -1);
+    node.mayExpire = (taken.flags & PACKED.MAY_EXPIRE) !== 0;
+    if ((taken.flags & PACKED.MAY_HAVE_KEYS) !== 0) {
+      for (const [index, queue] of node.shards.entries()) node.noteKey(index, queue.maxOffset);
+    }
+    Object.assign(node.counters, taken.counters);
+    return node;
+  }
+
+  // ── making ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  nextNodeId(): number {
+    return this.#nextNodeId++;
+  }
+  nextProgress(): number {
+    return this.#nextProgress++;
+  }
+
+  /** An id below zero: temporary. */
+  makeNode({ id, kind, namespace, name, queueIds, isLight }: NodeEntry): Node {
+    const isTemporary = id < 0;
+    const address =
+      isLight === true
+        ? makeAddress("sub", name)
+        : makeAddress(isTemporary ? `temp-${kind}` : kind, name, { namespace });
+    const shards = this.#queuesOf(address, queueIds, isLight === true);
+    const settings = isLight === true ? this.#lightSettings(name) : this.#settingsOf(kind, name);
+    const own = isTemporary ? { ...settings, ...TEMPORARY } : settings;
+    const countsBytes = isLight !== true && this.#countsBytes(namespace);
+    const counting = countsBytes ? { ...own, countsBytes } : own;
+    const node = new Node(id, address, kind, isTemporary, counting, shards);
     node.host = this.#nodeHost;
-    this.#nodes.set(keyOf(kind, namespace, name), node);
-    this.#countIn(node, 1);
-    for (const queue of shards) this.#byShard.set(queue, node);
+    for (const queue of shards) queue.owner = node;
+    if (isLight === true) {
+      this.#light.set(name, node);
+      return node;
+    }
+    if (kind === "topic") node.hasNoLocal = this.#isNoLocalEverywhere;
+    this.#nodes.set(nodeKey(kind, namespace, name), node);
+    this.#countIn(kind, namespace, name, 1);
     this.#onNode(node);
     return node;
+  }
+
+  #countsBytes(namespace: string): boolean {
+    return this.#options.countsBytes?.(namespace) ?? false;
+  }
+
+  #queuesOf(address: Address, queueIds: readonly number[], isLight: boolean): StoreQueue[] {
+    if (isLight) return [this.#store.lightQueue(lightNameOf(address))];
+    const topic = topicNameOf(address);
+    return queueIds.map((queueId) => this.#store.queue(topic, queueId));
+  }
+
+  #settingsOf(kind: "queue" | "topic", name: string): NodeSettings {
+    const { queueDefaults, topicDefaults, policies } = this.#options;
+    return settingsFor(kind, name, kind === "queue" ? queueDefaults : topicDefaults, policies);
+  }
+
+  #lightSettings(name: string): NodeSettings {
+    return name.startsWith(WILDCARD_PREFIX) ? this.wildcardSettings : this.indexSettings;
+  }
+
+  makeGroup(node: Node, settings: Omit<GroupSettings, "filter">): ConsumerGroup {
+    if (settings.name === "" && settings.path === "") {
+      return this.#makeGroup(node, ownGroupSettings(true));
+    }
+    const filter = this.filterOf(settings, settings.identity?.clientId ?? "");
+    return this.#makeGroup(node, { ...settings, filter });
   }
 
   #makeGroup(node: Node, settings: GroupSettings): ConsumerGroup {
@@ -447,87 +531,11 @@ export class NodeRegistry {
   }
 }
 
-function writeNode(node: Node, catalog: CatalogWriter): void {
-  catalog.node(nodeEntry(node));
-  for (const group of node.groups.values()) {
-    if (!group.isDurable) continue;
-    const lows = group.shards.map((shard) => shard.state.low);
-    catalog.group(groupEntry(group, lows));
-    for (const shard of group.shards) {
-      // Of a group that is known already, `from` says nothing.
-      catalog.low(shard.journalId, shard.state.low);
-      shard.state.forEachSettledRun((from, count) => {
-        catalog.run(shard.journalId, from, count);
-      });
-      for (const [offset, { failed, lost }] of shard.attempts) {
-        if (failed + lost > 0) catalog.attempts(shard.journalId, offset, failed, lost);
-      }
-    }
-  }
+/** Policies that look at single messages, or at their age, need the node in memory. */
+function mayRestWith(settings: NodeSettings): boolean {
+  const { maxLength, maxBytes, countsBytes, dedupWindowMs, isLastValue } = settings;
+  const { historyMs, historyCount, historyBytes } = settings;
+  const isPlain =
+    maxLength < 0 && maxBytes < 0 && countsBytes !== true && dedupWindowMs === 0 && !isLastValue;
+  return isPlain && historyMs <= 0 && historyCount < 0 && historyBytes < 0;
 }
-
-function nodeEntry(node: Node): NodeEntry {
-  const { namespace, name } = node.address;
-  const queueIds = node.shards.map((queue) => queue.queueId);
-  const entry = { id: node.id, kind: node.kind, namespace, name, queueIds };
-  return node.shards[0]!.isLight ? { ...entry, isLight: true } : entry;
-}
-
-function groupEntry(group: ConsumerGroup, from: readonly number[]): GroupEntry {
-  const { name, isOrdered, tags, selector, noLocal, path, identity } = group.settings;
-  return {
-    journalId: group.journalId,
-    node: group.node.id,
-    name,
-    progress: group.shards.map((shard) => shard.journalId),
-    from,
-    isOrdered,
-    tags,
-    selector,
-    noLocal,
-    path,
-    identity,
-  };
-}
-
-/** The settings of a queue's own group: two objects for all. */
-export const ownGroupSettings = (isDurable: boolean): GroupSettings =>
-  isDurable ? DURABLE_OWN : VOLATILE_OWN;
-
-const DURABLE_OWN = makeOwn(true);
-const VOLATILE_OWN = makeOwn(false);
-
-function makeOwn(isDurable: boolean): GroupSettings {
-  return {
-    name: "",
-    isDurable,
-    isOrdered: false,
-    isVolatile: false,
-    filter: null,
-    identity: null,
-    tags: "",
-    selector: "",
-    noLocal: false,
-    path: "",
-  };
-}
-
-/** Does the filter's first level match any topic? */
-export function isWild(filter: string): boolean {
-  const first = rootOf(filter);
-  return first === "+" || first === "#";
-}
-
-/** Levels below the root. */
-export function restOf(path: string): string {
-  const slash = path.indexOf("/");
-  return slash < 0 ? "" : path.slice(slash + 1);
-}
-
-export function rootOf(path: string): string {
-  const slash = path.indexOf("/");
-  return slash < 0 ? path : path.slice(0, slash);
-}
-
-const keyOf = (kind: string, namespace: string, name: string): string =>
-  `${kind}\x00${namespace}\x00${name}`;

@@ -41,6 +41,8 @@ export const noCounts = (): NodeCounters => ({
   duplicates: 0,
 });
 
+export const COUNTER_NAMES = Object.keys(noCounts()) as ReadonlyArray<keyof NodeCounters>;
+
 /** The level of messages without a priority, and of shard 0. */
 export const DEFAULT_PRIORITY = 4;
 
@@ -56,7 +58,18 @@ export interface NodeHost {
   touched(node: Node): void;
   /** From now on it may hold messages with an expiry. */
   expiring(node: Node): void;
+  /** Are there messages in this queue that nobody may see yet? */
+  isHeld(queue: StoreQueue): boolean;
 }
+
+/** Somebody who keeps a node by reference, not by name: it is asked before the node is put to rest, and told. */
+export interface NodeTenant {
+  mayLetGo(): boolean;
+  letGo(): void;
+}
+
+/** One that never lets go. */
+export const PERMANENT: NodeTenant = { mayLetGo: () => false, letGo() {} };
 
 export class Node {
   /** Number in the journal; -1 for temporary nodes. */
@@ -67,8 +80,14 @@ export class Node {
   readonly settings: NodeSettings;
   readonly shards: StoreQueue[];
   readonly groups = new Map<string, ConsumerGroup>();
+  /** Groups with members. */
+  #active: ConsumerGroup[] = [];
   readonly counters = noCounts();
+  /** Gone, or at rest under its name: whoever has this object asks for the node again. */
   isDeleted = false;
+  tenant: NodeTenant | null = null;
+  /** What it had done when it was looked at last: idle is who has done nothing since. */
+  #doneBefore = 0;
   /** The connection that a temporary node belongs to. */
   owner: Connection | null = null;
   /** Open targets: a temporary node may live only as long as it has links. */
@@ -169,7 +188,33 @@ export class Node {
       own.schedule(own.shards[at]!);
       return;
     }
-    for (const group of this.groups.values()) group.schedule(group.shards[at]!);
+    for (const group of this.#active) group.schedule(group.shards[at]!);
+  }
+
+  /** Its group has members now, or none any more: a topic may have many groups that nobody reads. */
+  setActive(group: ConsumerGroup, isActive: boolean): void {
+    this.#active = this.#active.filter((each) => each !== group);
+    if (isActive) this.#active.push(group);
+  }
+
+  /** Does anything hold on to this object, or is something in it that only memory knows? */
+  isInUse(): boolean {
+    if (this.isDeleted || this.isTouched || this.producerCount > 0 || this.#active.length > 0) {
+      return true;
+    }
+    if (this.owner !== null || this.expiry !== null || this.heldTargets !== null) return true;
+    for (const group of this.groups.values()) if (group.isInUse()) return true;
+    return false;
+  }
+
+  /** Has nothing happened here since this was asked last? Of one where nothing ever did: yes. */
+  isIdle(): boolean {
+    const { published, delivered, accepted } = this.counters;
+    let done = published + delivered + accepted;
+    for (const { minOffset, maxOffset } of this.shards) done += minOffset + maxOffset;
+    const isSame = done === this.#doneBefore;
+    this.#doneBefore = done;
+    return isSame;
   }
 
   /** Called before a run is settled, where a policy counts what is stored. */
@@ -178,6 +223,11 @@ export class Node {
   addGroup(group: ConsumerGroup): void {
     this.groups.set(group.name, group);
     if (this.kind === "queue") this.#own = group;
+  }
+
+  removeGroup(group: ConsumerGroup): void {
+    this.groups.delete(group.name);
+    if (group.members.length > 0) this.setActive(group, false);
   }
 
   get consumerCount(): number {

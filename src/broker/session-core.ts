@@ -14,8 +14,8 @@ import type { Connection } from "./connection.ts";
 import { Consumer, type ConsumerHost } from "./consumer.ts";
 import type { ConsumerGroup } from "./consumer-group.ts";
 import { type DeliverySink, OUTCOME } from "./facade.ts";
-import type { Node } from "./node.ts";
-import { type NodeRegistry, restOf, rootOf } from "./node-registry.ts";
+import { type Node, PERMANENT } from "./node.ts";
+import type { NodeRegistry } from "./node-registry.ts";
 import type { NodeSettings } from "./policy.ts";
 import type { ProgressJournal } from "./progress-journal.ts";
 import { type RecordComposer, RecordTemplate } from "./record-composer.ts";
@@ -23,6 +23,7 @@ import { redraft } from "./redraft.ts";
 import type { RetainedMessages } from "./retained.ts";
 import type { Subscriptions } from "./subscriptions.ts";
 import { Target, type TargetHost } from "./target.ts";
+import { restOf, rootOf } from "./topic-root.ts";
 import { type RouteReader, TopicRoutes } from "./topic-routes.ts";
 import { Visibility } from "./visibility.ts";
 
@@ -82,18 +83,26 @@ export class SessionCore {
 
   // ── indexes ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  lightNode(name: string): Node {
+  /** The index of this name, made when it is not there. Who does not let go by itself keeps it. */
+  lightNode(name: string, tenant = PERMANENT): Node {
     const node = this.#host.registry.lightNode(name);
+    node.tenant = tenant;
     this.#host.requestPublish();
     return node;
   }
 
-  findLightNode(name: string): Node | undefined {
-    return this.#host.registry.findLight(name);
+  findLightNode(name: string, tenant = PERMANENT): Node | undefined {
+    const node = this.#host.registry.findLight(name);
+    if (node !== undefined) node.tenant = tenant;
+    return node;
   }
 
-  lightNodes(): Node[] {
-    return [...this.#host.registry.lightNodes()];
+  hasLightNode(name: string): boolean {
+    return this.#host.registry.hasLight(name);
+  }
+
+  lightNames(prefix: string): Iterable<string> {
+    return this.#host.registry.lightNames(prefix);
   }
 
   dropLightNode(node: Node): void {

@@ -304,9 +304,7 @@ export class SessionRegistry implements SessionHost {
   makeIndex(session: ClientSession): void {
     const core = this.#core;
     if (session.isDurable) {
-      const light = core.lightNode(sessionNodeName(session.id));
-      session.node = light;
-      session.progress = light.ownGroup.shards[0]!;
+      session.setIndex(core.lightNode(sessionNodeName(session.id), session));
       return;
     }
     const index: VolatileIndex = new VolatileIndex(
@@ -318,16 +316,19 @@ export class SessionRegistry implements SessionHost {
     });
     const node = new Node(-1, address, "queue", true, core.nodeSettings, [index]);
     core.addVolatile(node);
-    session.node = node;
+    session.setIndex(node);
     session.volatileIndex = index;
-    session.progress = node.ownGroup.shards[0]!;
     index.owner = node;
+  }
+
+  /** The index of a session that has one. */
+  indexOf(session: ClientSession): Node | null {
+    return this.#core.findLightNode(sessionNodeName(session.id), session) ?? null;
   }
 
   #dropIndex(session: ClientSession): void {
     const { node, volatileIndex } = session;
-    session.node = null;
-    session.progress = null;
+    session.setIndex(null);
     session.volatileIndex = null;
     if (node === null) return;
     if (volatileIndex === null) this.#core.dropLightNode(node);
@@ -501,11 +502,7 @@ export class SessionRegistry implements SessionHost {
       session.disconnectedAt = entry.disconnectedAt === 0 ? now : entry.disconnectedAt;
       this.#sessions.set(keyOf(namespace, clientId), session);
       this.#byId.set(id, session);
-      const node = this.#core.findLightNode(sessionNodeName(id));
-      if (node !== undefined) {
-        session.node = node;
-        session.progress = node.ownGroup.shards[0]!;
-      }
+      session.hasIndex = this.#core.hasLightNode(sessionNodeName(id));
       for (const [number, { filter, share, ...options }] of subscriptions) {
         session.addSubscription(filter, share, options, number);
       }
@@ -520,24 +517,22 @@ export class SessionRegistry implements SessionHost {
 
   /** Shares that still collect although no session has them. */
   #restoreShares(): void {
-    for (const node of this.#core.lightNodes()) {
-      const { name } = node.address;
-      if (!name.startsWith(SHARE_PREFIX)) {
-        if (/^s\d+$/.test(name)) this.#dropOrphan(node);
-        continue;
-      }
+    for (const name of [...this.#core.lightNames(SESSION_PREFIX)]) {
+      if (/^s\d+$/.test(name)) this.#dropOrphan(name);
+    }
+    for (const name of [...this.#core.lightNames(SHARE_PREFIX)]) {
       const [namespace, share, ...filter] = name.slice(SHARE_PREFIX.length).split("\x00");
       const key = shareKey(namespace!, share!, filter.join("\x00"));
       if (this.#shares.has(key)) continue;
       const parts = { namespace: namespace!, name: share!, filter: filter.join("\x00") };
-      this.shareEmpty(this.#makeShare(node.ownGroup, true, parts));
+      this.shareEmpty(this.#makeShare(this.#core.lightNode(name).ownGroup, true, parts));
     }
   }
 
   /** The index of a session that is gone: a crash came between the two. */
-  #dropOrphan(node: Node): void {
-    const id = Number(node.address.name.slice(SESSION_PREFIX.length));
-    if (!this.#byId.has(id)) this.#core.dropLightNode(node);
+  #dropOrphan(name: string): void {
+    if (this.#byId.has(Number(name.slice(SESSION_PREFIX.length)))) return;
+    this.#core.dropLightNode(this.#core.lightNode(name));
   }
 
   close(): void {

@@ -73,6 +73,18 @@ export class ShardProgress {
     return this.backlog - this.state.heldCount;
   }
 
+  /** Something is delivered, waits, or is not in the journal yet. */
+  isInUse(): boolean {
+    return (
+      this.isDirty ||
+      this.isScheduled ||
+      this.holder >= 0 ||
+      this.state.heldCount > 0 ||
+      this.pendingRuns.length > 0 ||
+      this.pendingAttempts.length > 0
+    );
+  }
+
   settle(from: number, count: number): void {
     const state = this.state;
     const end = from + count;

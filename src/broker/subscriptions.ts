@@ -12,7 +12,8 @@ import type {
   SubscriptionInfo,
 } from "./facade.ts";
 import type { Node } from "./node.ts";
-import { isWild, type NodeRegistry, restOf, rootOf } from "./node-registry.ts";
+import type { NodeRegistry } from "./node-registry.ts";
+import { isWild, restOf, rootOf } from "./topic-root.ts";
 import type { WildcardSubscriptions } from "./wildcard-subscriptions.ts";
 
 /** A topic, or, for filters that begin with a wildcard, the namespace whose topics they match. */
@@ -24,8 +25,8 @@ const namespaceOf = (home: Home): string =>
 export class Subscriptions {
   readonly #registry: NodeRegistry;
   readonly wildcards: WildcardSubscriptions;
-  /** namespace + identity → the group. */
-  readonly #byIdentity = new Map<string, ConsumerGroup>();
+  /** namespace + identity → the group, or the name of the topic that has it: it may be at rest. */
+  readonly #byIdentity = new Map<string, ConsumerGroup | string>();
   #volatileNumber = 0;
   readonly #positionOf: (node: Node, from: StartPosition) => "first" | "next" | number[];
 
@@ -41,16 +42,25 @@ export class Subscriptions {
 
   /** After recovery: which groups are subscriptions. */
   restore(): void {
-    for (const node of this.#registry.nodes()) {
-      for (const group of node.groups.values()) {
-        const { identity } = group.settings;
-        if (identity !== null) this.#byIdentity.set(keyOf(node.address.namespace, identity), group);
+    for (const { address, groups } of this.#registry.awake()) {
+      for (const { settings } of groups.values()) {
+        this.#note(address.namespace, address.name, settings.identity);
+      }
+    }
+    for (const { nodes, groups } of this.#registry.resting.withGroups()) {
+      for (const { node, identity } of groups.values()) {
+        const home = nodes.get(node);
+        if (home !== undefined) this.#note(home.namespace, home.name, identity);
       }
     }
     this.wildcards.restore();
     for (const group of this.wildcards.groups()) {
       this.#byIdentity.set(this.#keyOf(group), group);
     }
+  }
+
+  #note(namespace: string, topic: string, identity: SubscriptionIdentity | null): void {
+    if (identity !== null) this.#byIdentity.set(keyOf(namespace, identity), topic);
   }
 
   /** What the group is found by; those of topics that are no subscriptions are found there. */
@@ -62,7 +72,9 @@ export class Subscriptions {
   }
 
   find(namespace: string, identity: SubscriptionIdentity): ConsumerGroup | undefined {
-    return this.#byIdentity.get(keyOf(namespace, identity));
+    const found = this.#byIdentity.get(keyOf(namespace, identity));
+    if (typeof found !== "string") return found;
+    return this.#registry.find("topic", namespace, found)?.groups.get(groupNameOf(identity));
   }
 
   /**
@@ -82,7 +94,7 @@ export class Subscriptions {
 
   /** What `named` found is still there. */
   has(group: ConsumerGroup): boolean {
-    return group.node.groups.get(group.name) === group;
+    return !group.node.isDeleted && group.node.groups.get(group.name) === group;
   }
 
   info(namespace: string, identity: SubscriptionIdentity): SubscriptionInfo | undefined {
@@ -200,7 +212,7 @@ export class Subscriptions {
       home,
       {
         ...wanted,
-        name: `${identity.isDurable ? "" : "~volatile-"}${identity.clientId === "" ? "~global" : identity.clientId}/${identity.name}`,
+        name: groupNameOf(identity),
         isDurable: identity.isDurable,
         isVolatile: !identity.isDurable,
         identity,
@@ -208,7 +220,8 @@ export class Subscriptions {
       request.from ?? { kind: "next" },
       clientId,
     );
-    this.#byIdentity.set(keyOf(namespace, identity), group);
+    const isByName = group.isDurable && typeof home !== "string";
+    this.#byIdentity.set(keyOf(namespace, identity), isByName ? home.address.name : group);
     return group;
   }
 
@@ -229,7 +242,7 @@ export class Subscriptions {
       : shared;
     const existing =
       typeof home === "string"
-        ? this.#byIdentity.get(groupKey(home, path, groupName))
+        ? this.#wildcardGroup(groupKey(home, path, groupName))
         : home.groups.get(groupName);
     if (existing !== undefined) {
       if (isSameWish(existing.settings, wanted)) return existing;
@@ -258,6 +271,12 @@ export class Subscriptions {
     );
   }
 
+  /** Those of wildcards are no topic's. */
+  #wildcardGroup(key: string): ConsumerGroup | undefined {
+    const found = this.#byIdentity.get(key);
+    return typeof found === "string" ? undefined : found;
+  }
+
   #add(
     home: Home,
     settings: Omit<GroupSettings, "filter">,
@@ -283,6 +302,9 @@ export class Subscriptions {
     );
   }
 }
+
+const groupNameOf = ({ isDurable, clientId, name }: SubscriptionIdentity): string =>
+  `${isDurable ? "" : "~volatile-"}${clientId === "" ? "~global" : clientId}/${name}`;
 
 function isSameWish(
   have: GroupSettings,

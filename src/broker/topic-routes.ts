@@ -155,8 +155,9 @@ function addTo(route: Route, reader: RouteReader, grant: Grant): void {
   }
   const direct: DirectReader = { reader, grant };
   route.direct.push(direct);
-  const { progress } = reader;
-  if (grant.qos === 0 || progress === null) route.directOnly.push(direct);
+  // What is at rest is woken only for what goes into its index.
+  const progress = grant.qos === 0 ? null : reader.progress;
+  if (progress === null) route.directOnly.push(direct);
   else addIndex(route, reader, progress);
 }
 

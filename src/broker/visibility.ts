@@ -76,6 +76,10 @@ export class Visibility {
     }
   }
 
+  holds(queue: StoreQueue): boolean {
+    return this.#held.has(queue);
+  }
+
   forget(queue: StoreQueue): void {
     this.#held.delete(queue);
   }

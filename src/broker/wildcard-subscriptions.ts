@@ -7,8 +7,9 @@
 import { makeAddress } from "../model/address.ts";
 import type { StoreQueue } from "../store/message-store.ts";
 import type { ConsumerGroup, GroupSettings } from "./consumer-group.ts";
-import { Node } from "./node.ts";
-import { type NodeRegistry, WILDCARD_PREFIX } from "./node-registry.ts";
+import { Node, PERMANENT } from "./node.ts";
+import type { NodeRegistry } from "./node-registry.ts";
+import { WILDCARD_PREFIX } from "./node-restorer.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 import type { Binding, RouteReader, TopicRoutes } from "./topic-routes.ts";
 import { VolatileIndex } from "./volatile-index.ts";
@@ -89,6 +90,7 @@ export class WildcardSubscriptions {
   #connect(namespace: string, group: ConsumerGroup): void {
     const reader = new WildcardReader(namespace, group);
     this.#readers.set(group.node, reader);
+    group.node.tenant = PERMANENT;
     this.#routes.add(namespace, reader.filter, reader.binding);
     if (group.settings.noLocal) this.#registry.noteNoLocal();
   }
@@ -108,9 +110,8 @@ export class WildcardSubscriptions {
 
   /** After recovery: the durable ones. */
   restore(): void {
-    for (const node of [...this.#registry.lightNodes()]) {
-      const { name } = node.address;
-      if (!name.startsWith(WILDCARD_PREFIX)) continue;
+    for (const name of [...this.#registry.lightNames(WILDCARD_PREFIX)]) {
+      const node = this.#registry.findLight(name)!;
       const group = node.groups.values().next().value;
       const namespace = name.slice(WILDCARD_PREFIX.length).split("\x00", 1)[0]!;
       // A crash came between the node and its group: nobody was told that it is there.

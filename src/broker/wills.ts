@@ -8,7 +8,7 @@ import { Draft } from "../model/draft.ts";
 import { RecordView } from "../model/record-view.ts";
 import type { EntryBatch } from "../store/message-store.ts";
 import type { ClientSession } from "./client-session.ts";
-import type { Node } from "./node.ts";
+import { type Node, PERMANENT } from "./node.ts";
 import { RecordTemplate } from "./record-composer.ts";
 import { redraft } from "./redraft.ts";
 import type { SessionCore } from "./session-core.ts";
@@ -38,6 +38,7 @@ export class Wills {
     const { registry } = this.#core;
     this.#node ??=
       registry.find("queue", "/", NODE_NAME) ?? registry.create("queue", "/", NODE_NAME, false);
+    this.#node.tenant = PERMANENT;
     return this.#node.ownGroup.shards[0]!;
   }
 

@@ -76,7 +76,7 @@ test("a share with members of other protocols stays when its last session ends",
   t.deepEqual(sink.texts, ["still read"]);
   sink.consumer.close(OUTCOME.RELEASE);
   test.broker.sessions.keepHouse();
-  t.deepEqual([...test.broker.registry.lightNodes()], []);
+  t.deepEqual([...test.broker.registry.lightNames()], []);
   await test.broker.close();
 });
 

@@ -96,7 +96,7 @@ test("a durable one keeps what comes while its consumer is away, over a restart,
   await again.close();
   const third = await openTestBroker({ store: host.store });
   t.is(connect(third.broker, "c").findSubscription(DURABLE), undefined);
-  t.is([...third.broker.registry.lightNodes()].length, 0);
+  t.is([...third.broker.registry.lightNames()].length, 0);
   await third.close();
 });
 

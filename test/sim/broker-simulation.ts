@@ -107,6 +107,7 @@ export class BrokerSimulation {
   async #open(): Promise<void> {
     this.#store = this.#engine.open();
     this.#broker = makeBroker(this.#store, {
+      keepAwake: 0,
       policies: POLICIES,
       settings: { maxDeliveries: 4 },
       clock: this.#clock,

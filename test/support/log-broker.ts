@@ -17,6 +17,7 @@ export interface LogBrokerOptions {
   readonly segmentBytes?: number;
   readonly ringBytes?: number;
   readonly clock?: Clock;
+  readonly keepAwake?: number;
 }
 
 export function makeBroker(store: MessageStore, options: LogBrokerOptions = {}): Broker {
@@ -32,6 +33,7 @@ export function makeBroker(store: MessageStore, options: LogBrokerOptions = {}):
     compileSelector,
     authorizer: ALLOW_ALL,
     logger: SILENT,
+    ...(options.keepAwake === undefined ? {} : { keepAwake: options.keepAwake }),
   });
 }
 

@@ -1,0 +1,248 @@
+/**
+ * A node at rest as bytes: what a snapshot would say of it, shorter for the usual kind. The key tells what it is called.
+ *
+ *   key    "q", "t" or "l" for a queue, a topic, a light node; NUL, namespace, NUL, name
+ *
+ *   at  size  value, little-endian
+ *    0     1  flags
+ *    1     4  node number
+ *    5        OWN: 4 progress number, 8 low      one group, one shard, everything below `low` settled, nothing else
+ *             ENTRIES: 4 groups, 4 largest progress number, 2 count; then each: 2 length, journal entry (catalog.ts)
+ *             BACKLOG: 8 messages owed by the group that owes most
+ *             COUNTERS: as variable-length numbers, in memory only
+ */
+import { AckState } from "./ack-state.ts";
+import { type CatalogImage, CatalogWriter } from "./catalog.ts";
+import { COUNTER_NAMES, type Node, type NodeCounters } from "./node.ts";
+import { writeNode } from "./node-entries.ts";
+
+export const PACKED = {
+  TOPIC: 1,
+  LIGHT: 2,
+  OWN: 4,
+  MAY_EXPIRE: 8,
+  MAY_HAVE_KEYS: 16,
+  ENTRIES: 32,
+  BACKLOG: 64,
+  COUNTERS: 128,
+} as const;
+
+const HEADER = 5;
+const OWN_BYTES = 12;
+const ENTRIES_HEADER = 10;
+const MAX_BYTES = 32_000;
+
+export type NodeClass = "queue" | "topic" | "light";
+
+export const nodeKey = (kind: NodeClass, namespace: string, name: string): string =>
+  `${kind[0]}\x00${namespace}\x00${name}`;
+
+export function namesOfKey(key: string): { kind: NodeClass; namespace: string; name: string } {
+  const end = key.indexOf("\x00", 2);
+  const kind = key[0] === "q" ? "queue" : key[0] === "t" ? "topic" : "light";
+  return { kind, namespace: key.slice(2, end), name: key.slice(end + 1) };
+}
+
+/** Writes nodes into one buffer, which the next one overwrites. */
+export class NodePacker {
+  readonly bytes = Buffer.alloc(MAX_BYTES);
+  /** Length without the counters. */
+  bodyLength = 0;
+  length = 0;
+  #fits = true;
+  #entries = 0;
+  readonly #catalog = new CatalogWriter({
+    append: (bytes, start, end) => {
+      this.#append(bytes, start, end);
+      return 0;
+    },
+  });
+
+  /** False when it is too large to be packed. */
+  pack(node: Node): boolean {
+    const { bytes } = this;
+    const own = isSimple(node) ? node.ownGroup.shards[0]! : null;
+    const { backlog } = node;
+    const isBare = own === null && node.groups.size === 0 && hasOneShard(node);
+    bytes[0] =
+      (node.kind === "topic" ? PACKED.TOPIC : 0) |
+      (node.shards[0]!.isLight ? PACKED.LIGHT : 0) |
+      (own !== null ? PACKED.OWN : isBare ? 0 : PACKED.ENTRIES) |
+      (node.mayExpire ? PACKED.MAY_EXPIRE : 0) |
+      (node.mayHaveKeys ? PACKED.MAY_HAVE_KEYS : 0) |
+      (backlog > 0 ? PACKED.BACKLOG : 0);
+    bytes.writeUInt32LE(node.id, 1);
+    this.length = HEADER;
+    this.#fits = true;
+    if (own !== null) {
+      bytes.writeUInt32LE(own.journalId, HEADER);
+      bytes.writeDoubleLE(own.state.low, HEADER + 4);
+      this.length += OWN_BYTES;
+    } else if (!isBare) this.#packEntries(node);
+    if (!this.#fits || this.length + 256 > bytes.length) return false;
+    if (backlog > 0) this.length = bytes.writeDoubleLE(backlog, this.length);
+    this.bodyLength = this.length;
+    for (const name of COUNTER_NAMES) {
+      if (node.counters[name] !== 0) bytes[0]! |= PACKED.COUNTERS;
+    }
+    if ((bytes[0]! & PACKED.COUNTERS) !== 0) {
+      for (const name of COUNTER_NAMES) this.#number(node.counters[name]);
+    }
+    return true;
+  }
+
+  #packEntries(node: Node): void {
+    const { bytes } = this;
+    let largest = 0;
+    for (const group of node.groups.values()) {
+      for (const { journalId } of group.shards) largest = Math.max(largest, journalId);
+    }
+    bytes.writeUInt32LE(node.groups.size, HEADER);
+    bytes.writeUInt32LE(largest, HEADER + 4);
+    this.length = HEADER + ENTRIES_HEADER;
+    this.#entries = 0;
+    for (const _ of writeNode(node, this.#catalog)) if (!this.#fits) return;
+    bytes.writeUInt16LE(this.#entries, HEADER + 8);
+  }
+
+  #append(entry: Uint8Array, start: number, end: number): void {
+    if (this.length + 2 + end - start > this.bytes.length || this.#entries === 0xffff) {
+      this.#fits = false;
+      return;
+    }
+    this.length = this.bytes.writeUInt16LE(end - start, this.length);
+    this.bytes.set(entry.subarray(start, end), this.length);
+    this.length += end - start;
+    this.#entries++;
+  }
+
+  #number(value: number): void {
+    let rest = value;
+    for (; rest >= 0x80; rest = Math.floor(rest / 0x80))
+      this.bytes[this.length++] = (rest % 0x80) | 0x80;
+    this.bytes[this.length++] = rest;
+  }
+}
+
+/** A packed node, as far as one need not unpack it. */
+export interface PackedFacts {
+  readonly flags: number;
+  readonly id: number;
+  readonly groups: number;
+  readonly largestProgress: number;
+  readonly backlog: number;
+}
+
+export function factsOf(value: Buffer): PackedFacts {
+  const flags = value[0]!;
+  const isOwn = (flags & PACKED.OWN) !== 0;
+  const hasEntries = (flags & PACKED.ENTRIES) !== 0;
+  return {
+    flags,
+    id: value.readUInt32LE(1),
+    groups: isOwn ? 1 : hasEntries ? value.readUInt32LE(HEADER) : 0,
+    largestProgress: isOwn
+      ? value.readUInt32LE(HEADER)
+      : hasEntries
+        ? value.readUInt32LE(HEADER + 4)
+        : 0,
+    backlog: (flags & PACKED.BACKLOG) === 0 ? 0 : value.readDoubleLE(backlogAt(value, flags)),
+  };
+}
+
+/** Of one with its own group only. */
+export const ownProgressOf = (value: Buffer): number => value.readUInt32LE(HEADER);
+export const ownLowOf = (value: Buffer): number => value.readDoubleLE(HEADER + 4);
+
+/** Where what lies between header and backlog ends. */
+function backlogAt(value: Buffer, flags: number): number {
+  if ((flags & PACKED.OWN) !== 0) return HEADER + OWN_BYTES;
+  if ((flags & PACKED.ENTRIES) === 0) return HEADER;
+  let at = HEADER + ENTRIES_HEADER;
+  for (let i = value.readUInt16LE(HEADER + 8); i > 0; i--) at += 2 + value.readUInt16LE(at);
+  return at;
+}
+
+/** Length of what goes into a snapshot. */
+export function bodyLengthOf(value: Buffer): number {
+  const flags = value[0]!;
+  return backlogAt(value, flags) + ((flags & PACKED.BACKLOG) === 0 ? 0 : 8);
+}
+
+export function* entriesOf(value: Buffer): Generator<Buffer> {
+  let at = HEADER + ENTRIES_HEADER;
+  for (let i = value.readUInt16LE(HEADER + 8); i > 0; i--) {
+    const end = at + 2 + value.readUInt16LE(at);
+    yield value.subarray(at + 2, end);
+    at = end;
+  }
+}
+
+export function readCounters(value: Buffer, into: NodeCounters): void {
+  if ((value[0]! & PACKED.COUNTERS) === 0) return;
+  let at = bodyLengthOf(value);
+  for (const name of COUNTER_NAMES) {
+    let scale = 1;
+    let number = 0;
+    for (;;) {
+      const byte = value[at++]!;
+      number += (byte & 0x7f) * scale;
+      if (byte < 0x80) break;
+      scale *= 0x80;
+    }
+    into[name] = number;
+  }
+}
+
+/** Puts what was packed among the entries of a journal that is being replayed. `apply` takes one entry. */
+export function unpackInto(
+  image: CatalogImage,
+  key: string,
+  value: Buffer,
+  apply: (entry: Buffer) => void,
+): void {
+  const { flags, id } = factsOf(value);
+  if ((flags & PACKED.ENTRIES) !== 0) {
+    for (const entry of entriesOf(value)) apply(entry);
+    return;
+  }
+  const { namespace, name } = namesOfKey(key);
+  const kind = (flags & PACKED.TOPIC) === 0 ? "queue" : "topic";
+  const node = { id, kind, namespace, name, queueIds: [0] } as const;
+  image.nodes.set(id, (flags & PACKED.LIGHT) === 0 ? node : { ...node, isLight: true });
+  if ((flags & PACKED.OWN) === 0) return;
+  const progress = ownProgressOf(value);
+  image.groups.set(progress, {
+    journalId: progress,
+    node: id,
+    name: "",
+    progress: [progress],
+    from: [ownLowOf(value)],
+    isOrdered: false,
+    tags: "",
+    selector: "",
+    noLocal: false,
+    path: "",
+    identity: null,
+  });
+  image.progress.set(progress, { state: new AckState(ownLowOf(value)), attempts: new Map() });
+}
+
+const hasOneShard = (node: Node): boolean =>
+  node.shards.length === 1 && node.shards[0]!.queueId === 0;
+
+/** A queue or light node whose one group has nothing out of the ordinary. */
+function isSimple(node: Node): boolean {
+  if (node.kind !== "queue" || node.groups.size !== 1 || !hasOneShard(node)) return false;
+  const { settings, shards } = node.ownGroup;
+  const { state, attempts, journalId } = shards[0]!;
+  return (
+    settings.name === "" &&
+    settings.path === "" &&
+    settings.filter === null &&
+    !settings.isOrdered &&
+    node.ownGroup.journalId === journalId &&
+    attempts.size === 0 &&
+    state.frontier === state.low
+  );
+}
