@@ -33,6 +33,8 @@ export interface BrokerOptions {
   /** More arguments for `serve`. */
   readonly args?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** Where its data lies; a new folder when absent. Removed with the broker. */
+  readonly dataDir?: string;
   /** CPU list for taskset. */
   readonly cpus?: string;
 }
@@ -51,7 +53,7 @@ export class BrokerProcess implements Endpoint {
   private constructor(port: number, options: BrokerOptions) {
     this.port = port;
     this.#options = options;
-    this.dataDir = scratchDir("data");
+    this.dataDir = options.dataDir ?? scratchDir("data");
   }
 
   static async start(options: BrokerOptions = {}): Promise<BrokerProcess> {

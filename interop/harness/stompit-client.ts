@@ -48,14 +48,18 @@ export class Stompit implements StompClient {
   }
 
   /** Resolves when `start`'s callback was called; rejects when the connection broke before. */
-  #receipt(what: string, start: (onReceipt: () => void) => void): Promise<void> {
+  #receipt(
+    what: string,
+    start: (onReceipt: () => void) => void,
+    limitMs = LIMIT_MS,
+  ): Promise<void> {
     let fail: ((error: Error) => void) | undefined;
     const promise = new Promise<void>((resolve, reject) => {
       fail = reject;
       this.#waiting.add(reject);
       start(resolve);
     });
-    return within(LIMIT_MS, promise, what).finally(() => this.#waiting.delete(fail!));
+    return within(limitMs, promise, what).finally(() => this.#waiting.delete(fail!));
   }
 
   #broken(error: Error): void {
@@ -63,10 +67,15 @@ export class Stompit implements StompClient {
     this.#waiting.clear();
   }
 
-  send(destination: string, body: string | Buffer, headers: Headers = {}): Promise<void> {
-    return this.#receipt("receipt of SEND", (onReceipt) => {
+  send(
+    destination: string,
+    body: string | Buffer,
+    headers: Headers = {},
+    limitMs?: number,
+  ): Promise<void> {
+    const send = (onReceipt: () => void): void =>
       this.#client.send({ destination, ...headers }, { onReceipt }).end(body);
-    });
+    return this.#receipt("receipt of SEND", send, limitMs);
   }
 
   async subscribe(destination: string, headers: Headers = {}): Promise<Inbox> {

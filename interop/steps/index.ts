@@ -6,6 +6,7 @@ import { crash } from "./crash.ts";
 import { crashMixed } from "./crash-mixed.ts";
 import { crashMqtt, crashMqttWebSocket } from "./crash-mqtt.ts";
 import { crashStomp } from "./crash-stomp.ts";
+import { diskStep } from "./disk.ts";
 import { goAmqp, goAmqpSuite } from "./go-amqp.ts";
 import { goldenStomp } from "./golden-stomp.ts";
 import { groupsStep } from "./groups.ts";
@@ -46,6 +47,7 @@ export const STEPS: readonly Step[] = [
   goAmqpSuite,
   pahoGoSuite,
   rocketmqStoreStep,
+  diskStep,
   loadAmqp,
   loadStomp,
   loadMqtt,
