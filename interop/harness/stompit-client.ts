@@ -73,8 +73,9 @@ export class Stompit implements StompClient {
     headers: Headers = {},
     limitMs?: number,
   ): Promise<void> {
-    const send = (onReceipt: () => void): void =>
+    const send = (onReceipt: () => void): void => {
       this.#client.send({ destination, ...headers }, { onReceipt }).end(body);
+    };
     return this.#receipt("receipt of SEND", send, limitMs);
   }
 

@@ -108,6 +108,7 @@ export class CheckpointPlanner {
         segmentBytes: this.#segmentBytes,
         storeTimestamp,
         indexEnd: -1, // The store thread knows.
+        logStart: -1, // The caller knows.
       },
       commands: commandsIssued(),
       batches,

@@ -12,6 +12,7 @@
  *   48     8  length of a segment
  *   56     8  store timestamp of the newest record, ms
  *   64     8  physical offset of the last record in the Index, -1 for none
+ *   72     8  the log may begin up to here, segments before it are done with; plus 1, so that 0 says nothing
  *
  * Numbers of 8 bytes are doubles. A slot is written when everything that it speaks of is durable, and never over the
  * newest one: whatever is torn, one of them is whole. RocketMQ's own `checkpoint` file is kept beside the log for its tools.
@@ -33,6 +34,8 @@ export interface Checkpoint {
   readonly segmentBytes: number;
   readonly storeTimestamp: number;
   readonly indexEnd: number;
+  /** Segments before this offset were done with; -1: not known. */
+  readonly logStart: number;
 }
 
 export class CheckpointFile {
@@ -72,6 +75,7 @@ export class CheckpointFile {
         segmentBytes: bytes.readDoubleBE(at + 48),
         storeTimestamp: bytes.readDoubleBE(at + 56),
         indexEnd: bytes.readDoubleBE(at + 64),
+        logStart: bytes.readDoubleBE(at + 72) - 1,
       };
     }
     return best;
@@ -94,6 +98,7 @@ export class CheckpointFile {
     slot.writeDoubleBE(checkpoint.segmentBytes, 48);
     slot.writeDoubleBE(checkpoint.storeTimestamp, 56);
     slot.writeDoubleBE(checkpoint.indexEnd, 64);
+    slot.writeDoubleBE(checkpoint.logStart + 1, 72);
     slot.writeUInt32BE(crc32(slot, 4, FIELDS_END), 0);
     this.#file.write(slot, 0, SLOT_BYTES, (1 - this.#newest) * SLOT_BYTES);
     this.#file.sync();

@@ -564,7 +564,8 @@ export class CommitLogStore implements MessageStore {
     this.journal.publish();
     this.#commands.flush();
     this.#askForRings();
-    this.#post(request);
+    const checkpoint = { ...request.checkpoint, logStart: this.#retention.keptFrom };
+    this.#post({ ...request, checkpoint });
     this.#link!.wake();
   }
 

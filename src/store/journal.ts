@@ -94,6 +94,12 @@ export class Journal implements OwnerJournal {
       for (const { entry } of isComplete ? frames.slice(0, -1) : frames) this.#replay.push(entry);
       position = found?.start ?? 0;
     }
+    if (snapshot >= 0 && files[0] !== snapshot) {
+      // It was there before the snapshot got its name.
+      warnings.push(
+        `journal/${offsetName(snapshot)} is missing: what the owner noted in it is lost`,
+      );
+    }
     const next = files[0] === snapshot ? read(offsetName(snapshot)) : undefined;
     if (next !== undefined && next.start !== position) {
       // One of the two headers is damaged. All that is in the file came after the snapshot: leave nothing out.
@@ -177,7 +183,8 @@ export class Journal implements OwnerJournal {
     let position = from;
     for (let i = 0; i < frames.length; i++) {
       const frame = frames[i]!;
-      if (frame.position < position) continue;
+      // The end of a snapshot in a file that is none: somebody has exchanged names.
+      if (frame.position < position || frame.entry.equals(JOURNAL_MAGIC)) continue;
       if (frame.position > position) {
         if (durable[i]! < frame.position) {
           const missing = frame.position - position;

@@ -60,7 +60,14 @@ export async function recover(context: RecoveryContext): Promise<Recovered> {
   removeEmptySegments(storage, segments);
   const isFresh = isNewStore(context);
   const file = new CheckpointFile(storage, join(directory, "queues", "checkpoint"));
-  const checkpoint = loadQueues(context, file.read(), warnings);
+  const found = file.read();
+  const checkpoint = loadQueues(context, found, warnings);
+  const { minOffset } = segments;
+  if (found !== null && found.logStart >= 0 && minOffset > found.logStart) {
+    warnings.push(
+      `commitlog: everything from ${found.logStart} to ${minOffset} is missing: restore these segments if you can`,
+    );
+  }
   const from = Math.max(checkpoint?.offset ?? 0, segments.minOffset);
   const isClosed =
     !context.wasAborted && checkpoint?.closedAt === from && isEndOfLog(segments, from);

@@ -126,6 +126,12 @@ export class SegmentRetention {
     }
   }
 
+  /** Where the log begins once the chosen segments are gone. */
+  get keptFrom(): number {
+    const last = this.#chosen.at(-1);
+    return last === undefined ? this.#segments.minOffset : last + this.#segments.segmentBytes;
+  }
+
   /** It is done: the paths of the files to remove. The log begins behind them from now on. */
   take(): string[] {
     if (this.#chosen.length === 0) return [];
