@@ -77,6 +77,14 @@ export class WorkerParticipant implements Participant {
     fields: Readonly<Record<string, string>>,
     bodies: readonly string[] = [],
   ): Promise<string[]> {
+    return (await this.ask(fields, bodies)).getAll("body");
+  }
+
+  /** For requests of one program only. */
+  async ask(
+    fields: Readonly<Record<string, string>>,
+    bodies: readonly string[] = [],
+  ): Promise<URLSearchParams> {
     const id = String(++this.#lastId);
     const request = new URLSearchParams({ id, ...fields });
     for (const body of bodies) request.append("body", body);
@@ -87,7 +95,7 @@ export class WorkerParticipant implements Participant {
       this.#waiting.delete(id),
     );
     if (answer.get("ok") !== "1") throw new Error(`${what}: ${answer.get("error")}`);
-    return answer.getAll("body");
+    return answer;
   }
 
   async send(to: SendTo, bodies: readonly string[]): Promise<void> {

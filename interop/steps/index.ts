@@ -8,6 +8,7 @@ import { crashMqtt, crashMqttWebSocket } from "./crash-mqtt.ts";
 import { crashStomp } from "./crash-stomp.ts";
 import { diskStep } from "./disk.ts";
 import { goAmqp, goAmqpSuite } from "./go-amqp.ts";
+import { goldenStep } from "./golden.ts";
 import { goldenStomp } from "./golden-stomp.ts";
 import { groupsStep } from "./groups.ts";
 import { loadAmqp, loadMqtt, loadMqttWebSocket, loadStomp } from "./load.ts";
@@ -42,6 +43,7 @@ export const STEPS: readonly Step[] = [
   qpidJms2,
   tlsStep,
   groupsStep,
+  goldenStep,
   ...matrixSteps,
   access,
   goAmqpSuite,

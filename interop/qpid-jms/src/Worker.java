@@ -10,6 +10,7 @@ final class Worker {
     private final Broker broker;
     private final Map<String, MessageConsumer> consumers = new HashMap<>();
     private final Map<String, Connection> connections = new HashMap<>();
+    private Message last;
 
     Worker(Broker broker) {
         this.broker = broker;
@@ -38,6 +39,12 @@ final class Worker {
                 return open(request);
             case "take":
                 return take(request);
+            case "describe":
+                return describe(request);
+            case "produce":
+                return produce(request);
+            case "reply":
+                return reply(request);
             case "close":
                 consumers.remove(request.get("handle")).close();
                 connections.remove(request.get("handle")).close();
@@ -88,6 +95,37 @@ final class Worker {
             bodies.append("&body=").append(Form.escape(textOf(message)));
         }
         return bodies.toString();
+    }
+
+    /** One message and all that JMS says of it. */
+    private String describe(Form request) throws JMSException {
+        Message message = consumers.get(request.get("handle")).receive(request.number("limit"));
+        if (message == null) throw new JMSException("no message came");
+        last = message;
+        return Golden.describe(message);
+    }
+
+    /** The golden message, with a time to live of 5 s and priority 7; `reply` names a topic for the answer. */
+    private String produce(Form request) throws JMSException {
+        Connection connection = broker.connect();
+        Session session = connection.createSession();
+        MessageProducer producer = session.createProducer(destination(session, request));
+        Message message = Golden.make(session, request);
+        if (!request.get("reply").isEmpty()) message.setJMSReplyTo(session.createTopic(request.get("reply")));
+        producer.send(message, DeliveryMode.PERSISTENT, 7, 5000);
+        connection.close();
+        return "";
+    }
+
+    /** Answers the message described last: to its JMSReplyTo, with its JMSCorrelationID. */
+    private String reply(Form request) throws JMSException {
+        Connection connection = broker.connect();
+        Session session = connection.createSession();
+        Message answer = session.createTextMessage(request.get("text"));
+        answer.setJMSCorrelationID(last.getJMSCorrelationID());
+        session.createProducer(last.getJMSReplyTo()).send(answer);
+        connection.close();
+        return "";
     }
 
     private static String textOf(Message message) throws JMSException {
