@@ -22,6 +22,8 @@ export function createAdapter(
   registerMqttDecoder();
   const merged = { ...DEFAULT_SETTINGS, ...settings };
   sessions.shareExpiryMs = merged.sharedExpiryMs;
+  const { maxQueued, maxQueuedInMemory, queueOverflow } = merged;
+  sessions.limits = { maxQueued, maxQueuedInMemory, overflow: queueOverflow };
   const counters = new Counters();
   const server: MqttServer = {
     services,

@@ -38,6 +38,10 @@ export interface MqttSettings {
   readonly checkPayloadFormat: boolean;
   /** MQTT 3 cannot say "not authorised" to a PUBLISH: close the connection instead of dropping the message. */
   readonly closeOnDeny: boolean;
+  /** Messages that may wait for a session that is kept, and for one that ends with its connection; 0 for no limit. */
+  readonly maxQueued: number;
+  readonly maxQueuedInMemory: number;
+  readonly queueOverflow: "drop-oldest" | "drop-newest" | "reject";
   /** QoS 0 messages are dropped for a connection with more than this waiting to be sent. */
   readonly directMaxBytes: number;
   /** How often `$SYS` values are sent, ms; 0 turns the tree off. */
@@ -62,6 +66,9 @@ export const DEFAULT_SETTINGS: MqttSettings = {
   topicCacheSize: 1024,
   checkPayloadFormat: true,
   closeOnDeny: false,
+  maxQueued: 0,
+  maxQueuedInMemory: 1_000_000,
+  queueOverflow: "drop-oldest",
   directMaxBytes: 1024 * 1024,
   sysIntervalMs: 10_000,
 };

@@ -85,7 +85,7 @@ export class SysTree {
       "messages/received": c.packetsIn,
       "publish/messages/received": c.publishesIn,
       "publish/messages/sent": c.publishesOut,
-      "publish/messages/dropped": c.dropped,
+      "publish/messages/dropped": c.dropped + stats.droppedQueued,
       "publish/bytes/received": c.bytesIn,
       "publish/bytes/sent": c.bytesOut,
     };

@@ -182,6 +182,9 @@ export class Broker
   get visibility(): Visibility {
     return this.core.visibility;
   }
+  get isBehind(): boolean {
+    return this.#dispatcher.isBehind;
+  }
   nextConsumerId(): number {
     return this.#nextConsumerId++;
   }

@@ -21,6 +21,7 @@ import type { ProgressJournal } from "./progress-journal.ts";
 import { type RecordComposer, RecordTemplate } from "./record-composer.ts";
 import { redraft } from "./redraft.ts";
 import type { RetainedMessages } from "./retained.ts";
+import { SessionOverflow } from "./session-overflow.ts";
 import type { Subscriptions } from "./subscriptions.ts";
 import { Target, type TargetHost } from "./target.ts";
 import { restOf, rootOf } from "./topic-root.ts";
@@ -38,6 +39,8 @@ export interface SessionCoreHost extends TargetHost, ConsumerHost {
   appendControl(control: Buffer): void;
   /** The turn's entries go to the store. */
   requestPublish(): void;
+  /** More is being delivered than one turn takes. */
+  readonly isBehind: boolean;
 }
 
 const NO_TAGS: readonly string[] = [];
@@ -53,12 +56,14 @@ const NO_SINK: DeliverySink = {
 export class SessionCore {
   readonly routes = new TopicRoutes();
   readonly visibility = new Visibility();
+  readonly overflow: SessionOverflow;
   readonly #host: SessionCoreHost;
   readonly #journal: ProgressJournal;
   readonly #copy = new Draft();
 
   constructor(host: SessionCoreHost, journal: ProgressJournal) {
     this.#host = host;
+    this.overflow = new SessionOverflow(host.turn, () => host.isBehind);
     this.#journal = journal;
   }
 
@@ -199,9 +204,12 @@ export class SessionCore {
     const template = templateFor(node, address);
     const target = new Target(this.#host, address, node, template, 0, LOOPBACK, "", publisher);
     node.producerCount++;
+    // There is nobody who could be told no.
+    this.overflow.isRefusing = false;
     try {
       return target.publish(draft);
     } finally {
+      this.overflow.isRefusing = true;
       target.close();
     }
   }

@@ -20,6 +20,16 @@ export interface SessionHost {
   readonly stats: SessionStats;
   /** How long a shared subscription collects messages after its last member left. */
   shareExpiryMs: number;
+  /** How much may wait for one of them. */
+  limits: SessionLimits;
+}
+
+export interface SessionLimits {
+  /** Messages that wait for one session or share; 0 for no limit. In-flight ones do not count. */
+  readonly maxQueued: number;
+  /** The same for sessions that end with their connection: their lists are in memory. */
+  readonly maxQueuedInMemory: number;
+  readonly overflow: "drop-oldest" | "drop-newest" | "reject";
 }
 
 export interface SessionStats {
@@ -30,6 +40,8 @@ export interface SessionStats {
   readonly retained: number;
   /** QoS 0 messages that a slow reader did not get. */
   readonly droppedDirect: number;
+  /** Messages dropped because too many waited for a session. */
+  readonly droppedQueued: number;
 }
 
 export interface SessionRequest {

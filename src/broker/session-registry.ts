@@ -22,6 +22,7 @@ import {
   NEVER_EXPIRES,
   type Session,
   type SessionHost,
+  type SessionLimits,
   type SessionRequest,
   type SessionSink,
   type SessionStats,
@@ -80,6 +81,13 @@ export class SessionRegistry implements SessionHost {
     this.wills = new Wills(core);
   }
 
+  get limits(): SessionLimits {
+    return this.#core.overflow.limits;
+  }
+  set limits(limits: SessionLimits) {
+    this.#core.overflow.limits = limits;
+  }
+
   get now(): number {
     return this.#core.turn.now;
   }
@@ -92,6 +100,7 @@ export class SessionRegistry implements SessionHost {
       sharedSubscriptions: this.#sharedSubscriptions,
       retained: this.retained.count,
       droppedDirect: this.#dropped,
+      droppedQueued: this.#core.overflow.dropped,
     };
   }
 

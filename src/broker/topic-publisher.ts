@@ -14,6 +14,7 @@ import type { Node } from "./node.ts";
 import type { RecordComposer, RecordTemplate } from "./record-composer.ts";
 import type { RetainedMessages } from "./retained.ts";
 import { ScratchRecord } from "./scratch-record.ts";
+import type { SessionOverflow } from "./session-overflow.ts";
 import {
   type DirectReader,
   type Indexes,
@@ -30,6 +31,7 @@ export interface TopicPublisherHost {
   readonly routes: TopicRoutes;
   readonly visibility: Visibility;
   readonly retained: RetainedMessages;
+  readonly overflow: SessionOverflow;
 }
 
 /** Dispatch lists of this length fit beside properties that take half the room. */
@@ -73,6 +75,7 @@ export class TopicPublisher {
     const indexes = draft.isDurable ? route : (route.always ?? NO_INDEXES);
     const isIndexed = indexes.durable.length + indexes.volatile.length > 0;
     const direct = draft.isDurable ? route.directOnly : route.direct;
+    if (isIndexed && !host.visibility.isBatch) host.overflow.admit(indexes);
     const isKept = node.isWanted;
     const isHeld = received !== null || host.visibility.isBatch;
     this.hadReaders = isKept || isIndexed || direct.length > 0;
@@ -180,7 +183,7 @@ export class TopicPublisher {
     expiresAt: number,
     isHeld: boolean,
   ): void {
-    const { visibility, store } = this.#host;
+    const { visibility, store, overflow } = this.#host;
     const { durable, durableProgress, volatile, volatileProgress } = indexes;
     const isLate = size > IN_RING_BYTES && !store.view(position - size, size, this.#view);
     for (let i = 0; i < volatile.length; i++) {
@@ -190,12 +193,14 @@ export class TopicPublisher {
       if (isHeld || isLate) visibility.hold(index, index.maxOffset - 1, position);
       if (expiresAt !== 0) progress.group.node.mayExpire = true;
       progress.group.schedule(progress);
+      overflow.noteVolatile(progress);
     }
     for (let i = 0; i < durable.length; i++) {
       const progress = durableProgress[i]!;
       if (isHeld) visibility.hold(durable[i]!, durable[i]!.maxOffset - 1, position);
       if (expiresAt !== 0) progress.group.node.mayExpire = true;
       progress.group.schedule(progress);
+      overflow.noteDurable(progress);
     }
   }
 }

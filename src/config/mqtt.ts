@@ -1,6 +1,6 @@
 /** The section `[mqtt]`. */
 import * as z from "zod";
-import { bytes, count, duration, flag } from "./values.ts";
+import { bytes, choice, count, duration, flag } from "./values.ts";
 
 const YEAR_MS = 365 * 24 * 3600 * 1000;
 
@@ -38,6 +38,20 @@ export const mqttSection = z
     topicAliasMax: count(64, "Topic aliases a client may define on its connection; 0 for none.", {
       max: 65_535,
     }),
+    queuedMax: count(
+      0,
+      "Messages that may wait for one session or shared subscription, those on their way not counted; 0 for no limit.",
+    ),
+    queuedInMemoryMax: count(
+      1_000_000,
+      "The same for sessions that end with their connection: their lists are in memory, 16 bytes for each message.",
+      { min: 1 },
+    ),
+    queueOverflow: choice(
+      ["drop-oldest", "drop-newest", "reject"],
+      "drop-oldest",
+      "When that many wait: drop the oldest, drop the newest, or refuse the publisher (0x97; MQTT 3 is disconnected).",
+    ),
     directBytesMax: bytes(
       "1MiB",
       "QoS 0 messages are dropped for a connection that has more than this waiting to be sent.",

@@ -1,0 +1,141 @@
+/**
+ * How much may wait for one session (or shared subscription): a limit for indexes on disk, another for those in memory,
+ * which must have one. In-flight messages do not count.
+ *
+ * What is too much is found where entries are added and taken away once per turn, after the dispatcher: a burst that the
+ * client takes at once never was too much.
+ */
+import { BrokerError } from "../model/errors.ts";
+import { PHASE, type Turn, type TurnTask } from "../util/turn.ts";
+import { STATE } from "./ack-state.ts";
+import type { SessionLimits } from "./session-facade.ts";
+import type { ShardProgress } from "./shard-progress.ts";
+import type { Indexes } from "./topic-routes.ts";
+
+export const DEFAULT_SESSION_LIMITS: SessionLimits = {
+  maxQueued: 0,
+  maxQueuedInMemory: 1_000_000,
+  overflow: "drop-oldest",
+};
+
+/** Large limits are looked at once in so many messages. */
+const LOOK_EVERY = 64;
+const LARGE = 1024;
+
+export class SessionOverflow implements TurnTask {
+  readonly #turn: Turn;
+  /** The dispatcher is in the middle of its round. */
+  readonly #isBehind: () => boolean;
+  readonly #over = new Set<ShardProgress>();
+  #isRequested = false;
+  #limits = DEFAULT_SESSION_LIMITS;
+  #durableMax = Number.POSITIVE_INFINITY;
+  #volatileMax = DEFAULT_SESSION_LIMITS.maxQueuedInMemory;
+  /** Messages that a session did not get. */
+  dropped = 0;
+  /** False while the broker publishes by itself. */
+  isRefusing = true;
+
+  constructor(turn: Turn, isBehind: () => boolean) {
+    this.#turn = turn;
+    this.#isBehind = isBehind;
+  }
+
+  get limits(): SessionLimits {
+    return this.#limits;
+  }
+
+  set limits(limits: SessionLimits) {
+    this.#limits = limits;
+    this.#durableMax = limits.maxQueued === 0 ? Number.POSITIVE_INFINITY : limits.maxQueued;
+    this.#volatileMax = Math.min(limits.maxQueuedInMemory, this.#durableMax);
+  }
+
+  /** Throws queue-full when the new message is to be refused. */
+  admit(indexes: Indexes): void {
+    if (this.#limits.overflow !== "reject" || !this.isRefusing) return;
+    const full =
+      indexes.durableProgress.find((one) => isFull(one, this.#durableMax)) ??
+      indexes.volatileProgress.find((one) => isFull(one, this.#volatileMax));
+    if (full === undefined) return;
+    throw new BrokerError(
+      "queue-full",
+      `'${full.group.node.address.name}' has ${full.readyCount} messages waiting, as many as a session may have (mqtt.queuedMax): its client has to take some`,
+    );
+  }
+
+  /** An entry was added to this index. */
+  noteDurable(progress: ShardProgress): void {
+    this.#note(progress, this.#durableMax);
+  }
+  noteVolatile(progress: ShardProgress): void {
+    this.#note(progress, this.#volatileMax);
+  }
+
+  #note(progress: ShardProgress, max: number): void {
+    if (max === Number.POSITIVE_INFINITY) return;
+    if (max >= LARGE && progress.queue.maxOffset % LOOK_EVERY !== 0) return;
+    if (progress.readyCount <= max) return;
+    this.#over.add(progress);
+    this.#request();
+  }
+
+  #request(): void {
+    if (this.#isRequested) return;
+    this.#isRequested = true;
+    this.#turn.request(PHASE.ENCODE, this);
+  }
+
+  runTurn(): void {
+    this.#isRequested = false;
+    if (this.#isBehind()) {
+      this.#request();
+      return;
+    }
+    for (const progress of this.#over) {
+      const { node } = progress.group;
+      if (node.isDeleted) continue;
+      const isVolatile = !progress.group.isDurable;
+      const excess = progress.readyCount - (isVolatile ? this.#volatileMax : this.#durableMax);
+      if (excess <= 0) continue;
+      if (this.#limits.overflow === "drop-newest") dropNewest(progress, excess);
+      else dropOldest(progress, excess);
+      node.counters.dropped += excess;
+      this.dropped += excess;
+    }
+    this.#over.clear();
+  }
+}
+
+/** A client that is there takes what it has credit for. */
+function isFull(progress: ShardProgress, max: number): boolean {
+  if (max === Number.POSITIVE_INFINITY) return false;
+  let credit = 0;
+  for (const member of progress.group.members) credit += member.credit;
+  return progress.readyCount >= max + credit;
+}
+
+function dropOldest(progress: ShardProgress, excess: number): void {
+  const { state, queue } = progress;
+  let left = excess;
+  let at = state.low;
+  while (left > 0) {
+    at = state.findReady(at, queue.maxOffset);
+    if (at >= queue.maxOffset) return;
+    const count = Math.min(left, state.readyRun(at, Math.min(left, queue.maxOffset - at)));
+    progress.settle(at, count);
+    at += count;
+    left -= count;
+  }
+}
+
+function dropNewest(progress: ShardProgress, excess: number): void {
+  const { state, queue } = progress;
+  let left = excess;
+  for (let at = queue.maxOffset - 1; left > 0 && at >= state.low; at--) {
+    const one = state.stateOf(at);
+    if (one !== STATE.READY && one !== STATE.READY_AGAIN) continue;
+    progress.settle(at, 1);
+    left--;
+  }
+}
