@@ -8,7 +8,7 @@
  *   /api/delayed[/NUMBER]       messages that wait for their time: delayed.ts
  *   /api/queues/NAME/messages   ?from=OFFSET&max=N&shard=N&settled=true | ?offset=N | ?key=TEXT
  *
- * `?namespace=` where names are given; the default namespace is `/`.
+ * Queues, topics and groups come in pages (pages.ts). `?namespace=` where names are given; the default namespace is `/`.
  */
 import { getRequestListener } from "@hono/node-server";
 import { Hono } from "hono";
@@ -19,6 +19,7 @@ import { checkAccess } from "./access.ts";
 import { addChanges } from "./changes.ts";
 import { addDelayed } from "./delayed.ts";
 import { createMetrics } from "./metrics.ts";
+import { paged, pageOf } from "./pages.ts";
 import { numberOf } from "./query.ts";
 import type { AdminSources } from "./sources.ts";
 
@@ -62,7 +63,7 @@ export function createAdminApp(sources: AdminSources): Hono<AdminEnv> {
   app.get("/api/overview", (c) => c.json(inspection.overview()));
   app.get("/api/config", (c) => c.json(config));
   app.get("/api/quotas", (c) => c.json([...sources.quotas.views()]));
-  app.get("/api/groups", (c) => c.json(inspection.groups()));
+  app.get("/api/groups", (c) => paged(c, inspection.groups(pageOf(c))));
   app.get("/api/consumers", (c) => c.json(inspection.consumers()));
   app.get("/api/connections", (c) => c.json(inspection.connections()));
 
@@ -70,12 +71,13 @@ export function createAdminApp(sources: AdminSources): Hono<AdminEnv> {
     ["queues", "queue"],
     ["topics", "topic"],
   ] as const) {
-    app.get(`/api/${path}`, (c) => c.json(inspection.nodes(kind)));
+    app.get(`/api/${path}`, (c) => paged(c, inspection.nodes(kind, pageOf(c))));
     app.get(`/api/${path}/:name`, (c) => {
       const { name } = c.req.param();
-      const node = inspection.node(kind, c.req.query("namespace") ?? "/", name);
+      const namespace = c.req.query("namespace") ?? "/";
+      const node = inspection.node(kind, namespace, name);
       if (node === undefined) return c.json({ error: `no ${kind} "${name}"` }, 404);
-      const groups = inspection.groups().filter((group) => group.node === node.address);
+      const groups = inspection.groupsOf(kind, namespace, name);
       return c.json({ ...node, groups });
     });
     app.get(`/api/${path}/:name/messages`, (c) => {

@@ -1,6 +1,6 @@
 /** What the broker tells Prometheus, and where each figure is read. */
 import { performance } from "node:perf_hooks";
-import type { Inspection, NodeView, Overview } from "../broker/inspect.ts";
+import type { Inspection, NodeSums, NodeView, Overview } from "../broker/inspect.ts";
 import {
   CardinalityGuard,
   createRegistry,
@@ -183,7 +183,13 @@ export function createMetrics(sources: AdminSources, destinationsMax: number): M
       name: `destination_${snakeCase(field)}_total`,
       help,
       labels: NODE_LABELS,
-      read: () => snapshot.perNode((node) => node.counters[field as keyof typeof NODE_COUNTERS]),
+      read: () => {
+        const name = field as keyof typeof NODE_COUNTERS;
+        return snapshot.perNode(
+          (node) => node.counters[name],
+          (sums) => sums.counters[name],
+        );
+      },
     });
   }
   for (const [field, help] of Object.entries(NODE_GAUGES)) {
@@ -191,7 +197,12 @@ export function createMetrics(sources: AdminSources, destinationsMax: number): M
       name: `destination_${field}`,
       help,
       labels: NODE_LABELS,
-      read: () => snapshot.perNode((node) => node[field as keyof typeof NODE_GAUGES]),
+      // What waits where nobody uses it is ready; nothing there is unsettled, and nobody is there.
+      read: () =>
+        snapshot.perNode(
+          (node) => node[field as keyof typeof NODE_GAUGES],
+          (sums) => (field === "backlog" || field === "ready" ? sums.backlog : 0),
+        ),
     });
   }
   const registry = createRegistry(definitions);
@@ -211,10 +222,14 @@ class Snapshot {
   #overview: Overview;
   #own: readonly NodeView[] = [];
   #rest: readonly NodeView[] = [];
+  /** Sums over queues and topics that nobody uses just now. */
+  #resting: Readonly<Record<"queue" | "topic", NodeSums>> | null = null;
+  readonly #max: number;
   #utilization = performance.eventLoopUtilization();
 
   constructor(inspection: Inspection, destinationsMax: number) {
     this.#inspection = inspection;
+    this.#max = destinationsMax;
     this.#overview = inspection.overview();
     this.#guard = new CardinalityGuard(
       destinationsMax,
@@ -225,12 +240,23 @@ class Snapshot {
 
   refresh(): void {
     this.#overview = this.#inspection.overview();
+    const { nodes, rest: resting } = this.#inspection.busyNodes(this.#wanted());
+    this.#resting = resting;
     // Temporary ones come and go by the thousand: never series of their own.
-    const nodes = this.#inspection.nodes();
     const lasting = nodes.filter(({ isTemporary }) => !isTemporary);
     const { own, rest } = this.#guard.split(lasting);
     this.#own = own;
     this.#rest = [...rest, ...nodes.filter(({ isTemporary }) => isTemporary)];
+  }
+
+  /** Series of their own stay while nobody uses their destination; where there is room, everything has one. */
+  #wanted(): readonly NodeView[] {
+    if (this.#inspection.nodeCount > this.#max) return this.#own;
+    const page = { max: this.#max };
+    return [
+      ...this.#inspection.nodes("queue", page).items,
+      ...this.#inspection.nodes("topic", page).items,
+    ];
   }
 
   get overview(): Overview {
@@ -244,15 +270,20 @@ class Snapshot {
     return utilization;
   }
 
-  *perNode(read: (node: NodeView) => number): Generator<Sample> {
+  *perNode(
+    read: (node: NodeView) => number,
+    readSums: (sums: NodeSums) => number,
+  ): Generator<Sample> {
     for (const node of this.#own) {
       const { kind, namespace, name } = node;
       yield { labels: { kind, namespace, name }, value: read(node) };
     }
-    for (const kind of ["queue", "topic"]) {
+    for (const kind of ["queue", "topic"] as const) {
       const others = this.#rest.filter((node) => node.kind === kind);
-      if (others.length === 0) continue;
-      const value = others.reduce((sum, node) => sum + read(node), 0);
+      const resting = this.#resting?.[kind];
+      if (others.length === 0 && (resting?.nodes ?? 0) === 0) continue;
+      const sum = others.reduce((sum, node) => sum + read(node), 0);
+      const value = sum + (resting === undefined ? 0 : readSums(resting));
       yield { labels: { kind, namespace: "", name: "other" }, value };
     }
   }

@@ -12,6 +12,8 @@ import type { Connection } from "./connection.ts";
 import type { Consumer } from "./consumer.ts";
 import type { ConsumerGroup } from "./consumer-group.ts";
 import { COUNTER_NAMES, type Node, type NodeCounters, noCounts } from "./node.ts";
+import { forEachOfPage, type PageRequest } from "./node-pages.ts";
+import { nodeKey } from "./packed-node.ts";
 
 export interface Overview {
   readonly node: string;
@@ -130,6 +132,26 @@ export interface MessageView {
 const BODY_SHOWN = 4096;
 const STATE_NAMES: readonly MessageState[] = ["ready", "acquired", "settled", "ready", "held"];
 
+/** Part of a long list. */
+export interface Page<T> {
+  readonly items: T[];
+  /** What to ask for the next page after; null at the end. */
+  readonly next: number | null;
+}
+
+/** Sums over many nodes. */
+export interface NodeSums {
+  nodes: number;
+  backlog: number;
+  readonly counters: NodeCounters;
+}
+
+const sumsOf = ({ nodes, backlog, counters }: NodeSums): NodeSums => ({
+  nodes,
+  backlog,
+  counters: { ...counters },
+});
+
 export class Inspection {
   readonly #broker: Broker;
   readonly #startedAt = Date.now();
@@ -150,12 +172,17 @@ export class Inspection {
     let queues = 0;
     let topics = 0;
     let groups = 0;
-    for (const node of registry.nodes()) {
+    for (const node of registry.awake()) {
       if (node.kind === "queue") queues++;
       else topics++;
       groups += node.groups.size;
       for (const name of COUNTER_NAMES) counters[name] += node.counters[name];
     }
+    const { queue, topic } = registry.resting.sums;
+    queues += queue.nodes;
+    topics += topic.nodes;
+    groups += queue.groups + topic.groups;
+    for (const name of COUNTER_NAMES) counters[name] += queue.counters[name] + topic.counters[name];
     let consumers = 0;
     for (const connection of connections.values()) consumers += connection.consumers.size;
     const { appended, written, durable } = store.watermarks;
@@ -179,12 +206,39 @@ export class Inspection {
     };
   }
 
-  nodes(kind?: "queue" | "topic"): NodeView[] {
-    const views: NodeView[] = [];
-    for (const node of this.#broker.registry.nodes()) {
-      if (kind === undefined || node.kind === kind) views.push(nodeView(node));
+  /** A page of queues or topics (node-pages.ts). */
+  nodes(kind: "queue" | "topic", page: PageRequest = {}): Page<NodeView> {
+    const items: NodeView[] = [];
+    const show = (node: Node): void => void items.push(nodeView(node));
+    return { items, next: forEachOfPage(this.#broker.registry, [kind], page, show) };
+  }
+
+  /** Those in memory, and of the others those asked for; `rest`: sums over all others. */
+  busyNodes(also: readonly NodeView[]): {
+    readonly nodes: readonly NodeView[];
+    readonly rest: Readonly<Record<"queue" | "topic", NodeSums>>;
+  } {
+    const { registry } = this.#broker;
+    const nodes = [...registry.awake()].map(nodeView);
+    const known = new Set(nodes.map(({ address }) => address));
+    const { queue, topic } = registry.resting.sums;
+    const rest = { queue: sumsOf(queue), topic: sumsOf(topic) };
+    for (const { address, kind, namespace, name } of also) {
+      if (known.has(address)) continue;
+      registry.look(nodeKey(kind, namespace, name), (node) => {
+        const view = nodeView(node);
+        nodes.push(view);
+        rest[kind].nodes--;
+        rest[kind].backlog -= view.backlog;
+        for (const name of COUNTER_NAMES) rest[kind].counters[name] -= view.counters[name];
+      });
     }
-    return views;
+    return { nodes, rest };
+  }
+
+  /** How many queues and topics there are. */
+  get nodeCount(): number {
+    return this.#broker.registry.size;
   }
 
   node(kind: "queue" | "topic", namespace: string, name: string): NodeView | undefined {
@@ -192,11 +246,20 @@ export class Inspection {
     return node === undefined ? undefined : nodeView(node);
   }
 
-  groups(): GroupView[] {
+  /** Groups of a page of queues and topics. */
+  groups(page: PageRequest = {}): Page<GroupView> {
+    const items: GroupView[] = [];
+    const show = (node: Node): void => {
+      for (const group of node.groups.values()) items.push(groupView(group));
+    };
+    return { items, next: forEachOfPage(this.#broker.registry, ["queue", "topic"], page, show) };
+  }
+
+  groupsOf(kind: "queue" | "topic", namespace: string, name: string): GroupView[] {
     const views: GroupView[] = [];
-    for (const node of this.#broker.registry.nodes()) {
+    this.#broker.registry.look(nodeKey(kind, namespace, name), (node) => {
       for (const group of node.groups.values()) views.push(groupView(group));
-    }
+    });
     return views;
   }
 

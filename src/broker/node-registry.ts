@@ -147,6 +147,15 @@ export class NodeRegistry implements NodeMaker {
     return this.#nodes.get(key) ?? this.#wake(key);
   }
 
+  /** Looks at a node; one that was at rest goes back to it. */
+  look(key: string, show: (node: Node) => void): void {
+    const awake = this.#nodes.get(key);
+    const node = awake ?? this.#wake(key);
+    if (node === undefined) return;
+    show(node);
+    if (awake === undefined) this.rest(node);
+  }
+
   rests(kind: "queue" | "topic", namespace: string, name: string): boolean {
     return this.#resting.has(nodeKey(kind, namespace, name));
   }
@@ -175,7 +184,7 @@ export class NodeRegistry implements NodeMaker {
   /** Names of light nodes that begin so. */
   *lightNames(prefix = ""): Generator<string> {
     for (const name of this.#light.keys()) if (name.startsWith(prefix)) yield name;
-    for (const name of this.#resting.lightNames()) if (name.startsWith(prefix)) yield name;
+    yield* this.#resting.lightNames(prefix);
   }
 
   deleteLight(node: Node): void {

@@ -113,9 +113,13 @@ export class RestingNodes {
     }
   }
 
-  /** Names of light nodes. */
-  *lightNames(): Generator<string> {
-    for (const key of this.keys("light")) yield namesOfKey(key).name;
+  /** Names of light nodes that begin so. */
+  *lightNames(prefix: string): Generator<string> {
+    const start = Buffer.from(nodeKey("light", "/", prefix), "utf8");
+    for (const reference of this.#table.references()) {
+      if (!this.#table.startsWith(reference, start)) continue;
+      yield namesOfKey(this.#table.keyOf(reference)).name;
+    }
   }
 
   /** Those with subscriptions or other groups, without waking them: their entries as a journal has them. */
@@ -195,7 +199,7 @@ export function replayEntry(image: CatalogImage, resting: ByteTable, bytes: Buff
     for (let at = 1; at < bytes.length; ) {
       const keyEnd = at + 2 + bytes.readUInt16LE(at);
       const end = keyEnd + 2 + bytes.readUInt16LE(keyEnd);
-      resting.set(bytes.toString("utf8", at + 2, keyEnd), bytes.subarray(keyEnd + 2, end));
+      resting.setBytes(bytes.subarray(at + 2, keyEnd), bytes.subarray(keyEnd + 2, end));
       at = end;
     }
     return;

@@ -10,6 +10,11 @@ export interface ApiFlags extends ConfigFlags {
 
 type Query = Readonly<Record<string, string | undefined>>;
 
+interface Answer<T> {
+  readonly body: T;
+  readonly link: string;
+}
+
 export class ApiClient {
   readonly url: string;
   readonly #authorization: string | undefined;
@@ -45,7 +50,22 @@ export class ApiClient {
     return this.send("GET", path, query);
   }
 
+  /** A list with all its pages. */
+  async list<T>(path: string, query: Query = {}): Promise<T[]> {
+    const items: T[] = [];
+    for (let next: string | undefined = path; next !== undefined; ) {
+      const page: Answer<T[]> = await this.#send("GET", next, next === path ? query : {});
+      for (const item of page.body) items.push(item);
+      next = /<([^>]*)>; rel="next"/.exec(page.link)?.[1];
+    }
+    return items;
+  }
+
   async send<T>(method: string, path: string, query: Query = {}): Promise<T> {
+    return (await this.#send<T>(method, path, query)).body;
+  }
+
+  async #send<T>(method: string, path: string, query: Query): Promise<Answer<T>> {
     const url = new URL(this.url + path);
     for (const [name, value] of Object.entries(query)) {
       if (value !== undefined) url.searchParams.set(name, value);
@@ -67,6 +87,6 @@ export class ApiClient {
     if (!response.ok) {
       throw new StartError(EXIT.FAILED, `${this.url}: ${body.error ?? response.statusText}`);
     }
-    return body as T;
+    return { body: body as T, link: response.headers.get("link") ?? "" };
   }
 }

@@ -35,14 +35,14 @@ export function addLookCommands(program: Command): void {
     look(kind, `list ${kind}`)
       .option("--all", "temporary ones too")
       .action(async (flags: ApiFlags & { all?: boolean }) => {
-        const nodes = await (await ApiClient.open(flags)).get<NodeView[]>(`/api/${kind}`);
+        const nodes = await (await ApiClient.open(flags)).list<NodeView>(`/api/${kind}`);
         const shown = nodes.filter(({ isTemporary }) => flags.all === true || !isTemporary);
         print(flags, shown, () => nodeTable(shown));
       });
   }
 
   look("groups", "list consumer groups and subscriptions").action(async (flags: ApiFlags) => {
-    const groups = await (await ApiClient.open(flags)).get<GroupView[]>("/api/groups");
+    const groups = await (await ApiClient.open(flags)).list<GroupView>("/api/groups");
     const shown = groups.filter(({ name }) => name !== "");
     print(flags, shown, () =>
       formatTable(
@@ -176,8 +176,8 @@ async function top(flags: ApiFlags & { once?: boolean; interval: string }): Prom
     at: performance.now(),
     overview: await client.get<Overview>("/api/overview"),
     nodes: [
-      ...(await client.get<NodeView[]>("/api/queues")),
-      ...(await client.get<NodeView[]>("/api/topics")),
+      ...(await client.list<NodeView>("/api/queues")),
+      ...(await client.list<NodeView>("/api/topics")),
     ],
   });
   let before = await look();

@@ -56,7 +56,21 @@ export class ByteTable {
     if (!ByteTable.fits(key, length)) {
       throw new RangeError(`byte table: key of ${key.length} characters, value of ${length} bytes`);
     }
-    const keyLength = this.#encode(key);
+    this.#set(this.#encode(key), value, length);
+  }
+
+  /** The same with a key that is there as bytes already, UTF-8. */
+  setBytes(key: Uint8Array, value: Uint8Array): void {
+    if (key.length > MAX_KEY || value.length > MAX_VALUE) {
+      throw new RangeError(`byte table: key of ${key.length} bytes, value of ${value.length}`);
+    }
+    if (key.length > this.#key.length) this.#key = Buffer.allocUnsafe(key.length);
+    this.#key.set(key);
+    this.#set(key.length, value, value.length);
+  }
+
+  /** The key is in `#key`. */
+  #set(keyLength: number, value: Uint8Array, length: number): void {
     const known = this.#find(this.#key, keyLength);
     if (known >= 0) {
       const { chunk, at } = this.#at(known);
@@ -89,6 +103,13 @@ export class ByteTable {
     this.#chunks.length = this.#used.length = this.#dead.length = this.#empty.length = 0;
     this.#open = -1;
     this.#size = 0;
+  }
+
+  /** Does the key begin so? */
+  startsWith(reference: number, prefix: Uint8Array): boolean {
+    const { chunk, at } = this.#at(reference);
+    if ((chunk.readUInt16LE(at) & ~DELETED) < prefix.length) return false;
+    return chunk.compare(prefix, 0, prefix.length, at + HEADER, at + HEADER + prefix.length) === 0;
   }
 
   /** First byte of the key. */

@@ -1,0 +1,144 @@
+import test from "ava";
+import { type BrokerConnection, OUTCOME } from "../../src/broker/facade.ts";
+import { Inspection } from "../../src/broker/inspect.ts";
+import type { Address } from "../../src/model/address.ts";
+import { makeBroker } from "../support/log-broker.ts";
+import { MemoryStore } from "../support/memory-store.ts";
+import {
+  type Collector,
+  connect,
+  consume,
+  draft,
+  queue,
+  settle,
+  topic,
+} from "../support/test-client.ts";
+
+const SUBSCRIPTION = { clientId: "c", name: "s", isDurable: true, isShared: false };
+
+function send(peer: BrokerConnection, address: Address, text: string): void {
+  const target = peer.openTarget(address);
+  target.publish(draft(text));
+  target.close();
+}
+
+const NAMES = Array.from({ length: 200 }, (_, i) => `q${i}`);
+
+async function received(sink: Collector): Promise<Collector> {
+  await settle();
+  return sink;
+}
+
+async function open(store: MemoryStore) {
+  const broker = makeBroker(store, { keepAwake: 0 });
+  await broker.open();
+  return broker;
+}
+
+test("queues that nobody uses are at rest, and a message wakes its own only", async (t) => {
+  const broker = await open(new MemoryStore());
+  const peer = connect(broker, "c");
+  for (const name of NAMES) send(peer, queue(name), `to ${name}`);
+  await settle();
+  broker.keepHouse();
+  broker.keepHouse();
+  t.is(broker.registry.awakeCount, 0);
+  t.is(broker.registry.size, NAMES.length);
+  const { texts } = await received(consume(peer, queue("q7")));
+  t.deepEqual(texts, ["to q7"]);
+  t.is(broker.registry.awakeCount, 1);
+  await broker.close();
+});
+
+test("what was settled stays settled, what was not comes back, over rest and restart", async (t) => {
+  const store = new MemoryStore();
+  const broker = await open(store);
+  const peer = connect(broker, "c");
+  for (const text of ["a", "b", "c"]) send(peer, queue("q"), text);
+  const first = await received(consume(peer, queue("q"), { credit: 1 }));
+  t.deepEqual(first.texts, ["a"]);
+  first.consumer.settle(0, 0, OUTCOME.ACCEPT);
+  first.consumer.close(OUTCOME.RELEASE);
+  await settle();
+  for (let i = 0; i < 3; i++) broker.keepHouse();
+  t.is(broker.registry.awakeCount, 0);
+  await broker.close();
+
+  const again = await open(store);
+  t.is(again.registry.size, 1);
+  const rest = await received(consume(connect(again, "c"), queue("q")));
+  t.deepEqual(rest.texts, ["b", "c"]);
+  await again.close();
+});
+
+test("a durable subscription of a topic at rest gets what was published meanwhile", async (t) => {
+  const store = new MemoryStore();
+  const broker = await open(store);
+  const peer = connect(broker, "c");
+  consume(peer, topic("news"), { subscription: SUBSCRIPTION }).consumer.close(OUTCOME.RELEASE);
+  await settle();
+  for (let i = 0; i < 3; i++) broker.keepHouse();
+  t.is(broker.registry.awakeCount, 0);
+  t.is(peer.findSubscription(SUBSCRIPTION)?.backlog, 0);
+  for (let i = 0; i < 3; i++) broker.keepHouse();
+  send(peer, topic("news"), "n1");
+  await settle();
+  for (let i = 0; i < 3; i++) broker.keepHouse();
+  await broker.close();
+
+  const again = await open(store);
+  const back = connect(again, "c");
+  const { texts } = await received(consume(back, topic("news"), { subscription: SUBSCRIPTION }));
+  t.deepEqual(texts, ["n1"]);
+  await again.close();
+});
+
+test("lists come in pages, wake nobody for long, and count everything", async (t) => {
+  const broker = await open(new MemoryStore());
+  const peer = connect(broker, "c");
+  for (const name of NAMES) send(peer, queue(name), name);
+  await settle();
+  broker.keepHouse();
+  broker.keepHouse();
+  const inspection = new Inspection(broker);
+  const seen: string[] = [];
+  for (let next: number | null = 0; next !== null; ) {
+    const page = inspection.nodes("queue", { after: next, max: 33 });
+    t.true(page.items.length <= 33);
+    for (const { name, backlog, counters } of page.items) {
+      seen.push(name);
+      t.is(backlog, 1);
+      t.is(counters.published, 1);
+    }
+    next = page.next;
+  }
+  t.deepEqual(seen, NAMES);
+  t.is(broker.registry.awakeCount, 0);
+  const { queues, groups, counters } = inspection.overview();
+  t.deepEqual([queues, groups, counters.published], [200, 200, 200]);
+  const { nodes, rest } = inspection.busyNodes(inspection.nodes("queue", { max: 5 }).items);
+  t.is(nodes.length, 5);
+  t.is(rest.queue.backlog, 195);
+  t.is(rest.queue.counters.published, 195);
+  await broker.close();
+});
+
+test("a queue that is deleted while at rest is gone, and its name begins anew", async (t) => {
+  const store = new MemoryStore();
+  const broker = await open(store);
+  const peer = connect(broker, "c");
+  send(peer, queue("q"), "old");
+  await settle();
+  broker.keepHouse();
+  broker.keepHouse();
+  t.is(broker.registry.awakeCount, 0);
+  broker.deleteNode(broker.registry.find("queue", "/", "q")!);
+  await settle();
+  t.is(broker.registry.size, 0);
+  await broker.close();
+  const again = await open(store);
+  t.is(again.registry.size, 0);
+  const { texts } = await received(consume(connect(again, "c"), queue("q")));
+  t.deepEqual(texts, []);
+  await again.close();
+});
