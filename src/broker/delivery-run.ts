@@ -26,6 +26,13 @@ export class Run implements DeliveryRun, EntryBatch {
     this.#store = store;
   }
 
+  /** Drops the first entries, so that `left` after them come first. */
+  shift(by: number, left: number): void {
+    this.physicalOffset.copyWithin(0, by, by + left);
+    this.size.copyWithin(0, by, by + left);
+    this.tagHash.copyWithin(0, by, by + left);
+  }
+
   deliveryCount(index: number): number {
     if (this.isPlain) return 0;
     return this.shard!.attempts.get(this.firstOffset + index)?.failed ?? 0;

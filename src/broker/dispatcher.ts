@@ -320,14 +320,19 @@ export class Dispatcher implements TurnTask {
       }
       count = this.#wantedPrefix(shard, at, count);
       if (count <= 0) continue;
-      const own = this.#ownPrefix(shard, consumer, at, count);
-      if (own > 0) {
-        const sent = this.#withinBytes(Math.min(own, consumer.credit));
-        consumer.scan[shard.index] = at + sent;
-        this.#deliver(shard, consumer, at, sent);
-        return true;
+      // What it wants may lie scattered: what was read once serves all of it.
+      let isSent = false;
+      while (count > 0 && consumer.isReady) {
+        const own = this.#ownPrefix(shard, consumer, at, count);
+        const passed = own > 0 ? this.#withinBytes(Math.min(own, consumer.credit)) : -own;
+        consumer.scan[shard.index] = at + passed;
+        if (own > 0) this.#deliver(shard, consumer, at, passed);
+        isSent ||= own > 0;
+        at += passed;
+        count -= passed;
+        this.#run.shift(passed, count);
       }
-      at -= own;
+      if (isSent) return true;
     }
   }
 

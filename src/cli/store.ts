@@ -79,9 +79,11 @@ async function opening<T>(work: () => Promise<T>): Promise<T> {
 }
 
 const PROGRESS_MS = 200;
+const LINE_MS = 10_000;
 
+/** On a terminal one line that changes; elsewhere a line now and then, of work that takes long. */
 function progress(): (progress: CheckProgress) => void {
-  if (!process.stderr.isTTY) return () => {};
+  if (!process.stderr.isTTY) return lines();
   let last = 0;
   return ({ path, doneBytes, totalBytes }) => {
     const now = Date.now();
@@ -89,6 +91,17 @@ function progress(): (progress: CheckProgress) => void {
     last = now;
     const share = totalBytes > 0 ? ` ${Math.floor((doneBytes / totalBytes) * 100)} %` : "";
     process.stderr.write(`\r\x1b[K${path}${share}`);
+  };
+}
+
+function lines(): (progress: CheckProgress) => void {
+  let last = Date.now();
+  return ({ path, doneBytes, totalBytes }) => {
+    const now = Date.now();
+    if (now - last < LINE_MS) return;
+    last = now;
+    const share = totalBytes > 0 ? ` ${Math.floor((doneBytes / totalBytes) * 100)} %` : "";
+    process.stderr.write(`${path}${share}\n`);
   };
 }
 

@@ -42,6 +42,8 @@ export function keyCount(dispatch: RecordDispatch): number {
 }
 
 const ROLLED_BACK = 12;
+/** Progress is told after so much of the log. */
+const PROGRESS_BYTES = 16 << 20;
 
 /**
  * `keyLimits`: physical offsets, ascending; `keyCounts` tells the keys of records after the last limit up to and
@@ -75,17 +77,25 @@ export async function checkLog(
   }
   const collector = new FactCollector(keyLimits);
   const { segmentBytes } = segments;
-  const total = files.size * segmentBytes;
+  // What was never written takes no time: it is not read.
+  let total = 0;
+  for (const start of files.keys()) total += segments.usedEnd(start);
   const scanner = new LogScanner(segments);
   let current: FileCheck | undefined;
   let currentEnd = 0;
+  let toldAt = 0;
   const fileOf = (offset: number): FileCheck | undefined => files.get(segments.startOf(offset));
   const end = await scanner.scan(segments.minOffset, {
     onRecord: (buffer, at, offset) => {
       if (offset >= currentEnd) {
         current = fileOf(offset);
         currentEnd = segments.startOf(offset) + segmentBytes;
-        onProgress(current?.path ?? "", offset - segments.minOffset, total);
+        toldAt = -PROGRESS_BYTES;
+      }
+      const done = offset - segments.minOffset;
+      if (done - toldAt >= PROGRESS_BYTES) {
+        toldAt = done;
+        onProgress(current?.path ?? "", done, total);
       }
       if (current !== undefined) current.items++;
       collector.add(buffer, at, offset);
@@ -138,13 +148,14 @@ function checkTail(
   report: FileCheck,
 ): void {
   const from = Math.max(0, end - start);
-  if (start + segments.segmentBytes <= end || report.bytes <= from) return;
+  const written = Math.min(report.bytes, segments.usedEnd(start));
+  if (start + segments.segmentBytes <= end || written <= from) return;
   const file = storage.open(segments.path(start), "read");
   const chunk = Buffer.alloc(1 << 20);
   const zeros = Buffer.alloc(1 << 20);
   let used = 0;
-  for (let at = from; at < report.bytes; at += chunk.length) {
-    const got = file.readInto(chunk, 0, Math.min(chunk.length, report.bytes - at), at);
+  for (let at = from; at < written; at += chunk.length) {
+    const got = file.readInto(chunk, 0, Math.min(chunk.length, written - at), at);
     if (chunk.compare(zeros, 0, got, 0, got) === 0) continue;
     for (let i = got - 1; i >= 0; i--) {
       if (chunk[i] === 0) continue;

@@ -15,7 +15,9 @@ import { offsetName, offsetOfName } from "./segment-list.ts";
 import type { Storage } from "./storage-file.ts";
 
 const TWO_POW_32 = 2 ** 32;
-const CHUNK = 2000 * ENTRY_SIZE;
+/** Whole entries and whole pages of the file system. */
+const CHUNK = 2048 * ENTRY_SIZE;
+const PAGE = 4096;
 const ZEROS = Buffer.alloc(CHUNK);
 
 interface CatalogQueue {
@@ -141,6 +143,8 @@ class QueueCheck {
   #end = 0;
   /** Offsets below it that are wanted and have no entry, not yet reported. */
   #missing = 0;
+  /** Offset behind the last entry that has to be here or will be. */
+  #last = 0;
 
   constructor(
     storage: Storage,
@@ -174,6 +178,7 @@ class QueueCheck {
       reports.push(other);
     }
     this.#end = first;
+    this.#last = Math.max(sure, end);
     for (const start of starts.sort((a, b) => a - b)) {
       reports.push(this.#file(start, first));
     }
@@ -200,9 +205,16 @@ class QueueCheck {
     const file = this.#storage.open(path, "read");
     const chunk = Buffer.alloc(CHUNK);
     const fileFirst = start / ENTRY_SIZE;
+    const usedBytes = this.#storage.stat(path)?.usedBytes ?? Number.POSITIVE_INFINITY;
+    let seenBytes = 0;
     for (let at = 0; at < Math.min(bytes, QUEUE_FILE_BYTES); at += CHUNK) {
-      const got = file.readInto(chunk, 0, CHUNK, at);
       const offset = fileFirst + at / ENTRY_SIZE;
+      // Nothing more is wanted, and everything that takes space was seen: the rest was never written.
+      if (offset >= this.#last && seenBytes >= usedBytes) break;
+      const got = file.readInto(chunk, 0, CHUNK, at);
+      for (let page = 0; page < got; page += PAGE) {
+        if (chunk.compare(ZEROS, 0, PAGE, page, page + PAGE) !== 0) seenBytes += PAGE;
+      }
       if (offset >= first && chunk.compare(ZEROS, 0, got, 0, got) === 0) {
         this.#missing += Math.floor(got / ENTRY_SIZE); // Most of most files is not used yet.
         continue;

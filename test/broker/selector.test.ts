@@ -5,6 +5,7 @@ import { Neutral } from "../../src/model/neutral.ts";
 import { i32 } from "../../src/model/values.ts";
 import { openTestBroker } from "../support/test-broker.ts";
 import { connect, consume, queue, settle, topic } from "../support/test-client.ts";
+import { until } from "../support/wait.ts";
 
 function message(text: string, n: number): Draft {
   const neutral = new Neutral();
@@ -25,6 +26,32 @@ test("a consumer of a queue with a selector gets what it selects and leaves the 
   const rest = consume(peer, queue("q"));
   await settle();
   t.deepEqual(rest.texts, ["m2", "m3", "m4"]);
+  await close();
+});
+
+test("messages that lie scattered come all, once and in order, however small the credit and whoever else reads", async (t) => {
+  const { broker, close } = await openTestBroker();
+  const peer = connect(broker);
+  const target = peer.openTarget(queue("q"));
+  const isWanted = (n: number): boolean => (n * 7919) % 13 < 6;
+  const all = Array.from({ length: 700 }, (_, n) => n);
+  for (const n of all) target.publish(message(`m${n}`, isWanted(n) ? 1 : 0));
+  const some = consume(peer, queue("q"), { selector: "n = 1", credit: 100 });
+  await until("its credit", () => some.texts.length === 100);
+  const wanted = all.filter(isWanted).map((n) => `m${n}`);
+  t.deepEqual(some.texts, wanted.slice(0, 100));
+  some.consumer.setCredit(37);
+  await until("more credit", () => some.texts.length === 137);
+  t.deepEqual(some.texts, wanted.slice(0, 137));
+  some.consumer.setCredit(1000);
+  await until("all that it wants", () => some.texts.length === wanted.length);
+  t.deepEqual(some.texts, wanted);
+  const rest = consume(peer, queue("q"), { credit: 1000 });
+  await until("the rest", () => rest.texts.length === all.length - wanted.length);
+  t.deepEqual(
+    rest.texts,
+    all.filter((n) => !isWanted(n)).map((n) => `m${n}`),
+  );
   await close();
 });
 

@@ -1,6 +1,7 @@
 /** Damage of every kind to every kind of file: found by check, survived by open, mended by repair as far as can be. */
 import test, { type ExecutionContext } from "ava";
 import { checkStore } from "../../src/store/check.ts";
+import { CommitLogStore } from "../../src/store/commit-log-store.ts";
 import { exportStore } from "../../src/store/export.ts";
 import { repairStore } from "../../src/store/repair.ts";
 import { StoreOpenError } from "../../src/store/store-lock.ts";
@@ -10,9 +11,12 @@ import {
   buildStore,
   readBodies,
   SEGMENT_BYTES,
+  SILENT,
   storeOn,
 } from "../support/built-store.ts";
-import type { FaultyStorage } from "../support/faulty-storage.ts";
+import { FaultyStorage } from "../support/faulty-storage.ts";
+import { Random } from "../support/random.ts";
+import { recordFields } from "../support/record-fields.ts";
 
 const check = ({ storage, directory }: BuiltStore) => checkStore({ storage, directory });
 const repair = ({ storage, directory }: BuiltStore) => repairStore({ storage, directory });
@@ -339,4 +343,26 @@ test("export of a damaged store gives all that is left of it", async (t) => {
     (message) => !message.queue.startsWith("~") && !hit.has(keyOf(message)),
   );
   t.is(lines.length, left.length);
+});
+
+test("what was never written is not read", async (t) => {
+  const storage = new FaultyStorage(new Random(1));
+  const store = new CommitLogStore({
+    directory: "/data",
+    segmentBytes: 1 << 28,
+    ringBytes: 65_536,
+    minFreeBytes: 0,
+    tickMs: 0,
+    inlineOn: storage,
+  });
+  await store.open(SILENT);
+  store.append(store.queue("A", 0), recordFields({ body: "one" }));
+  store.publish(true);
+  await store.close();
+  storage.counts.clear();
+  const report = await checkStore({ directory: "/data", storage });
+  t.is(report.state, "sound");
+  t.is(report.records, 1);
+  // A segment of 256 MiB and a queue file would be some 400 reads, and the segment is looked at twice.
+  t.true(storage.counts.get("read")! < 256, `${storage.counts.get("read")} reads`);
 });

@@ -1,0 +1,196 @@
+/**
+ * `npm run bench:depth`: a queue so deep that only the disk holds it, on the real process.
+ *
+ *   npm run bench:depth -- [--messages 10M] [--body 1024] [--segment 1GiB] [--name NAME] [--wait 240]
+ *
+ * Fills a queue, takes a random half out of it, waits until the disk has given back what that frees, publishes beside it,
+ * kills the broker without warning, starts it again, and takes the rest, of which every message has to come once and in
+ * order. Writes bench/results/DATE-NAME.{json,md}. Exits with 1 when something was lost, doubled or out of order.
+ */
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { BrokerProcess, sleep } from "../../interop/harness/broker-process.ts";
+import { loadgen } from "../../interop/harness/loadgen.ts";
+import { ROOT } from "../../interop/harness/paths.ts";
+import { thisMachine } from "../report.ts";
+import { drain, fill, isHeads } from "./amqp-client.ts";
+
+const { values } = parseArgs({
+  options: {
+    messages: { type: "string", default: "10M" },
+    body: { type: "string", default: "1024" },
+    segment: { type: "string", default: "1GiB" },
+    wait: { type: "string", default: "240" },
+    name: { type: "string", default: "depth" },
+  },
+});
+
+const count = Number(values.messages.replace(/M$/, "000000").replace(/k$/, "000"));
+const bodyBytes = Number(values.body);
+const QUEUE = "deep";
+const say = (text: string): void => void process.stdout.write(`${text}\n`);
+const figures: Record<string, number> = { messages: count, bodyBytes };
+
+function note(name: string, value: number, unit = ""): void {
+  figures[name] = Math.round(value * 1000) / 1000;
+  say(`${name}: ${Math.round(value * 10) / 10} ${unit}`);
+}
+
+/** Space that the data directory takes, by what is in it. */
+function diskMiB(directory: string): Record<string, number> {
+  const sizes: Record<string, number> = { all: 0 };
+  for (const name of readdirSync(directory, { recursive: true }) as string[]) {
+    let blocks = 0;
+    try {
+      const stat = statSync(join(directory, name));
+      blocks = stat.isFile() ? stat.blocks * 512 : 0;
+    } catch {
+      continue; // Removed meanwhile.
+    }
+    const part = name.split("/")[0]!;
+    sizes[part] = (sizes[part] ?? 0) + blocks / 2 ** 20;
+    sizes["all"]! += blocks / 2 ** 20;
+  }
+  return sizes;
+}
+
+function cpuSeconds(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]!.split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
+async function publishRate(broker: BrokerProcess, label: string): Promise<void> {
+  const rates: number[] = [];
+  const costs: number[] = [];
+  for (let i = 0; i < 3; i++) {
+    const args = ["-P", "1", "-C", "0", "-s", "4", "-w", "1", "-b", String(bodyBytes)];
+    const addr = ["--addr", `probe-${label}-${i}`, "--pid", String(broker.pid)];
+    const { numbers, text } = await loadgen("amqp10", broker, [...args, ...addr]);
+    if (numbers["pub_rate"] === undefined) throw new Error(text);
+    rates.push(numbers["pub_rate"]);
+    costs.push(numbers["broker_cpu_us_per_msg"] ?? 0);
+    await admin(broker, "DELETE", `/api/queues/probe-${label}-${i}`);
+  }
+  note(`publishRate_${label}`, rates.sort((a, b) => a - b)[1]!, "/s");
+  note(`publishCpuUs_${label}`, costs.sort((a, b) => a - b)[1]!, "µs");
+}
+
+async function admin(broker: BrokerProcess, method: string, path: string): Promise<string> {
+  const response = await fetch(`http://127.0.0.1:${broker.port}${path}`, {
+    method,
+    headers: { "content-type": "application/json" },
+  });
+  return response.text();
+}
+
+function watch(broker: BrokerProcess, label: string): void {
+  const disk = diskMiB(broker.dataDir);
+  const status = readFileSync(`/proc/${broker.pid}/status`, "utf8");
+  const mib = (name: string): number =>
+    Number(new RegExp(`${name}:\\s+(\\d+)`).exec(status)?.[1] ?? 0) / 1024;
+  note(`rssMiB_${label}`, mib("VmRSS"), "MiB");
+  // Pages of the log that are mapped for reading: the kernel takes them back when it needs them.
+  note(`rssOfFilesMiB_${label}`, mib("RssFile"), "MiB");
+  note(`diskMiB_${label}`, disk["all"]!, "MiB");
+  say(
+    `  ${JSON.stringify(disk, (_, value) => (typeof value === "number" ? Math.round(value) : value))}`,
+  );
+}
+
+/** Until the disk has not shrunk for a while, or the time is over. */
+async function settleDown(broker: BrokerProcess): Promise<void> {
+  const began = performance.now();
+  const cpu = cpuSeconds(broker.pid);
+  let least = Number.POSITIVE_INFINITY;
+  let leastAt = 0;
+  let maxRss = 0;
+  for (;;) {
+    await sleep(2000);
+    const seconds = (performance.now() - began) / 1000;
+    maxRss = Math.max(maxRss, broker.residentKb() / 1024);
+    const used = diskMiB(broker.dataDir)["all"]!;
+    if (used < least - 50) {
+      least = used;
+      leastAt = seconds;
+    }
+    if (seconds > Number(values.wait) || (seconds > 75 && seconds - leastAt > 45)) break;
+  }
+  note("secondsUntilGivenBack", leastAt, "s");
+  note("cpuSecondsToGiveBack", cpuSeconds(broker.pid) - cpu, "s");
+  note("rssMiB_whileMoving", maxRss, "MiB");
+}
+
+async function run(): Promise<void> {
+  const args = [
+    "--set",
+    `store.segmentBytes=${values.segment}`,
+    "--set",
+    "store.minFreeBytes=2GiB",
+  ];
+  const broker = await BrokerProcess.start({ args });
+  say(`broker ${broker.pid}, data in ${broker.dataDir}`);
+  try {
+    watch(broker, "empty");
+    await publishRate(broker, "empty");
+    note("fillRate", await fill(broker, QUEUE, 0, count, bodyBytes), "/s");
+    watch(broker, "full");
+    await publishRate(broker, "full");
+    let heads = 0;
+    for (let i = 0; i < count; i++) if (isHeads(i)) heads++;
+    const wrong = { count: 0, first: -1 };
+    const inOrder = (wanted: boolean): ((number: number) => void) => {
+      let next = 0;
+      return (number) => {
+        while (next < count && isHeads(next) !== wanted) next++;
+        if (number !== next && wrong.count++ === 0) wrong.first = number;
+        next = number + 1;
+      };
+    };
+    note(
+      "takeHalfRate",
+      await drain(broker, QUEUE, heads, bodyBytes, "coin = 'heads'", inOrder(true)),
+      "/s",
+    );
+    watch(broker, "half");
+    await settleDown(broker);
+    watch(broker, "givenBack");
+    await publishRate(broker, "half");
+    await broker.kill();
+    await broker.restart();
+    note("restartMs", broker.startMs, "ms");
+    watch(broker, "restarted");
+    await publishRate(broker, "restarted");
+    note(
+      "drainRate",
+      await drain(broker, QUEUE, count - heads, bodyBytes, "", inOrder(false)),
+      "/s",
+    );
+    watch(broker, "drained");
+    note("outOfPlace", wrong.count);
+    if (wrong.count > 0) {
+      say(`message ${wrong.first} came where it should not`);
+      process.exitCode = 1;
+    }
+  } finally {
+    if (process.exitCode) say(broker.output);
+    await broker.dispose();
+  }
+}
+
+function report(): void {
+  const folder = join(ROOT, "bench", "results");
+  mkdirSync(folder, { recursive: true });
+  const path = join(folder, `${new Date().toISOString().slice(0, 10)}-${values.name}`);
+  const machine = thisMachine(0);
+  writeFileSync(`${path}.json`, `${JSON.stringify({ machine, figures }, null, 2)}\n`);
+  const rows = Object.entries(figures).map(
+    ([name, value]) => `| ${name} | ${value.toLocaleString("en-US")} |`,
+  );
+  const head = `# A deep queue: ${count.toLocaleString("en-US")} messages of ${bodyBytes} bytes, half of them taken at random`;
+  const where = `${machine.cpu}, ${machine.cores} cores, ${machine.memoryGiB} GiB; load average at the end ${machine.loadAverage}`;
+  writeFileSync(`${path}.md`, [head, "", where, "", "| | |", "|---|---|", ...rows, ""].join("\n"));
+}
+
+await run();
+report();
