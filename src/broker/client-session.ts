@@ -82,6 +82,8 @@ export class ClientSession implements Session, RouteReader, SessionSource, NodeT
   #node: Node | null = null;
   volatileIndex: VolatileIndex | null = null;
   resentBelow = 0;
+  /** It was connected when the broker was cut off: all that was in the index then may have been sent. */
+  wasCut = false;
   grantVersion = 1;
   /** Exactly-once in: packet id → its offset in the queue of received ids, -1 when it is only in memory. */
   readonly receivedIds = new Map<number, number>();
@@ -127,6 +129,10 @@ export class ClientSession implements Session, RouteReader, SessionSource, NodeT
   setIndex(node: Node | null): void {
     this.#node = node;
     this.hasIndex = node !== null;
+    if (this.wasCut && node !== null) {
+      this.wasCut = false;
+      this.resentBelow = node.shards[0]!.maxOffset;
+    }
   }
 
   get progress(): ShardProgress | null {

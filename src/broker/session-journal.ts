@@ -3,7 +3,7 @@
  * one for its half-done exchanges. Values are JSON: they change rarely, and people look at them.
  *
  *   key            value
- *   mq.ID          session: namespace, client id, user, expiry, when it was disconnected, its nodes
+ *   mq.ID          session: namespace, client id, user, expiry, when it was disconnected, what was sent
  *   mq.ID.s.N      subscription N: filter, share, options
  *   mq.ID.o        packet ids that await PUBCOMP, two bytes each
  */
@@ -15,6 +15,8 @@ export interface SessionEntry {
   readonly userName: string;
   readonly expirySeconds: number;
   readonly disconnectedAt: number;
+  /** Offsets in its index below which messages were sent; -1 when that is not known, absent for 0. */
+  readonly sentBelow?: number;
 }
 
 export interface SubscriptionEntry extends SubscriptionOptions {

@@ -32,6 +32,7 @@ import {
   encodeJson,
   openIdsKey,
   readSessions,
+  type SessionEntry,
   sessionKey,
   subscriptionKey,
 } from "./session-journal.ts";
@@ -509,6 +510,8 @@ export class SessionRegistry implements SessionHost {
       );
       // Whoever was connected when the broker went down was disconnected by that.
       session.disconnectedAt = entry.disconnectedAt === 0 ? now : entry.disconnectedAt;
+      session.wasCut = entry.disconnectedAt === 0 || entry.sentBelow === -1;
+      session.resentBelow = Math.max(0, entry.sentBelow ?? 0);
       this.#sessions.set(keyOf(namespace, clientId), session);
       this.#byId.set(id, session);
       session.hasIndex = this.#core.hasLightNode(sessionNodeName(id));
@@ -558,13 +561,9 @@ const keyOf = (namespace: string, clientId: string): string => `${namespace}\x00
 const shareKey = (namespace: string, name: string, filter: string): string =>
   `${namespace}\x00${name}\x00${filter}`;
 
-function entryOf(session: ClientSession): {
-  namespace: string;
-  clientId: string;
-  userName: string;
-  expirySeconds: number;
-  disconnectedAt: number;
-} {
+function entryOf(session: ClientSession): SessionEntry {
   const { namespace, clientId, userName, expirySeconds, disconnectedAt } = session;
-  return { namespace, clientId, userName, expirySeconds, disconnectedAt };
+  const entry = { namespace, clientId, userName, expirySeconds, disconnectedAt };
+  const sentBelow = session.wasCut ? -1 : session.resentBelow;
+  return sentBelow === 0 ? entry : { ...entry, sentBelow };
 }

@@ -366,3 +366,64 @@ test("retained messages that stand still are moved forward, and nobody notices",
   t.is((await again.message()).text, "payload of old/9");
   await broker.broker.close();
 });
+
+for (const how of ["crash", "restart"] as const) {
+  test(`[MQTT-3.3.1-1] what was sent before a ${how} comes again as a repetition, what was not does not`, async (t) => {
+    let broker = await CrashingBroker.open();
+    const { peer: writer } = await MqttPeer.connect(broker, V5);
+    const connect = kept("c", {
+      properties: { sessionExpiryInterval: 600, receiveMaximum: 3 },
+    });
+    const { peer } = await MqttPeer.connect(broker, connect, { autoAck: false });
+    await peer.subscribe("d", 2);
+    for (let i = 0; i < 6; i++) await writer.publish("d", String(i), i % 2 === 0 ? 1 : 2);
+    await until("three are there", () => peer.publishes.length === 3);
+    t.deepEqual(
+      peer.publishes.map(({ dup }) => dup),
+      [false, false, false],
+    );
+    const ids = peer.publishes.map(({ messageId }) => messageId);
+    // An orderly end closes connections first.
+    if (how === "restart") {
+      peer.drop();
+      await peer.closed();
+    }
+    broker = await broker[how]();
+    const { peer: later } = await MqttPeer.connect(broker, V5);
+    await later.publish("d", "new", 1);
+    const { peer: again } = await MqttPeer.connect(broker, kept("c"));
+    await until("all are there", () => again.publishes.length === 7);
+    t.deepEqual(
+      again.publishes.map(({ payload }) => payload.toString()),
+      ["0", "1", "2", "3", "4", "5", "new"],
+    );
+    const dup = again.publishes.map((one) => one.dup);
+    t.deepEqual(dup.slice(0, 3), [true, true, true]);
+    // Cut off, the broker cannot know how far it was; what came afterwards it does.
+    if (how === "restart") t.deepEqual(dup.slice(3, 6), [false, false, false]);
+    t.false(dup[6]);
+    t.deepEqual(
+      again.publishes.slice(0, 3).map(({ messageId }) => messageId),
+      ids,
+      "under the same identifiers",
+    );
+    await broker.broker.close();
+  });
+}
+
+test("what a session got before two crashes in a row is a repetition, although nobody looked at it between them", async (t) => {
+  let broker = await CrashingBroker.open();
+  const { peer: writer } = await MqttPeer.connect(broker, V5);
+  const { peer } = await MqttPeer.connect(broker, kept("c"), { autoAck: false });
+  await peer.subscribe("d", 1);
+  await writer.publish("d", "once", 1);
+  await until("it is there", () => peer.publishes.length === 1);
+  broker = await broker.crash();
+  broker = await broker.restart();
+  broker = await broker.crash();
+  const { peer: again } = await MqttPeer.connect(broker, kept("c"));
+  const got = await again.message();
+  t.is(got.text, "once");
+  t.true(got.dup);
+  await broker.broker.close();
+});
