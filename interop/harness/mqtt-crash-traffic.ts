@@ -3,6 +3,7 @@
  * would have them. Publishers of QoS 1 and 2 go on as fast as they are confirmed, subscribers of each version acknowledge, one
  * of them is away now and then, and two share a subscription. What they know is in the ledger.
  */
+import type { Socket } from "node:net";
 import mqtt, { type IClientOptions, type IConnackPacket, type MqttClient } from "mqtt";
 import type { Endpoint } from "./broker-process.ts";
 import { Ledger } from "./ledger.ts";
@@ -133,8 +134,22 @@ export class MqttCrashTraffic {
     await Promise.all(
       [...this.#clients].map(async ([name, client]) => {
         if (client.connected) return;
+        const heard: string[] = [];
+        const began = Date.now();
+        const note = (what: string) => (): void => {
+          heard.push(`${Date.now() - began} ${what}`);
+        };
+        const notes = ["reconnect", "close", "offline", "error", "end"].map(
+          (event) => [event, note(event)] as const,
+        );
+        for (const [event, listener] of notes) client.on(event as "close", listener);
         const connected = new Promise<void>((resolve) => client.once("connect", () => resolve()));
-        await within(RECONNECT_LIMIT_MS, connected, `${name}: connected again`);
+        await within(RECONNECT_LIMIT_MS, connected, `${name}: connected again`).catch((error) => {
+          const { stream } = client as unknown as { stream?: Socket };
+          const state = `${stream?.readyState}, ${stream?.localPort}, ${stream?.bytesWritten} written, ${stream?.bytesRead} read`;
+          throw new Error(`${String(error)}; ${heard.slice(-6).join(", ")}; ${state}`);
+        });
+        for (const [event, listener] of notes) client.off(event as "close", listener);
       }),
     );
     if (this.#random() < 0.5) await this.#comeBack();

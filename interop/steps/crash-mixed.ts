@@ -80,8 +80,13 @@ class Mixed {
         await this.mqtt.reconnected();
       } catch (error) {
         const state = broker.isRunning ? "the broker runs" : "the broker is gone";
+        const url = `http://${broker.host}:${broker.port}/api/connections`;
+        const connections = await fetch(url).then(
+          (answer) => answer.text(),
+          (problem: unknown) => String(problem),
+        );
         throw new Error(
-          `round ${round}: ${reason(error)}; ${state}: ${lastLines(broker.output, 15)}`,
+          `round ${round}: ${reason(error)}; ${state}: ${lastLines(broker.output, 15)}; ${connections}`,
           { cause: error },
         );
       }

@@ -214,6 +214,7 @@ export class Broker
         if (node?.countsBytes) this.#storedBytes.moved(node, queue, offset, size - sizeBefore);
       },
     });
+    this.#dispatcher.opened();
     const { journal } = this.store;
     const isAsLeft = report.wasClean && report.changed.length === 0;
     const isSnapshotDue = !isAsLeft || journal.bytesSinceSnapshot > 0;

@@ -22,7 +22,7 @@ const RUNS_PER_TURN = 16;
 const WORK_PER_TURN = 8192;
 /** Messages with ordering keys looked at in one turn and shard. */
 const KEYED_PER_TURN = 4096;
-/** Records this close to the log's end are in memory and sound: no check before they are sent. */
+/** Records of this process this close to the log's end are in memory and sound: no check before they are sent. */
 const HOT_BYTES = 8 * 1024 * 1024;
 
 /** Where entries of queues come from: the store, or an index in memory. */
@@ -38,6 +38,8 @@ export interface DispatchHost {
 }
 
 export class Dispatcher implements TurnTask {
+  /** Where the log ended when it was opened. */
+  #recoveredTo = 0;
   readonly #store: MessageStore;
   readonly #entries: EntrySource;
   readonly #visibility: Visibility;
@@ -376,14 +378,19 @@ export class Dispatcher implements TurnTask {
     return first ? length : -length;
   }
 
+  /** The store is open: what it has was written by another process, and a crash may have torn out some of it. */
+  opened(): void {
+    this.#recoveredTo = this.#store.watermarks.written;
+  }
+
   /** Cold records are checked before anything is promised: damaged ones are settled away, missing ones cut the run. */
   #soundPrefix(shard: ShardProgress, at: number, count: number): number {
     const run = this.#run;
-    const hotFrom = this.#store.watermarks.written - HOT_BYTES;
+    const hotFrom = Math.max(this.#store.watermarks.written - HOT_BYTES, this.#recoveredTo);
     for (let i = 0; i < count; i++) {
       const physicalOffset = run.physicalOffset[i]!;
-      if (physicalOffset >= hotFrom) return count;
-      if (run.isAtHand(i)) continue;
+      // A moved record lies behind younger ones: each is looked at.
+      if (physicalOffset >= hotFrom || run.isAtHand(i)) continue;
       if (i === 0 && this.#store.isDamaged(physicalOffset)) {
         this.#host.damaged(shard, at, physicalOffset);
       }

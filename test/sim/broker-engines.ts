@@ -1,7 +1,7 @@
 /** Engines for the simulation of the broker, and the runs of one seed on each. */
 import { CommitLogStore } from "../../src/store/commit-log-store.ts";
 import type { MessageStore } from "../../src/store/message-store.ts";
-import { FaultyStorage } from "../support/faulty-storage.ts";
+import { FaultyStorage, ProcessDied } from "../support/faulty-storage.ts";
 import { MemoryStore } from "../support/memory-store.ts";
 import { Random } from "../support/random.ts";
 import { BrokerSimulation, type Engine } from "./broker-simulation.ts";
@@ -42,6 +42,9 @@ class LogEngine implements Engine {
   #writer: Array<() => void> = [];
   #loop: Array<() => void> = [];
   movedRecords = 0;
+
+  /** A failed write or sync: only a reboot makes the disk's state known again. */
+  #isBroken = false;
 
   constructor(random: Random, segmentBytes = 1 << 16, isTicking = false) {
     this.#random = random;
@@ -93,12 +96,54 @@ class LogEngine implements Engine {
   crash(): void {
     this.#writer = [];
     this.#loop = [];
-    this.#disk.restart(this.#random.chance(70) ? "power" : "process");
+    this.#disk.heal();
+    this.#disk.restart(this.#isBroken || this.#random.chance(70) ? "power" : "process");
+    this.#isBroken = false;
+  }
+
+  /** Dies in one of its next operations, often while it is being opened. */
+  endanger(): void {
+    const random = this.#random;
+    this.#disk.dieAfter(random.chance(30) ? random.below(40) : random.below(600));
+  }
+
+  calm(): void {
+    this.#disk.dieAfter(Number.POSITIVE_INFINITY);
+    this.#disk.heal();
+  }
+
+  trouble(): string {
+    const random = this.#random;
+    const roll = random.below(10);
+    if (roll < 4) {
+      this.#disk.capacityBytes = this.#disk.usedBytes + random.below(30_000);
+      this.#disk.fullCode = random.chance(50) ? "ENOSPC" : "EDQUOT";
+      return "disk is full";
+    }
+    if (roll < 9) {
+      this.#disk.capacityBytes = Number.POSITIVE_INFINITY;
+      return "disk has space";
+    }
+    this.#isBroken = true;
+    const operation = random.pick(["write", "sync"] as const);
+    this.#disk.fail({ operation, code: "EIO", partialBytes: random.below(5000) });
+    return `${operation} will fail`;
+  }
+
+  get isBroken(): boolean {
+    return this.#isBroken;
+  }
+
+  isEnd(error: unknown): boolean {
+    return this.#disk.isDead || error instanceof ProcessDied;
   }
 }
 
-/** "emptied": as "log", with segments so small that records are moved out of them all the time. */
-export type EngineKind = "memory" | "log" | "emptied";
+/**
+ * "emptied": as "log", with segments so small that records are moved out of them all the time.
+ * "troubled": as "log", on a disk that fills up, fails, and dies in the middle of any operation; with topics as well.
+ */
+export type EngineKind = "memory" | "log" | "emptied" | "troubled";
 
 /** Runs the story of this seed. Throws, with the seed in the message, when a promise does not hold. */
 export async function simulateBroker(
@@ -108,7 +153,7 @@ export async function simulateBroker(
 ): Promise<BrokerSimulation> {
   const random = new Random(seed);
   const engine = engineOf(kind, random);
-  const simulation = new BrokerSimulation(random, engine, trace);
+  const simulation = new BrokerSimulation(random, engine, trace, kind === "troubled");
   try {
     await simulation.run();
     if (engine instanceof LogEngine) simulation.movedRecords = engine.movedRecords;
@@ -121,5 +166,5 @@ export async function simulateBroker(
 
 function engineOf(kind: EngineKind, random: Random): Engine {
   if (kind === "memory") return new MemoryEngine(random);
-  return kind === "log" ? new LogEngine(random) : new LogEngine(random, 1 << 12, true);
+  return kind === "emptied" ? new LogEngine(random, 1 << 12, true) : new LogEngine(random);
 }

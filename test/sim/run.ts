@@ -12,7 +12,7 @@ import { isMainThread, parentPort, Worker } from "node:worker_threads";
 import { simulateBroker } from "./broker-engines.ts";
 import { simulateStore } from "./store-simulation.ts";
 
-const KINDS = ["store", "memory", "log"] as const;
+const KINDS = ["store", "memory", "log", "emptied", "troubled"] as const;
 type Kind = (typeof KINDS)[number];
 
 interface Seeds {

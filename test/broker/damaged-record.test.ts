@@ -1,0 +1,35 @@
+import test from "ava";
+import { MemoryStorage } from "../../src/store/memory-storage.ts";
+import type { Storage } from "../../src/store/storage-file.ts";
+import { openLogBroker } from "../support/log-broker.ts";
+import { connect, consume, draft, queue, settle } from "../support/test-client.ts";
+
+/** Every byte of this text in the log's first segment becomes zero. */
+function erase(disk: Storage, text: string): void {
+  const file = disk.open("/data/commitlog/00000000000000000000", "write");
+  const bytes = Buffer.alloc(1 << 16);
+  file.readInto(bytes, 0, bytes.length, 0);
+  const at = bytes.indexOf(text);
+  if (at < 0) throw new Error(`no '${text}' in the log`);
+  file.write(Buffer.alloc(text.length), 0, text.length, at);
+  file.close();
+}
+
+for (const group of ["", "key"]) {
+  const kind = group === "" ? "plain queue" : "queue with ordering keys";
+  test(`a damaged record near the end of the log is left out, and no other is delivered in its place (${kind})`, async (t) => {
+    const disk = new MemoryStorage();
+    const first = await openLogBroker(disk);
+    const target = connect(first.broker).openTarget(queue("q"));
+    for (const text of ["before it", "damaged one", "after it"])
+      target.publish(draft(text, { group }));
+    await settle();
+    await first.broker.close();
+    erase(disk, "damaged one");
+    const { broker } = await openLogBroker(disk);
+    const reader = consume(connect(broker), queue("q"));
+    await settle(20);
+    t.deepEqual(reader.texts, ["before it", "after it"]);
+    await broker.close();
+  });
+}
