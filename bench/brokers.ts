@@ -196,7 +196,7 @@ async function stopPeer(child: ChildProcess, pid: number): Promise<void> {
 export const PEERS: readonly BrokerKind[] = [
   peer({
     name: "artemis",
-    protocols: ["amqp10", "stomp", "mqtt"],
+    protocols: ["amqp10", "stomp", "mqtt", "mqtt-ws"],
     warmSeconds: 20,
     answersAmqp: true,
   }),

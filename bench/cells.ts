@@ -23,6 +23,8 @@ interface Load {
 }
 
 const STEADY = "--max-backlog 20000 --drain-timeout 5";
+/** In messages: what waits is that times the subscribers, which a slow peer has to drain. */
+const FANOUT = "--mode fanout --max-backlog 1000 --drain-timeout 5";
 const BOTH: readonly Placement[] = ["pinned", "shared"];
 
 const LOADS: readonly Load[] = [
@@ -49,7 +51,25 @@ const LOADS: readonly Load[] = [
   },
   {
     row: "fan-out to 10, 1 KiB",
-    args: `--mode fanout -C 10 -b 1024 ${STEADY}`,
+    args: `${FANOUT} -C 10 -b 1024`,
+    shows: "rate",
+    placements: ["shared"],
+  },
+  {
+    row: "fan-out to 10, 100 B",
+    args: `${FANOUT} -C 10 -b 100`,
+    shows: "rate",
+    placements: ["shared"],
+  },
+  {
+    row: "fan-out to 100, 1 KiB",
+    args: `${FANOUT} -C 100 -b 1024`,
+    shows: "rate",
+    placements: ["shared"],
+  },
+  {
+    row: "fan-out to 100, 100 B",
+    args: `${FANOUT} -C 100 -b 100`,
     shows: "rate",
     placements: ["shared"],
   },

@@ -56,17 +56,22 @@ export function median(values: readonly number[]): number {
   return sorted[Math.floor((sorted.length - 1) / 2)] ?? Number.NaN;
 }
 
-const of = (measured: Measured, key: string): number =>
+/** Median over the runs of one of the generator's figures. */
+export const figureOf = (measured: Measured, key: string): number =>
   median(measured.runs.map((numbers) => numbers[key] ?? Number.NaN));
+const of = figureOf;
 
 const whole = (value: number): string =>
   Number.isFinite(value) ? Math.round(value).toLocaleString("en-US") : "–";
-const short = (value: number): string => (Number.isFinite(value) ? value.toPrecision(3) : "–");
+const short = (value: number): string =>
+  Number.isFinite(value) ? String(Number(value.toPrecision(3))) : "–";
 
 function figures(measured: Measured): string {
   if (measured.runs.length === 0) return measured.faults.join("; ") || "–";
   const cpu = `${short(of(measured, "broker_cpu_us_per_msg"))} µs`;
-  const fault = measured.faults.length === 0 ? "" : ` (${measured.faults.join("; ")})`;
+  const isMixed = measured.runs.some((numbers) => (numbers["out_of_order"] ?? 0) > 0);
+  const faults = [...measured.faults, ...(isMixed ? ["out of order"] : [])];
+  const fault = faults.length === 0 ? "" : ` (${faults.join("; ")})`;
   switch (measured.cell.shows) {
     case "rate":
       return `${whole(of(measured, measured.cell.args.includes("fanout") ? "con_rate" : "both_rate"))}/s, ${cpu}${fault}`;
