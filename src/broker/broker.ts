@@ -34,9 +34,10 @@ import type {
 } from "./facade.ts";
 import { FlowControl } from "./flow-control.ts";
 import { Housekeeping } from "./housekeeping.ts";
-import { maskOwed, type Node } from "./node.ts";
+import type { Node } from "./node.ts";
 import { NodeDirectory } from "./node-directory.ts";
 import { NodeRegistry } from "./node-registry.ts";
+import { owedOf } from "./owed.ts";
 import { Pacer } from "./pacer.ts";
 import { ProgressJournal } from "./progress-journal.ts";
 import { NO_QUOTAS, Quotas } from "./quotas.ts";
@@ -202,12 +203,7 @@ export class Broker
       },
       onHealth: (health) => this.#onHealth(health),
       onReadable: (queue) => this.registry.ofShard(queue)?.scheduleShard(queue),
-      owed: (queue, from, count, into) => {
-        const node = this.registry.ofShard(queue);
-        if (node !== undefined) return maskOwed(node, queue, from, count, into);
-        into.fill(1, 0, count);
-        return count;
-      },
+      owed: (queue, from, count, into) => owedOf(this.registry, queue, from, count, into),
       onMoved: (queue, offset, physicalOffset, size, sizeBefore) => {
         this.sessions.retained.moved(queue, offset, physicalOffset, size);
         const node = this.registry.ofShard(queue);

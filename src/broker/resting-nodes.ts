@@ -81,6 +81,12 @@ export class RestingNodes {
     return this.#table.find(key) >= 0;
   }
 
+  /** Its entries as a journal has them; it stays at rest. */
+  image(key: string): CatalogImage | undefined {
+    const found = this.#table.find(key);
+    return found < 0 ? undefined : imageOf(key, this.#table.valueOf(found));
+  }
+
   take(key: string): TakenNode | undefined {
     const found = this.#table.find(key);
     if (found < 0) return undefined;

@@ -46,6 +46,7 @@ export function makeStore(disk: Storage, options: LogBrokerOptions = {}): Commit
     queuePages: 64,
     minFreeBytes: 0,
     tickMs: 0,
+    reclaim: { surveyMs: 0, patienceMs: 0, restMs: 0 },
     inlineOn: disk,
     ...(options.schedule === undefined ? {} : { inlineSchedule: options.schedule }),
   });
