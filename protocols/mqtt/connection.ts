@@ -670,7 +670,10 @@ export class MqttConnection
   /** DISCONNECT exists for servers in MQTT 5 only. */
   #say(reason: Reason, text: string): void {
     if (!this.#isV5) return;
-    this.#write(encodeDisconnect(reason, text === "" ? {} : { reasonString: text }));
+    const explained = encodeDisconnect(reason, text === "" ? {} : { reasonString: text });
+    // MQTT-3.14.2-3: the reason goes without its explanation where that would be too much.
+    const isFit = explained.length <= (this.#login?.maxPacketBytes ?? Number.POSITIVE_INFINITY);
+    this.#write(isFit ? explained : encodeDisconnect(reason, {}));
   }
 
   #detach(dropWill: boolean): void {
