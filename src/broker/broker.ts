@@ -174,7 +174,9 @@ export class Broker
       publishDead: (node, name, draft) => undeliverable.publishDead(node, name, draft),
       noteDeath: (shard, reason) => undeliverable.noteDeath(shard, reason),
     });
-    this.#delays = new DelayScheduler(this);
+    this.#delays = new DelayScheduler(this, (shard, offset, at) =>
+      undeliverable.damaged(shard, offset, at),
+    );
     this.delayed = new DelayedMessages(this, this.#delays);
     this.#retries = new ShardTimers(turn, (shard, offset) => this.#retryNow(shard, offset));
     this.#transactions = new TransactionLog(store, this.#journal);

@@ -58,6 +58,7 @@ export class DelayScheduler {
   };
   #node: Node | undefined;
   readonly #alarm: Alarm;
+  readonly #damaged: (shard: ShardProgress, offset: number, physicalOffset: number) => void;
   /** Heap entries of messages that were taken back. */
   #cancelled = 0;
   /** Where those lie that moved on, by number. */
@@ -65,8 +66,13 @@ export class DelayScheduler {
   /** By canonical address. */
   readonly counts = new Map<string, DelayedCount>();
 
-  constructor(broker: Broker) {
+  /** `damaged`: a waiting message cannot be read any more; it is settled there, so that nobody waits for it for ever. */
+  constructor(
+    broker: Broker,
+    damaged: (shard: ShardProgress, offset: number, physicalOffset: number) => void,
+  ) {
     this.#broker = broker;
+    this.#damaged = damaged;
     this.#alarm = new Alarm(broker.turn.clock, () => this.#fire());
   }
 
@@ -151,10 +157,17 @@ export class DelayScheduler {
         const number = numberOf(view, at);
         if (number !== at) this.#moved.set(number, at);
         this.#heap.push(Number(view.property(DUE_PROPERTY) ?? 0), at);
-      }
+      } else this.#skip(shard, at);
       at = shard.state.findReady(at + 1, end);
     }
     this.#arm();
+  }
+
+  #skip(shard: ShardProgress, offset: number): void {
+    const physicalOffset = this.#entry.physicalOffset[0]!;
+    if (this.#broker.store.isDamaged(physicalOffset)) {
+      this.#damaged(shard, offset, physicalOffset);
+    }
   }
 
   close(): void {

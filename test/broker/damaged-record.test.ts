@@ -3,6 +3,7 @@ import { MemoryStorage } from "../../src/store/memory-storage.ts";
 import type { Storage } from "../../src/store/storage-file.ts";
 import { openLogBroker } from "../support/log-broker.ts";
 import { connect, consume, draft, queue, settle } from "../support/test-client.ts";
+import { until } from "../support/wait.ts";
 
 /** Every byte of this text in the log's first segment becomes zero. */
 function erase(disk: Storage, text: string): void {
@@ -33,3 +34,22 @@ for (const group of ["", "key"]) {
     await broker.close();
   });
 }
+
+test("a damaged record among delayed messages is told and waited for no longer; the others come", async (t) => {
+  const disk = new MemoryStorage();
+  const first = await openLogBroker(disk);
+  const target = connect(first.broker).openTarget(queue("q"));
+  const deliverAt = Date.now() + 500;
+  for (const text of ["before it", "damaged one", "after it"]) {
+    target.publish(draft(text, { deliverAt }));
+  }
+  await settle();
+  await first.broker.close();
+  erase(disk, "damaged one");
+  const { broker } = await openLogBroker(disk);
+  const reader = consume(connect(broker), queue("q"));
+  await until("both are there", () => reader.texts.length === 2);
+  t.deepEqual(reader.texts, ["before it", "after it"]);
+  await until("nothing waits", () => broker.registry.find("queue", "/", "~delayed")?.backlog === 0);
+  await broker.close();
+});

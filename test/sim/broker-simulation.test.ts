@@ -22,6 +22,12 @@ test("the same holds on the real store, on a disk that keeps any part of what wa
   }
 });
 
+test("the same holds on a disk that fills up, fails and dies in the middle of anything, with durable subscriptions as well", async (t) => {
+  for (let seed = 1; seed <= 15; seed++) {
+    await t.notThrowsAsync(simulateBroker(seed, "troubled"));
+  }
+});
+
 test("the same holds while the store moves what is owed out of almost empty segments and removes them", async (t) => {
   let moved = 0;
   for (let seed = 1; seed <= 25; seed++) {

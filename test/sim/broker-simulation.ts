@@ -157,7 +157,7 @@ export class BrokerSimulation {
     await this.#broker.open();
     this.#peers = [connect(this.#broker, "a"), connect(this.#broker, "b")];
     this.#readers = [];
-    this.#topics.opened(this.#broker, this.#peers[0]!);
+    this.#topics.opened(this.#broker);
     this.restarts++;
     const found = this.#contents();
     this.#note(`open: ${JSON.stringify([...found])}`);

@@ -3,7 +3,7 @@
  *
  *   node dist/test/sim/run.js [KIND FIRST [COUNT]] [--seconds LIMIT] [--workers N]
  *
- * KIND is `store` (the store on a simulated disk), `memory` or `log` (the whole broker on either). One seed alone is told
+ * KIND is `store` (the store on a simulated disk), or the whole broker on one of broker-engines.ts. One seed alone is told
  * step by step. What the limit does not leave time for is not run, and said. The last line is `N passed, N failed`.
  */
 import { availableParallelism } from "node:os";
@@ -24,8 +24,10 @@ interface Seeds {
 /** Ten thousand lives of the store, and some thousand of the broker on it. */
 const ALL: readonly Seeds[] = [
   { kind: "store", first: 1, count: 10_000 },
-  { kind: "log", first: 1, count: 2000 },
-  { kind: "memory", first: 1, count: 3000 },
+  { kind: "troubled", first: 1, count: 1500 },
+  { kind: "log", first: 1, count: 500 },
+  { kind: "emptied", first: 1, count: 300 },
+  { kind: "memory", first: 1, count: 2000 },
 ];
 const SEEDS_AT_ONCE = 20;
 const SHOWN_FAILURES = 20;

@@ -9,7 +9,7 @@ import { type BrokerConnection, OUTCOME } from "../../src/broker/facade.ts";
 import { RecordView } from "../../src/model/record-view.ts";
 import type { MessageStore } from "../../src/store/message-store.ts";
 import type { Random } from "../support/random.ts";
-import { Collector, draft, topic } from "../support/test-client.ts";
+import { Collector, connect, draft, topic } from "../support/test-client.ts";
 import type { BrokerModel, ModelMessage } from "./broker-model.ts";
 
 const TOPIC = "news";
@@ -45,9 +45,9 @@ export class TopicStory {
   }
 
   /** Before the model compares: which subscriptions have survived. */
-  opened(broker: Broker, peer: BrokerConnection): void {
+  opened(broker: Broker): void {
     this.#broker = broker;
-    this.#peer = peer;
+    this.#peer = connect(broker, "topics");
     for (const subscription of [...this.#subscriptions.values()]) {
       const { name, isSafe } = subscription;
       const isThere = this.#group(name) !== undefined;
