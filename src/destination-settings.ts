@@ -1,23 +1,14 @@
 /** The configuration's words for what holds at a queue or topic, in the broker's. */
-import {
-  DEFAULT_SETTINGS,
-  type NodeSettings,
-  type Policy,
-  type RetryPolicy,
-} from "./broker/policy.ts";
+import type { DestinationRules } from "./broker/broker-options.ts";
+import { DEFAULT_SETTINGS, type NodeSettings, type RetryPolicy } from "./broker/policy.ts";
 import type { Config, PolicyConfig } from "./config/schema.ts";
 
-export interface DestinationSettings {
-  readonly queueDefaults: NodeSettings;
-  readonly topicDefaults: NodeSettings;
-  readonly policies: readonly Policy[];
-}
-
-export function destinationSettings(config: Config): DestinationSettings {
-  const { autoCreate: _, ...queues } = config.queues;
+export function destinationSettings(config: Config): DestinationRules {
+  const { autoCreate, ...queues } = config.queues;
   const durability = { durability: config.store.durability };
   const defaults = { ...DEFAULT_SETTINGS, ...translate({ ...durability, ...queues }) };
   return {
+    autoCreate,
     queueDefaults: defaults,
     topicDefaults: { ...defaults, ...translate(config.topics) },
     policies: config.policies.map(({ match, kind, ...settings }) => ({

@@ -4,6 +4,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { Broker } from "./broker/broker.ts";
+import type { BrokerLimits } from "./broker/facade.ts";
 import { Inspection } from "./broker/inspect.ts";
 import type { Config, ListenerConfig, ProtocolName } from "./config/schema.ts";
 import { openDataDirectory, removeLocalAccess, writeLocalAccess } from "./data-directory.ts";
@@ -12,6 +13,7 @@ import { destinationSettings } from "./destination-settings.ts";
 import { BrokerError } from "./model/errors.ts";
 import { loadProtocols } from "./protocols.ts";
 import { quotaRules } from "./quota-rules.ts";
+import { planReload, type ReloadReport, reloadMessage } from "./reload.ts";
 import { LoopbackPolicy } from "./security/loopback.ts";
 import { RuleAuthorizer } from "./security/rule-authorizer.ts";
 import { TokenVerifier } from "./security/token-verifier.ts";
@@ -19,7 +21,15 @@ import { UserAuthenticator } from "./security/user-authenticator.ts";
 import type { UsersFile } from "./security/users-file.ts";
 import { compileSelector } from "./selector/selector.ts";
 import { EXIT, StartError } from "./start-error.ts";
-import { checkReach, openStore, openTls, openUsers, portError, tokenRules } from "./startup.ts";
+import {
+  checkReach,
+  exchangeTls,
+  openStore,
+  openTls,
+  openUsers,
+  portError,
+  tokenRules,
+} from "./startup.ts";
 import type { MessageStore } from "./store/message-store.ts";
 import type { Logger } from "./telemetry/log.ts";
 import type { HttpGateway, RequestHandler } from "./transport/http-gateway.ts";
@@ -34,6 +44,8 @@ import { VERSION } from "./version.ts";
 export interface ServerOptions {
   readonly config: Config;
   readonly logger: Logger;
+  /** Reads the configuration again, for a reload; throws StartError where it is wrong. */
+  readonly loadConfig?: () => Promise<Config>;
   /** Another engine than the log in the data directory. */
   readonly store?: MessageStore;
 }
@@ -48,7 +60,8 @@ const MESSAGE_MARGIN = 1 << 20;
 const SHARED_BYTES = 16 << 20;
 
 export class Server {
-  readonly config: Config;
+  /** What is in force. */
+  config: Config;
   readonly broker: Broker;
   readonly listeners: Listener[] = [];
   readonly #logger: Logger;
@@ -58,6 +71,9 @@ export class Server {
   readonly #counts = new ConnectionCounts();
   readonly #authenticator: UserAuthenticator;
   readonly #authorizer: RuleAuthorizer;
+  readonly #loopback: LoopbackPolicy;
+  readonly #loadConfig: (() => Promise<Config>) | undefined;
+  #usersGeneration = 0;
   readonly #inspection: Inspection;
   readonly #tls: TlsTerminator | null;
   readonly #localToken = randomBytes(24).toString("base64url");
@@ -98,6 +114,8 @@ export class Server {
     this.config = config;
     this.#logger = logger;
     this.#users = users;
+    this.#usersGeneration = users.generation;
+    this.#loadConfig = options.loadConfig;
     this.#tls = tls;
     const turn = new Turn();
     const loopback = new LoopbackPolicy(
@@ -105,13 +123,11 @@ export class Server {
       users,
       (name) => config.listeners[name]?.anonymous ?? "default",
     );
+    this.#loopback = loopback;
     this.#authenticator = new UserAuthenticator({
       users,
       loopback,
-      allowPlainWithoutTls: config.security.allowPlainWithoutTls,
-      certificateName: config.tls.clientName,
-      failureDelayMs: config.security.failureDelay,
-      tokens: config.tokens.keys === "" ? null : new TokenVerifier(config.tokens),
+      ...loginSettings(config),
       logger,
     });
     this.#authorizer = new RuleAuthorizer(users, loopback, tokenRules(config));
@@ -121,14 +137,9 @@ export class Server {
     this.broker = new Broker(store, turn, {
       nodeName: config.nodeName,
       version: VERSION,
-      limits: {
-        maxMessageBytes: config.limits.messageBytesMax,
-        maxLinksPerSession: config.limits.linksPerSessionMax,
-        maxSessionsPerConnection: config.limits.sessionsPerConnectionMax,
-      },
+      limits: brokerLimits(config),
       ...destinationSettings(config),
       quotas: quotaRules(config),
-      autoCreate: config.queues.autoCreate,
       compileSelector,
       authorizer: this.#authorizer,
       logger,
@@ -182,6 +193,7 @@ export class Server {
     }
     this.#refresher = setInterval(() => {
       this.#users.refresh(this.#logger);
+      this.#followUsers();
       this.#tls?.refresh(this.#logger);
       if (this.config.tokens.keys !== "") this.#endExpired();
     }, REFRESH_MS);
@@ -197,9 +209,8 @@ export class Server {
     };
     const names = new Set<ProtocolName>(enabled.flatMap(([, { protocols }]) => protocols));
     const adapters = await loadProtocols(names, services, this.config);
-    const { limits, security } = this.config;
-    const connectionsMax = Math.min(limits.connectionsMax, await spareDescriptors());
-    const isTrustedProxy = networkList(security.trustedProxies);
+    const { limits } = this.config;
+    const bounds = await listenerBounds(this.config);
     for (const [name, listenerConfig] of enabled) {
       const listener = new Listener(
         this.#loop,
@@ -212,10 +223,8 @@ export class Server {
           tls: listenerConfig.tls === "off" ? null : this.#tls,
           isTlsRequired: listenerConfig.tls === "required",
           http: listenerConfig.protocols.includes("http") ? () => this.#openGateway() : null,
-          isTrustedProxy,
+          ...bounds,
           handshakeTimeoutMs: limits.handshakeTimeout,
-          connectionsMax,
-          connectionsPerAddressMax: limits.connectionsPerAddressMax,
         },
         this.#counts,
       );
@@ -248,6 +257,70 @@ export class Server {
     return undefined;
   }
 
+  /**
+   * Reads the configuration again and lets hold what can. One that is wrong changes nothing: throws StartError with what is
+   * wrong.
+   */
+  async reload(): Promise<ReloadReport> {
+    if (this.#loadConfig === undefined) {
+      throw new BrokerError("precondition-failed", "there is no configuration to read again");
+    }
+    try {
+      const report = await this.#apply(await this.#loadConfig());
+      const { changed, restart } = report;
+      const log = restart.length > 0 ? "warn" : "info";
+      this.#logger[log]("config.reloaded", {
+        changed: changed.join(" "),
+        restart: restart.join(" "),
+        message: reloadMessage(report),
+      });
+      return report;
+    } catch (error) {
+      if (!(error instanceof StartError)) throw error;
+      this.#logger.error("config.refused", {
+        message: `${error.message}; the configuration of before stays in force`,
+      });
+      throw error;
+    }
+  }
+
+  async #apply(wanted: Config): Promise<ReloadReport> {
+    const { config, changed, restart } = planReload(this.config, wanted, this.#tls !== null);
+    // Everything that may be refused comes first.
+    const rules = tokenRules(config);
+    const bounds = await listenerBounds(config);
+    const isTls = changed.some((path) => path.startsWith("tls.") && path !== "tls.clientName");
+    const useCertificate = isTls ? exchangeTls(this.#tls!, config) : undefined;
+    this.config = config;
+    useCertificate?.();
+    this.#loopback.mode = config.security.loopback;
+    this.#authenticator.configure(loginSettings(config));
+    this.#authorizer.setTokenRules(rules);
+    for (const listener of this.listeners) listener.configure(bounds);
+    this.#logger.setLevel?.(config.log.level);
+    this.broker.limits = brokerLimits(config);
+    const isHeld = changed.some((path) => path === "quotas" || path.startsWith("limits."));
+    if (isHeld) this.broker.quotas.replace(quotaRules(config));
+    const destinations = this.broker.reconfigure(destinationSettings(config));
+    this.broker.recheckRights();
+    return { changed, restart, destinations };
+  }
+
+  /** Users or their rules changed: what they may do no more ends; who is none any more goes. */
+  #followUsers(): void {
+    if (this.#usersGeneration === this.#users.generation) return;
+    this.#usersGeneration = this.#users.generation;
+    const ended = this.broker.recheckRights();
+    if (ended > 0) this.#logger.info("rights.taken", { links: ended });
+    for (const { principal, request } of [...this.broker.connections.values()]) {
+      const { name, isAnonymous, mechanism, expiresAt } = principal;
+      if (isAnonymous || expiresAt !== undefined || mechanism === "EXTERNAL") continue;
+      if (this.#users.find(name) !== undefined) continue;
+      if (request.peer !== undefined && this.#loopback.isOpenFor(principal, request.peer)) continue;
+      request.close(new BrokerError("unauthorized", `there is no user "${name}" any more`));
+    }
+  }
+
   /** A connection lives no longer than the token it came with. */
   #endExpired(): void {
     const now = Date.now();
@@ -274,8 +347,12 @@ export class Server {
         import("./admin/app.ts"),
         import("./broker/operations.ts"),
       ]);
+      const inForce = (): Config => this.config;
       handler ??= createAdminHandler({
-        config: this.config,
+        get config() {
+          return inForce();
+        },
+        reload: () => this.reload(),
         logger: this.#logger,
         inspection: this.#inspection,
         operations: new Operations(this.broker),
@@ -294,9 +371,12 @@ export class Server {
       });
       return handler;
     };
+    const inForce = (): Config => this.config;
     return new HttpGateway(loop, {
       messageBytesMax: this.config.limits.otherMessageBytesMax + MESSAGE_MARGIN,
-      allowedOrigins: this.config.security.allowedOrigins,
+      get allowedOrigins() {
+        return inForce().security.allowedOrigins;
+      },
       handler: (request, response, peer) => {
         if (handler !== undefined) handler(request, response, peer);
         else {
@@ -312,6 +392,25 @@ export class Server {
     });
   }
 }
+
+const brokerLimits = ({ limits }: Config): BrokerLimits => ({
+  maxMessageBytes: limits.messageBytesMax,
+  maxLinksPerSession: limits.linksPerSessionMax,
+  maxSessionsPerConnection: limits.sessionsPerConnectionMax,
+});
+
+const loginSettings = ({ security, tls, tokens }: Config) => ({
+  allowPlainWithoutTls: security.allowPlainWithoutTls,
+  certificateName: tls.clientName,
+  failureDelayMs: security.failureDelay,
+  tokens: tokens.keys === "" ? null : new TokenVerifier(tokens),
+});
+
+const listenerBounds = async ({ limits, security }: Config) => ({
+  connectionsMax: Math.min(limits.connectionsMax, await spareDescriptors()),
+  connectionsPerAddressMax: limits.connectionsPerAddressMax,
+  isTrustedProxy: networkList(security.trustedProxies),
+});
 
 const addressOf = ({ host, path }: ListenerConfig, port: number): string =>
   path !== "" ? path : `${host.includes(":") ? `[${host}]` : host}:${port}`;

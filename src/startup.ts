@@ -65,6 +65,15 @@ export async function openTls(config: Config): Promise<TlsTerminator | null> {
   }
 }
 
+/** Other certificate files for a terminator that is there: checked now, in use when the answer is called. */
+export function exchangeTls(terminator: TlsTerminator, { tls }: Config): () => void {
+  try {
+    return terminator.configure(tls);
+  } catch (error) {
+    throw new StartError(EXIT.BAD_CONFIGURATION, (error as Error).message, { cause: error });
+  }
+}
+
 /** The log in the data directory. */
 export async function openStore(config: Config, memory: CopyMemory | null): Promise<MessageStore> {
   const { CommitLogStore } = await import("./store/commit-log-store.ts");

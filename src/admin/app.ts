@@ -61,7 +61,7 @@ export function createAdminApp(sources: AdminSources): Hono<AdminEnv> {
     c.body(await metrics.text(), 200, { "Content-Type": metrics.contentType }),
   );
   app.get("/api/overview", (c) => c.json(inspection.overview()));
-  app.get("/api/config", (c) => c.json(config));
+  app.get("/api/config", (c) => c.json(sources.config));
   app.get("/api/quotas", (c) => c.json([...sources.quotas.views()]));
   app.get("/api/groups", (c) => paged(c, inspection.groups(pageOf(c))));
   app.get("/api/consumers", (c) => c.json(inspection.consumers()));

@@ -4,6 +4,7 @@
  */
 import type { Hono } from "hono";
 import { BrokerError } from "../model/errors.ts";
+import { StartError } from "../start-error.ts";
 import type { AdminEnv } from "./app.ts";
 import type { AdminSources } from "./sources.ts";
 
@@ -46,6 +47,18 @@ export function addChanges(app: Hono<AdminEnv>, sources: AdminSources): void {
       return c.json({ purged });
     });
   }
+
+  app.post("/api/reload", async (c) => {
+    if (sources.reload === undefined) return c.json({ error: "nothing to read again" }, 404);
+    try {
+      const report = await sources.reload();
+      logger.info("admin.reloaded", { user: c.get("user") });
+      return c.json(report);
+    } catch (error) {
+      if (error instanceof StartError) return c.json({ error: error.message }, 400);
+      throw error;
+    }
+  });
 
   app.post("/api/queues/:name/move", async (c) => {
     const { name } = c.req.param();

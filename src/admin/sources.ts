@@ -4,6 +4,7 @@ import type { Inspection } from "../broker/inspect.ts";
 import type { Operations } from "../broker/operations.ts";
 import type { Quotas } from "../broker/quotas.ts";
 import type { Config } from "../config/schema.ts";
+import type { ReloadReport } from "../reload.ts";
 import type { Authenticator } from "../security/authenticator.ts";
 import type { Authorizer } from "../security/authorizer.ts";
 import type { Logger } from "../telemetry/log.ts";
@@ -12,6 +13,8 @@ import type { ConnectionCounts } from "../transport/listener.ts";
 export interface AdminSources {
   readonly config: Config;
   readonly logger: Logger;
+  /** Reads the configuration again. Throws a StartError when it is wrong. */
+  reload?(): Promise<ReloadReport>;
   readonly inspection: Inspection;
   readonly operations: Operations;
   readonly delayed: DelayedMessages;

@@ -6,17 +6,21 @@ import type { MessageFilter } from "./filter.ts";
 import type { NodeSettings, Policy } from "./policy.ts";
 import type { QuotaRules } from "./quotas.ts";
 
-export interface BrokerOptions {
-  readonly nodeName: string;
-  readonly version: string;
-  readonly limits: BrokerLimits;
+/** What holds for destinations. */
+export interface DestinationRules {
   readonly queueDefaults: NodeSettings;
   readonly topicDefaults: NodeSettings;
   readonly policies: readonly Policy[];
-  /** Absent: none. */
-  readonly quotas?: QuotaRules;
   /** May nodes be made on first use? */
   readonly autoCreate: boolean;
+}
+
+export interface BrokerOptions extends DestinationRules {
+  readonly nodeName: string;
+  readonly version: string;
+  readonly limits: BrokerLimits;
+  /** Absent: none. */
+  readonly quotas?: QuotaRules;
   readonly compileSelector: (text: string) => MessageFilter;
   readonly authorizer: Authorizer;
   readonly logger: Logger;

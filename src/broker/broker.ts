@@ -11,7 +11,7 @@ import { ByteTable } from "../util/byte-table.ts";
 import { PHASE, type Turn, type TurnTask } from "../util/turn.ts";
 import { STATE } from "./ack-state.ts";
 import { afterAppend, dedupIdOf } from "./admission.ts";
-import type { BrokerOptions } from "./broker-options.ts";
+import type { BrokerOptions, DestinationRules } from "./broker-options.ts";
 import { CatalogWriter, emptyImage } from "./catalog.ts";
 import { ClientIds } from "./client-ids.ts";
 import { ConfirmWaiters } from "./confirm-waiters.ts";
@@ -44,6 +44,7 @@ import { NO_QUOTAS, Quotas } from "./quotas.ts";
 import { RecordComposer, type RecordTemplate } from "./record-composer.ts";
 import { replayEntry } from "./resting-nodes.ts";
 import { restorePolicies } from "./restore-policies.ts";
+import { recheckRights } from "./rights.ts";
 import { SessionCore, templateFor } from "./session-core.ts";
 import { SessionRegistry } from "./session-registry.ts";
 import type { ShardProgress } from "./shard-progress.ts";
@@ -69,7 +70,8 @@ export class Broker
 {
   readonly nodeName: string;
   readonly version: string;
-  readonly limits: BrokerLimits;
+  /** Those that are there keep what they were told. */
+  limits: BrokerLimits;
   readonly turn: Turn;
   readonly store: MessageStore;
   readonly composer = new RecordComposer();
@@ -431,8 +433,32 @@ export class Broker
     return this.#housekeeping.dropHistory(node);
   }
 
-  /** A node was made: where its policies count what is stored, watch what is settled. */
+  /** Other settings for destinations hold from now on, for those that are there too. Returns how many changed. */
+  reconfigure(settings: DestinationRules): number {
+    let changed = 0;
+    this.directory.mayCreate = settings.autoCreate;
+    this.registry.configure(settings, (node) => {
+      changed++;
+      this.#onNode(node);
+      restorePolicies(node, this.store, this.#storedBytes, this.turn.now);
+      this.#housekeeping.restore(node);
+      node.touch();
+      // Who was held back may go on now.
+      if (node.heldTargets !== null) this.#flow.noteEased(node);
+    });
+    this.requestPublish();
+    return changed;
+  }
+
+  /** Users or rules changed. Returns how many links ended for it. */
+  recheckRights(): number {
+    this.turn.touch();
+    return recheckRights(this.connections.values());
+  }
+
+  /** A node was made, or got other settings: where its policies count what is stored, watch what is settled. */
   #onNode(node: Node): void {
+    node.onSettled = null;
     if (node.hasHistory) this.#housekeeping.watchHistory(node);
     const { maxLength } = node.settings;
     if (node.kind !== "queue" || (maxLength < 0 && !node.countsBytes)) return;

@@ -279,13 +279,22 @@ export class ClientSession implements Session, RouteReader, SessionSource, NodeT
   }
 
   unsubscribe(filter: string, share: string): number {
-    const key = keyOf(filter, share);
-    const subscription = this.subscriptions.get(key);
+    const subscription = this.subscriptions.get(keyOf(filter, share));
     if (subscription === undefined) return -1;
-    this.subscriptions.delete(key);
+    this.#remember(subscription);
+    return this.#drop(subscription);
+  }
+
+  /** The right to it was taken away: what is in the index for it is not delivered either. */
+  revoke(filter: string, share: string): void {
+    const subscription = this.subscriptions.get(keyOf(filter, share));
+    if (subscription !== undefined) this.#drop(subscription);
+  }
+
+  #drop(subscription: OwnSubscription): number {
+    this.subscriptions.delete(keyOf(subscription.filter, subscription.share));
     this.grantVersion++;
     this.takeOut(subscription);
-    this.#remember(subscription);
     return this.registry.journalUnsubscription(this, subscription);
   }
 

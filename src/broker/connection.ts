@@ -74,7 +74,7 @@ export class Connection implements BrokerConnection {
   setGate(gate: PublishGate | null): void {
     const before = this.gate;
     this.gate = gate;
-    for (const target of this.targets) target.gate = gate;
+    for (const target of this.targets) if (target.gate === before) target.gate = gate;
     before?.close();
   }
 

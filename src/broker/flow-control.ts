@@ -66,7 +66,8 @@ export class FlowControl {
   resume(): void {
     for (const node of this.#eased) {
       const held = node.heldTargets;
-      if (held === null || isFull(node, 1)) continue;
+      const isHeld = node.settings.overflow === "block" && isFull(node, 1);
+      if (held === null || isHeld) continue;
       node.heldTargets = null;
       for (const target of held) if (!target.isClosed) target.onAllowance?.();
     }

@@ -14,7 +14,7 @@ import { rootOf } from "./topic-root.ts";
 
 export class NodeDirectory {
   readonly #registry: NodeRegistry;
-  readonly #mayCreate: boolean;
+  mayCreate: boolean;
   readonly #demandDestination: (namespace: string) => void;
   readonly #log: Logger;
   #temporaryNumber = 0;
@@ -28,7 +28,7 @@ export class NodeDirectory {
   ) {
     this.#demandDestination = demandDestination;
     this.#registry = registry;
-    this.#mayCreate = mayCreate;
+    this.mayCreate = mayCreate;
     this.#log = log;
   }
 
@@ -41,7 +41,7 @@ export class NodeDirectory {
     }
     const kind = kindOf(address);
     refuseInternal(kind, address.name);
-    if (mustExist || !this.#mayCreate || address.kind.startsWith("temp-")) {
+    if (mustExist || !this.mayCreate || address.kind.startsWith("temp-")) {
       throw new BrokerError("not-found", `no ${kind} '${address.name}'`, { name: address.name });
     }
     connection.demand("create", address);

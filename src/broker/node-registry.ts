@@ -16,7 +16,13 @@ import { Node, type NodeHost, queueIdOfPriority } from "./node.ts";
 import { groupEntry, nodeEntry, writeNode } from "./node-entries.ts";
 import { type NodeMaker, NodeRestorer, WILDCARD_PREFIX } from "./node-restorer.ts";
 import { namesOfKey, nodeKey, PACKED } from "./packed-node.ts";
-import { type NodeSettings, type Policy, sessionSettings, settingsFor } from "./policy.ts";
+import {
+  DEFAULT_SETTINGS,
+  type NodeSettings,
+  type Policy,
+  sessionSettings,
+  settingsFor,
+} from "./policy.ts";
 import type { ProgressJournal } from "./progress-journal.ts";
 import { imageOfTaken, RestingNodes } from "./resting-nodes.ts";
 import { ShardProgress } from "./shard-progress.ts";
@@ -50,7 +56,7 @@ export class NodeRegistry implements NodeMaker {
   readonly #perNamespace = new Map<string, number>();
   readonly #store: MessageStore;
   readonly #journal: ProgressJournal;
-  readonly #options: RegistryOptions;
+  #options: RegistryOptions;
   readonly #host: GroupHost;
   readonly #nodeHost: NodeHost;
   readonly #onNode: (node: Node) => void;
@@ -58,9 +64,9 @@ export class NodeRegistry implements NodeMaker {
   #nextNodeId = 1;
   #nextProgress = 1;
   /** What holds at indexes of sessions. */
-  readonly indexSettings: NodeSettings;
+  indexSettings: NodeSettings;
   /** What holds at indexes of wildcard subscriptions: as at topics, as far as it is about deliveries. */
-  readonly wildcardSettings: NodeSettings;
+  wildcardSettings: NodeSettings;
   /** Somebody who reads all topics asked not to get its own messages. */
   #isNoLocalEverywhere = false;
 
@@ -80,15 +86,51 @@ export class NodeRegistry implements NodeMaker {
     this.#options = options;
     this.#restorer = new NodeRestorer(store, this);
     this.indexSettings = sessionSettings(options.queueDefaults);
-    const { maxDeliveries, maxLosses, hasDeadLetters, deadLetterTo, retry } = options.topicDefaults;
-    this.wildcardSettings = {
-      ...this.indexSettings,
-      maxDeliveries,
-      maxLosses,
-      hasDeadLetters,
-      deadLetterTo,
-      retry,
-    };
+    this.wildcardSettings = wildcardSettings(this.indexSettings, options.topicDefaults);
+  }
+
+  /**
+   * Other defaults and policies hold from now on; `changed` hears of each node they make a difference to. What a confirm
+   * stands for stays as it is at nodes that are there: producers have been told.
+   */
+  configure(
+    options: Pick<RegistryOptions, "queueDefaults" | "topicDefaults" | "policies">,
+    changed: (node: Node) => void,
+  ): void {
+    this.#options = { ...this.#options, ...options };
+    const index = sessionSettings(this.#options.queueDefaults);
+    const wildcard = wildcardSettings(index, this.#options.topicDefaults);
+    for (const node of this.#light.values()) {
+      node.settings = node.settings === this.wildcardSettings ? wildcard : index;
+    }
+    this.indexSettings = index;
+    this.wildcardSettings = wildcard;
+    this.#wakeForPolicies();
+    for (const node of this.#nodes.values()) {
+      const { kind, address, isTemporary, settings } = node;
+      const { level } = settings;
+      const own = this.#settingsOf(kind, address.namespace, address.name, isTemporary);
+      const next = { ...own, level };
+      if (JSON.stringify(next) === JSON.stringify(settings)) continue;
+      node.configure(next);
+      changed(node);
+    }
+  }
+
+  /** Nodes at rest have the new settings when they wake; those that may not rest with them wake now. */
+  #wakeForPolicies(): void {
+    const keys: string[] = [];
+    for (const kind of ["queue", "topic"] as const) {
+      for (const key of this.#resting.keys(kind)) {
+        const { namespace, name } = namesOfKey(key);
+        if (!mayRestWith(this.#settingsOf(kind, namespace, name, false))) keys.push(key);
+      }
+    }
+    for (const key of keys) {
+      const node = this.#wake(key);
+      // Seen by the caller as one that changes.
+      node?.configure({ ...DEFAULT_SETTINGS, level: node.settings.level });
+    }
   }
 
   /** From now on every topic's messages say who sent them. */
@@ -380,7 +422,7 @@ export class NodeRegistry implements NodeMaker {
     for (const kind of ["queue", "topic"] as const) {
       for (const key of [...this.#resting.keys(kind)]) {
         const { namespace, name } = namesOfKey(key);
-        const mayRest = mayRestWith(this.#settingsOf(kind, name));
+        const mayRest = mayRestWith(this.#settingsOf(kind, namespace, name, false));
         if (!mayRest || this.#countsBytes(namespace)) yield key;
       }
     }
@@ -482,11 +524,11 @@ export class NodeRegistry implements NodeMaker {
         ? makeAddress("sub", name)
         : makeAddress(isTemporary ? `temp-${kind}` : kind, name, { namespace });
     const shards = this.#queuesOf(address, queueIds, isLight === true);
-    const settings = isLight === true ? this.#lightSettings(name) : this.#settingsOf(kind, name);
-    const own = isTemporary ? { ...settings, ...TEMPORARY } : settings;
-    const countsBytes = isLight !== true && this.#countsBytes(namespace);
-    const counting = countsBytes ? { ...own, countsBytes } : own;
-    const node = new Node(id, address, kind, isTemporary, counting, shards);
+    const settings =
+      isLight === true
+        ? this.#lightSettings(name)
+        : this.#settingsOf(kind, namespace, name, isTemporary);
+    const node = new Node(id, address, kind, isTemporary, settings, shards);
     node.host = this.#nodeHost;
     for (const queue of shards) queue.owner = node;
     if (isLight === true) {
@@ -510,9 +552,19 @@ export class NodeRegistry implements NodeMaker {
     return queueIds.map((queueId) => this.#store.queue(topic, queueId));
   }
 
-  #settingsOf(kind: "queue" | "topic", name: string): NodeSettings {
+  #settingsOf(
+    kind: "queue" | "topic",
+    namespace: string,
+    name: string,
+    isTemporary: boolean,
+  ): NodeSettings {
     const { queueDefaults, topicDefaults, policies } = this.#options;
-    return settingsFor(kind, name, kind === "queue" ? queueDefaults : topicDefaults, policies);
+    const defaults = kind === "queue" ? queueDefaults : topicDefaults;
+    const settings = isTemporary
+      ? { ...defaults, ...TEMPORARY }
+      : settingsFor(kind, name, defaults, policies);
+    const countsBytes = this.#countsBytes(namespace);
+    return countsBytes ? { ...settings, countsBytes } : settings;
   }
 
   #lightSettings(name: string): NodeSettings {
@@ -547,4 +599,9 @@ function mayRestWith(settings: NodeSettings): boolean {
   const isPlain =
     maxLength < 0 && maxBytes < 0 && countsBytes !== true && dedupWindowMs === 0 && !isLastValue;
   return isPlain && historyMs <= 0 && historyCount < 0 && historyBytes < 0;
+}
+
+function wildcardSettings(index: NodeSettings, topics: NodeSettings): NodeSettings {
+  const { maxDeliveries, maxLosses, hasDeadLetters, deadLetterTo, retry } = topics;
+  return { ...index, maxDeliveries, maxLosses, hasDeadLetters, deadLetterTo, retry };
 }

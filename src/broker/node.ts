@@ -77,7 +77,7 @@ export class Node {
   readonly address: Address;
   readonly kind: "queue" | "topic";
   readonly isTemporary: boolean;
-  readonly settings: NodeSettings;
+  settings: NodeSettings;
   readonly shards: StoreQueue[];
   readonly groups = new Map<string, ConsumerGroup>();
   /** Groups with members. */
@@ -108,18 +108,18 @@ export class Node {
   /** Body bytes of messages not settled, kept only where a byte limit is set. */
   storedBytes = 0;
   /** No policy looks at single messages: publish and settle take the short way. */
-  readonly isPlain: boolean;
+  isPlain = true;
   /** Targets that got no credit because the queue is full (overflow "block"). */
   heldTargets: Set<Target> | null = null;
   /** Already on the list of what is to be trimmed. */
   isTouched = false;
   host: NodeHost | null = null;
   /** Topics: messages that no group owes are kept for a while. */
-  readonly hasHistory: boolean;
+  hasHistory = false;
   /** Topics: `storedBytes` is what the log holds, owed or not. */
-  readonly countsHistory: boolean;
+  countsHistory = false;
   /** Something is limited in bytes. */
-  readonly countsBytes: boolean;
+  countsBytes = false;
   /** Some reader asked not to get its own messages: record who sent each. */
   hasNoLocal = false;
 
@@ -137,15 +137,21 @@ export class Node {
     this.isTemporary = isTemporary;
     this.settings = settings;
     this.shards = shards;
+    this.configure(settings);
+  }
+
+  /** From now on these hold. What they remember of single messages begins anew. */
+  configure(settings: NodeSettings): void {
+    this.settings = settings;
     const { maxLength, maxBytes, dedupWindowMs, isLastValue } = settings;
     const { historyMs, historyCount, historyBytes, countsBytes } = settings;
-    const isTopic = kind === "topic";
+    const isTopic = this.kind === "topic";
     this.hasHistory = isTopic && (historyMs > 0 || historyCount >= 0 || historyBytes >= 0);
     this.countsHistory = isTopic && (historyBytes >= 0 || maxBytes >= 0 || countsBytes);
     this.countsBytes = this.countsHistory || maxBytes >= 0 || countsBytes;
     this.isPlain = maxLength < 0 && !this.countsBytes && dedupWindowMs === 0 && !isLastValue;
-    if (dedupWindowMs > 0) this.duplicates = new DuplicateWindow(dedupWindowMs);
-    if (isLastValue) this.lastValues = new Map();
+    this.duplicates = dedupWindowMs > 0 ? new DuplicateWindow(dedupWindowMs) : null;
+    this.lastValues = isLastValue ? new Map() : null;
   }
 
   noteExpiry(queue: StoreQueue, offset: number, expiresAt: number): void {

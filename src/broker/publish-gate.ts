@@ -8,11 +8,23 @@ import type { NamespaceUsage } from "./namespace-usage.ts";
 import type { Node } from "./node.ts";
 import type { Target } from "./target.ts";
 
+/** What a producer passes with each message. */
+export interface Gate {
+  /** Throws when the message may not go in; `before`: messages and bytes that are as good as in. */
+  demandRoom(node: Node, bytes: number, before?: number, bytesBefore?: number): void;
+  /** A message is taken. */
+  draw(bytes: number): void;
+  /** Credit for a target, at most `most`; 0: it hears of it when there is some again. */
+  allowanceFor(target: Target, most: number): number;
+  /** The target is gone. */
+  forget(target: Target): void;
+}
+
 /** Waking more often than this for a message or two would cost more than it gives. */
 const STEP_MS = 10;
 const LONGEST_MS = 60_000;
 
-export class PublishGate {
+export class PublishGate implements Gate {
   readonly #turn: Turn;
   readonly #messages: readonly TokenBucket[];
   readonly #bytes: readonly TokenBucket[];
@@ -53,7 +65,6 @@ export class PublishGate {
     this.#arm();
   }
 
-  /** Credit that the message rates have left; 0: the target hears of it when there is some again. */
   allowanceFor(target: Target, most: number): number {
     const now = this.#turn.now;
     let allowance = most;
@@ -69,7 +80,6 @@ export class PublishGate {
     this.#targets.delete(target);
   }
 
-  /** Throws limit-exceeded when the namespace is full; `before`: messages and bytes that are as good as in. */
   demandRoom(node: Node, bytes: number, before = 0, bytesBefore = 0): void {
     this.#usage?.demand(node, bytes, before, bytesBefore);
   }

@@ -229,9 +229,10 @@ export class Quotas {
     );
   }
 
-  /** Are stored bytes counted in this namespace? */
+  /** Is what lies in this namespace counted? Then its bytes are, and none of its nodes rests. */
   countsBytes(namespace: string): boolean {
-    return (quotaOf(this.#rules.namespaces, namespace)?.bytes ?? 0) > 0;
+    const quota = quotaOf(this.#rules.namespaces, namespace);
+    return quota !== null && (quota.bytes > 0 || quota.messages > 0);
   }
 
   // ── looking ─────────────────────────────────────────────────────────────────────────────────────────────────────

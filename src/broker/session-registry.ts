@@ -16,6 +16,7 @@ import type { BrokerConnection, DeliverySink } from "./facade.ts";
 import { Node } from "./node.ts";
 import { ReceivedIds } from "./received-ids.ts";
 import { RetainedMessages } from "./retained.ts";
+import { dropDenied } from "./rights.ts";
 import type { SessionCore } from "./session-core.ts";
 import {
   type KeptDelivery,
@@ -142,6 +143,7 @@ export class SessionRegistry implements SessionHost {
     session.connect(connection, sink);
     this.#connected++;
     this.#rights.set(session, connection.permissions);
+    if (session.isPresent) dropDenied(connection, session);
     const isNew = !session.isPresent;
     if (session.isDurable) {
       const position = this.#journalSession(session);

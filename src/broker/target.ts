@@ -16,7 +16,7 @@ import {
 import type { DurabilityLevel, Target as TargetFacade } from "./facade.ts";
 import { DEFAULT_PRIORITY, type Node } from "./node.ts";
 import { ORIGIN_PROPERTY } from "./path-filter.ts";
-import type { PublishGate } from "./publish-gate.ts";
+import type { Gate } from "./publish-gate.ts";
 import {
   PROPERTIES_MAX_BYTES,
   type RecordComposer,
@@ -61,7 +61,7 @@ export class Target implements TargetFacade {
   readonly #route: Route | null;
   hadReaders = true;
   /** Rates and quotas that hold for this producer; null for none. */
-  gate: PublishGate | null = null;
+  gate: Gate | null = null;
 
   constructor(
     host: TargetHost,
@@ -167,7 +167,7 @@ export class Target implements TargetFacade {
     return isConfirmed ? position : 0;
   }
 
-  #passGate(gate: PublishGate, draft: Draft): void {
+  #passGate(gate: Gate, draft: Draft): void {
     const bytes = draft.end - draft.start;
     // Of a transaction, all were asked for before the first.
     if (!this.#host.visibility.isBatch) gate.demandRoom(this.node, bytes);

@@ -1,5 +1,6 @@
 /** `sluice purge`, `delete`, `move`, `disconnect`: what an operator does to a running broker. */
 import type { Command } from "commander";
+import { type ReloadReport, reloadMessage } from "../reload.ts";
 import { ApiClient, type ApiFlags } from "./api-client.ts";
 import { withConfigFlags } from "./config-flags.ts";
 import { destinationPath } from "./destination.ts";
@@ -45,6 +46,14 @@ export function addChangeCommands(program: Command): void {
       );
       process.stdout.write(`${moved} messages moved\n`);
     });
+
+  change("reload", "let the broker read its configuration again").action(
+    async (flags: ApiFlags) => {
+      const client = await ApiClient.open(flags);
+      const report = await client.send<ReloadReport>("POST", "/api/reload");
+      process.stdout.write(`${reloadMessage(report)}\n`);
+    },
+  );
 
   change("disconnect <id>", "close a connection; `sluice connections` lists them").action(
     async (id: string, flags: ApiFlags) => {

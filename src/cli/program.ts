@@ -14,7 +14,7 @@ const LOOK = ["status", "top", "queues", "topics", "groups", "consumers", "conne
 const commandGroups = (leave: (code: ExitCode) => void): readonly CommandGroup[] => [
   { names: LOOK, load: async () => (await import("./look.ts")).addLookCommands },
   {
-    names: ["purge", "delete", "move", "disconnect"],
+    names: ["purge", "delete", "move", "disconnect", "reload"],
     load: async () => (await import("./change.ts")).addChangeCommands,
   },
   { names: ["delayed"], load: async () => (await import("./delayed.ts")).addDelayedCommands },

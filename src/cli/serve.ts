@@ -1,7 +1,8 @@
 /** `sluice serve`: runs the broker until it is told to stop. */
 import type { Server } from "../server.ts";
-import { EXIT, type ExitCode } from "../start-error.ts";
+import { EXIT, type ExitCode, StartError } from "../start-error.ts";
 import { type ConfigFlags, configOf } from "./config-flags.ts";
+import { ConfigWatch } from "./config-watch.ts";
 import { growHeapAgain } from "./lean-start.ts";
 
 /** Resolves with the exit code once the broker has stopped. */
@@ -25,7 +26,19 @@ export async function serve(flags: ConfigFlags): Promise<ExitCode> {
     process.on("SIGTERM", stop);
     process.on("SIGINT", stop);
   });
-  const server = await Server.start({ config, logger });
+  const server = await Server.start({ config, logger, loadConfig: () => configOf(flags) });
+  const file = flags.config ?? process.env["SLUICE_CONFIG"];
+  // What is wrong with it is in the log; the broker goes on with what it has.
+  const reload = (): void => {
+    server.reload().catch((error: Error) => {
+      if (!(error instanceof StartError)) logger.error("config.failed", { error });
+    });
+  };
+  const watch = file === undefined ? undefined : new ConfigWatch(file, reload);
+  process.on("SIGHUP", () => {
+    watch?.note();
+    reload();
+  });
   logger.info("ready", {
     ms: Math.round(performance.now() - began),
     data: config.data,
@@ -33,6 +46,7 @@ export async function serve(flags: ConfigFlags): Promise<ExitCode> {
   });
   growHeapAgain();
   const signal = await stopped;
+  watch?.close();
   logger.info("stopping", { signal });
   await server.stop();
   logger.info("stopped");

@@ -12,7 +12,7 @@ export type AnonymousMode = "default" | "allow" | "deny";
 export const GUEST = "guest";
 
 export class LoopbackPolicy {
-  readonly #mode: LoopbackMode;
+  mode: LoopbackMode;
   readonly #users: UserStore;
   readonly #anonymousOf: (listener: string) => AnonymousMode;
 
@@ -21,15 +21,15 @@ export class LoopbackPolicy {
     users: UserStore,
     anonymousOf: (listener: string) => AnonymousMode = () => "default",
   ) {
-    this.#mode = mode;
+    this.mode = mode;
     this.#users = users;
     this.#anonymousOf = anonymousOf;
   }
 
   /** Anonymous and guest/guest are let in here. */
   isOpen(peer: PeerInfo): boolean {
-    if (!peer.isLoopback || this.#mode === "closed") return false;
-    return this.#mode === "open" || this.#users.size === 0;
+    if (!peer.isLoopback || this.mode === "closed") return false;
+    return this.mode === "open" || this.#users.size === 0;
   }
 
   /** This principal may do everything, because the loopback is open and it is nobody in particular. */

@@ -20,13 +20,21 @@ export class RuleAuthorizer implements Authorizer {
   readonly #parsed = new Map<string, ParsedRules>();
   #generation = -1;
 
-  readonly #tokenRules: ParsedRules;
+  #tokenRules: ParsedRules;
+  /** Grows with every change of the rules for tokens. */
+  #changes = 0;
 
   /** `tokenRules`: what users of tokens may do that have no record of their own. */
   constructor(users: UserStore, loopback: LoopbackPolicy, tokenRules: readonly string[] = []) {
     this.#users = users;
     this.#loopback = loopback;
     this.#tokenRules = { allow: parseAll(tokenRules), deny: [] };
+  }
+
+  /** Other rules for users of tokens. */
+  setTokenRules(rules: readonly string[]): void {
+    this.#tokenRules = { allow: parseAll(rules), deny: [] };
+    this.#changes++;
   }
 
   permissionsFor(principal: Principal, clientId: string, peer: PeerInfo): Permissions {
@@ -40,7 +48,7 @@ export class RuleAuthorizer implements Authorizer {
   }
 
   get generation(): number {
-    return this.#users.generation;
+    return this.#users.generation + this.#changes;
   }
 
   #rulesOf(user: string, isByToken: boolean): ParsedRules {

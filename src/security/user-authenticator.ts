@@ -45,7 +45,7 @@ const BEARER_MECHANISMS: readonly string[] = ["XOAUTH2", "OAUTHBEARER"];
 const DECOY_HASH = `scrypt$ln=14,r=8,p=1$${randomBytes(16).toString("base64")}$${randomBytes(32).toString("base64")}`;
 
 export class UserAuthenticator implements Authenticator {
-  readonly #options: UserAuthenticatorOptions;
+  #options: UserAuthenticatorOptions;
   readonly #cache = new CredentialCache();
   readonly #decoySecret = randomBytes(32);
   readonly #guestVerifiers = new Map<string, Promise<ScramVerifier>>();
@@ -54,6 +54,11 @@ export class UserAuthenticator implements Authenticator {
 
   constructor(options: UserAuthenticatorOptions) {
     this.#options = options;
+  }
+
+  /** Other settings hold for logins from now on. */
+  configure(options: Partial<UserAuthenticatorOptions>): void {
+    this.#options = { ...this.#options, ...options };
   }
 
   mechanismsFor(peer: PeerInfo): readonly string[] {

@@ -6,7 +6,7 @@ export type LogValue = string | number | boolean | null | undefined | Error;
 export type LogFields = Readonly<Record<string, LogValue>>;
 
 export interface Logger {
-  /** Are debug events wanted? Plain field: reading it costs nothing. */
+  /** Are debug events wanted? Costs next to nothing to ask. */
   readonly isDebug: boolean;
   debug(event: string, fields?: LogFields): void;
   info(event: string, fields?: LogFields): void;
@@ -14,7 +14,11 @@ export interface Logger {
   error(event: string, fields?: LogFields): void;
   /** A logger that adds these fields to every event. */
   child(fields: LogFields): Logger;
+  /** From now on events of this level and above, here and of all children. */
+  setLevel?(level: LogLevel): void;
 }
+
+export type LogLevel = "debug" | "info" | "warn" | "error";
 
 /** Says nothing. */
 export const SILENT: Logger = {

@@ -3,10 +3,10 @@
  * Control characters in values are escaped, so that nobody can write lines of their own into the log.
  */
 import winston from "winston";
-import type { LogFields, Logger, LogValue } from "./log.ts";
+import type { LogFields, Logger, LogLevel, LogValue } from "./log.ts";
 
 export interface LogOptions {
-  readonly level: "debug" | "info" | "warn" | "error";
+  readonly level: LogLevel;
   /** `auto`: pretty when `stream` is a terminal. */
   readonly format: "auto" | "pretty" | "json";
   readonly stream: NodeJS.WritableStream & { readonly isTTY?: boolean };
@@ -29,18 +29,23 @@ export function createLogger(options: LogOptions): Logger {
     transports: [new winston.transports.Stream({ stream: options.stream })],
     exitOnError: false,
   });
-  return new WinstonLogger(sink, {}, options.level === "debug");
+  return new WinstonLogger(sink, {});
 }
 
 class WinstonLogger implements Logger {
-  readonly isDebug: boolean;
   readonly #sink: winston.Logger;
   readonly #fields: LogFields;
 
-  constructor(sink: winston.Logger, fields: LogFields, isDebug: boolean) {
+  constructor(sink: winston.Logger, fields: LogFields) {
     this.#sink = sink;
     this.#fields = fields;
-    this.isDebug = isDebug;
+  }
+
+  get isDebug(): boolean {
+    return this.#sink.level === "debug";
+  }
+  setLevel(level: LogLevel): void {
+    this.#sink.level = level;
   }
 
   debug(event: string, fields?: LogFields): void {
@@ -56,7 +61,7 @@ class WinstonLogger implements Logger {
     this.#write("error", event, fields);
   }
   child(fields: LogFields): Logger {
-    return new WinstonLogger(this.#sink, { ...this.#fields, ...fields }, this.isDebug);
+    return new WinstonLogger(this.#sink, { ...this.#fields, ...fields });
   }
 
   #write(level: string, event: string, fields: LogFields = {}): void {

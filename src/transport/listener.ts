@@ -45,7 +45,7 @@ export class ConnectionCounts {
 }
 
 export class Listener {
-  readonly options: ListenerOptions;
+  options: ListenerOptions;
   readonly #loop: TransportLoop;
   readonly #logger: Logger;
   readonly #counts: ConnectionCounts;
@@ -66,6 +66,16 @@ export class Listener {
     this.#loop = loop;
     this.#logger = loop.logger.child({ listener: options.name });
     this.#counts = counts;
+  }
+
+  /** Other bounds for connections that come from now on. */
+  configure(
+    options: Pick<
+      ListenerOptions,
+      "connectionsMax" | "connectionsPerAddressMax" | "isTrustedProxy"
+    >,
+  ): void {
+    this.options = { ...this.options, ...options };
   }
 
   /** Rejects with the system's error (EADDRINUSE, EACCES, EADDRNOTAVAIL). */

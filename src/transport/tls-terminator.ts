@@ -28,7 +28,7 @@ interface Handshake {
 }
 
 export class TlsTerminator {
-  readonly #files: TlsFiles;
+  #files: TlsFiles;
   readonly #server: tls.Server;
   readonly #handshakes = new WeakMap<object, Handshake>();
   #stamp: string;
@@ -55,6 +55,24 @@ export class TlsTerminator {
   accept(socket: net.Socket, handshake: Handshake): void {
     this.#handshakes.set(socket, handshake);
     this.#server.emit("connection", socket);
+  }
+
+  /** Other files, read at once. Throws TlsFilesError and leaves everything as it was. */
+  configure(files: Pick<TlsFiles, "certificate" | "key" | "clientCa" | "minVersion">): () => void {
+    const before = this.#files;
+    const next = { ...before, ...files };
+    this.#files = next;
+    let options: tls.SecureContextOptions;
+    try {
+      options = this.#read();
+    } finally {
+      this.#files = before;
+    }
+    return () => {
+      this.#files = next;
+      this.#stamp = this.#stampOf();
+      this.#server.setSecureContext(options);
+    };
   }
 
   /** Reads the files again if they changed; new connections get the new certificate. */
