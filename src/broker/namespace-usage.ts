@@ -19,7 +19,7 @@ export interface UsageLimits {
   readonly bytes: number;
 }
 
-/** A full namespace is counted again and again, for at most one part in so many of the time. */
+/** One that was found full is counted again and again, for at most one part in so many of the time. */
 const COUNT_SHARE = 20;
 
 export class NamespaceUsage {
@@ -46,7 +46,8 @@ export class NamespaceUsage {
   /** Throws limit-exceeded unless there is room for one more message of `bytes`. */
   demand(node: Node, bytes: number, before: number, bytesBefore: number): void {
     if (this.#fits(1 + before, bytes + bytesBefore)) return;
-    if (performance.now() >= this.#nextCount) {
+    const began = performance.now();
+    if (began >= this.#nextCount) {
       this.#count();
       if (this.#fits(1 + before, bytes + bytesBefore)) return;
       // History counts only as long as nobody needs its place.
@@ -58,6 +59,8 @@ export class NamespaceUsage {
         this.#count();
         if (this.#fits(1 + before, bytes + bytesBefore)) return;
       }
+      const now = performance.now();
+      this.#nextCount = now + (now - began) * COUNT_SHARE;
     }
     node.counters.rejected++;
     throw this.#full(1 + before);
@@ -81,7 +84,6 @@ export class NamespaceUsage {
   }
 
   #count(): void {
-    const began = performance.now();
     let messages = 0;
     let bytes = 0;
     for (const node of this.#source.nodesIn(this.#namespace)) {
@@ -95,8 +97,6 @@ export class NamespaceUsage {
     }
     this.#messages = messages;
     this.#bytes = bytes;
-    const now = performance.now();
-    this.#nextCount = now + (now - began) * COUNT_SHARE;
   }
 
   #full(messages: number): BrokerError {

@@ -119,14 +119,7 @@ export class NodeRegistry implements NodeMaker {
 
   /** Nodes at rest have the new settings when they wake; those that may not rest with them wake now. */
   #wakeForPolicies(): void {
-    const keys: string[] = [];
-    for (const kind of ["queue", "topic"] as const) {
-      for (const key of this.#resting.keys(kind)) {
-        const { namespace, name } = namesOfKey(key);
-        if (!mayRestWith(this.#settingsOf(kind, namespace, name, false))) keys.push(key);
-      }
-    }
-    for (const key of keys) {
+    for (const key of [...this.#keptAwake()]) {
       const node = this.#wake(key);
       // Seen by the caller as one that changes.
       node?.configure({ ...DEFAULT_SETTINGS, level: node.settings.level });

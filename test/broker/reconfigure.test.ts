@@ -197,3 +197,33 @@ test("MQTT: a session loses subscriptions that its user may have no more, connec
   t.deepEqual(third.publishes, [], "what waited for it is not delivered either");
   await test.close();
 });
+
+test("a queue at rest has the new policies when somebody comes, and wakes for those that count", async (t) => {
+  const { broker, close } = await openTestBroker();
+  const peer = connect(broker);
+  for (const name of ["a", "b"]) {
+    const target = peer.openTarget(queue(name));
+    target.publish(draft("x".repeat(100)));
+    target.close();
+    await settle();
+    t.true(broker.registry.rest(broker.registry.find("queue", "/", name)!), `${name} rests`);
+  }
+  const awake = broker.registry.awakeCount;
+  broker.reconfigure(
+    rules(
+      { match: "a", settings: { maxBytes: 200, overflow: "reject" } },
+      { match: "b", settings: { maxDeliveries: 3 } },
+    ),
+  );
+  t.is(broker.registry.awakeCount, awake + 1);
+  const a = peer.openTarget(queue("a"));
+  t.true(nodeOf(a).storedBytes > 100);
+  t.throws(
+    () => {
+      for (let i = 0; i < 3; i++) a.publish(draft("x".repeat(100)));
+    },
+    { code: "queue-full" } as object,
+  );
+  t.is(nodeOf(peer.openTarget(queue("b"))).settings.maxDeliveries, 3);
+  await close();
+});
