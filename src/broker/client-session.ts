@@ -10,6 +10,7 @@ import type { Draft } from "../model/draft.ts";
 import { BrokerError } from "../model/errors.ts";
 import type { RecordView } from "../model/record-view.ts";
 import { filterMatches } from "../model/topic-path.ts";
+import { TopicTrie } from "../model/topic-trie.ts";
 import type { StoreQueue } from "../store/message-store.ts";
 import type { Connection } from "./connection.ts";
 import type { Consumer } from "./consumer.ts";
@@ -43,6 +44,8 @@ export interface OwnSubscription {
   readonly shared: SharedSubscription | null;
 }
 
+/** So many filters are gone through one by one. */
+const FILTERS_IN_A_ROW = 16;
 const NOTHING_KEPT: readonly KeptDelivery[] = [];
 /** Filters taken back that are remembered for messages that wait. */
 const FORMER_MAX = 64;
@@ -75,6 +78,8 @@ export class ClientSession implements Session, RouteReader, SessionSource, NodeT
   journaledAt = 0;
   willEnd = 0;
   readonly subscriptions = new Map<string, OwnSubscription>();
+  /** The filters as a tree, when they are too many to be gone through for each message. */
+  #filters: TopicTrie<Binding> | null = null;
   nextSubscription = 1;
   isPresent = false;
   /** There is an index, in memory or at rest. */
@@ -271,6 +276,7 @@ export class ClientSession implements Session, RouteReader, SessionSource, NodeT
     const binding: Binding = { reader: this, options };
     const subscription: OwnSubscription = { filter, share, number, binding, shared };
     this.subscriptions.set(keyOf(filter, share), subscription);
+    if (share === "") this.#filters?.add(filter, binding);
     if (shared === null) registry.routes.add(this.namespace, filter, binding);
     else shared.addSession(this);
     registry.noteSubscriptions(1, share !== "");
@@ -293,6 +299,7 @@ export class ClientSession implements Session, RouteReader, SessionSource, NodeT
 
   #drop(subscription: OwnSubscription): number {
     this.subscriptions.delete(keyOf(subscription.filter, subscription.share));
+    if (subscription.share === "") this.#filters?.remove(subscription.filter, subscription.binding);
     this.grantVersion++;
     this.takeOut(subscription);
     return this.registry.journalUnsubscription(this, subscription);
@@ -330,18 +337,37 @@ export class ClientSession implements Session, RouteReader, SessionSource, NodeT
   // ── deliveries ──────────────────────────────────────────────────────────────────────────────────────────────────
 
   grantFor(path: string): Grant | null {
-    let merged: MergedGrant | null = null;
-    for (const { filter, share, binding } of this.subscriptions.values()) {
-      if (share !== "" || !(filter === path || filterMatches(filter, path))) continue;
-      if (merged === null) merged = new MergedGrant(binding.options);
-      else merged.add(binding.options);
-    }
+    let merged = this.#ownGrant(path);
     if (merged !== null || this.#former.length === 0) return merged;
     for (const { filter, options } of this.#former) {
       if (!filterMatches(filter, path)) continue;
       if (merged === null) merged = new MergedGrant(options);
       else merged.add(options);
     }
+    return merged;
+  }
+
+  #ownGrant(path: string): MergedGrant | null {
+    let merged: MergedGrant | null = null;
+    if (this.subscriptions.size <= FILTERS_IN_A_ROW) {
+      this.#filters = null;
+      for (const { filter, share, binding } of this.subscriptions.values()) {
+        if (share !== "" || !(filter === path || filterMatches(filter, path))) continue;
+        if (merged === null) merged = new MergedGrant(binding.options);
+        else merged.add(binding.options);
+      }
+      return merged;
+    }
+    if (this.#filters === null) {
+      this.#filters = new TopicTrie();
+      for (const { filter, share, binding } of this.subscriptions.values()) {
+        if (share === "") this.#filters.add(filter, binding);
+      }
+    }
+    this.#filters.match(path, ({ options }) => {
+      if (merged === null) merged = new MergedGrant(options);
+      else merged.add(options);
+    });
     return merged;
   }
 
