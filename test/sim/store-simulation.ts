@@ -145,6 +145,23 @@ class StoreSimulation {
     this.#lastEnd = this.#wasSeen ? kind : this.#lastEnd === "power" ? "power" : kind;
     this.#wasSeen = false;
     this.#report.crashes++;
+    if (this.#random.chance(12)) this.#harmDerived();
+  }
+
+  /** Somebody removes or cuts what can be built again from the log. */
+  #harmDerived(): void {
+    const disk = this.#disk;
+    const path = `/data/${this.#random.pick(["consumequeue", "queues", "index", "queues/arena", "queues/checkpoint"])}`;
+    const stat = disk.stat(path);
+    if (stat === undefined) return;
+    this.#note(`harm to ${path}`);
+    if (stat.isDirectory || this.#random.chance(50)) {
+      disk.removeTree(path);
+      return;
+    }
+    const file = disk.open(path, "write");
+    file.truncate(this.#random.below(stat.size + 1));
+    file.close();
   }
 
   async #open(): Promise<void> {
