@@ -230,7 +230,8 @@ export class Broker
       this.#housekeeping.restore(node);
       if (node.kind === "topic") node.touch();
     }
-    this.#delays.restore((to, view, position) => {
+    const redoneFrom = this.store.watermarks.appended - report.scannedBytes;
+    this.#delays.restore(redoneFrom, (to, view, position) => {
       const id = dedupIdOf(view);
       if (id === undefined) return;
       this.directory.known(to)?.duplicates?.add(id, view.storeTimestamp, position);

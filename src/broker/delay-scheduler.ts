@@ -135,8 +135,14 @@ export class DelayScheduler {
     return this.#moved.get(number) ?? number;
   }
 
-  /** After recovery: what still waits, by reading it. */
-  restore(noteId: (to: Address, view: RecordView, position: number) => void): void {
+  /**
+   * After recovery: what still waits, by reading it. `redoneFrom`: records from there on were stored so shortly before a
+   * crash that the journal may have lost the queues they were meant for: those are made again.
+   */
+  restore(
+    redoneFrom: number,
+    noteId: (to: Address, view: RecordView, position: number) => void,
+  ): void {
     const node = this.#broker.registry.find("queue", "/", NODE_NAME);
     if (node === undefined) return;
     this.#node = node;
@@ -153,6 +159,7 @@ export class DelayScheduler {
         const address = parseCanonical(to);
         const size = this.#entry.size[0]!;
         this.#note(to, address.namespace, 1, size);
+        if (this.#entry.physicalOffset[0]! >= redoneFrom) this.#makeAgain(address);
         noteId(address, view, this.#entry.physicalOffset[0]! + size);
         const number = numberOf(view, at);
         if (number !== at) this.#moved.set(number, at);
@@ -161,6 +168,12 @@ export class DelayScheduler {
       at = shard.state.findReady(at + 1, end);
     }
     this.#arm();
+  }
+
+  #makeAgain({ kind, namespace, name }: Address): void {
+    const { registry } = this.#broker;
+    if (kind !== "queue" || registry.find("queue", namespace, name) !== undefined) return;
+    registry.create("queue", namespace, name, false);
   }
 
   #skip(shard: ShardProgress, offset: number): void {

@@ -53,3 +53,21 @@ test("a damaged record among delayed messages is told and waited for no longer; 
   await until("nothing waits", () => broker.registry.find("queue", "/", "~delayed")?.backlog === 0);
   await broker.close();
 });
+
+test("a delayed message survives a crash that the definition of its new queue does not", async (t) => {
+  const disk = new MemoryStorage();
+  const first = await openLogBroker(disk);
+  const target = connect(first.broker).openTarget(queue("new"));
+  target.publish(draft("later", { deliverAt: Date.now() + 300 }));
+  await settle();
+  // The log is on the disk; the journal, synced after it, is not.
+  const crashed = disk.copy();
+  crashed.removeTree("/data/journal");
+  const { broker } = await openLogBroker(crashed);
+  t.is(broker.registry.find("queue", "/", "new")?.backlog, 0, "nobody has asked for it yet");
+  const reader = consume(connect(broker), queue("new"));
+  await until("it came", () => reader.texts.length === 1);
+  t.deepEqual(reader.texts, ["later"]);
+  await broker.close();
+  await first.broker.close();
+});
