@@ -30,7 +30,7 @@ const { values } = parseArgs({
     against: { type: "string" },
     "no-docs": { type: "boolean", default: false },
     rounds: { type: "string" },
-    jobs: { type: "string", default: "2" },
+    jobs: { type: "string", default: "3" },
     verbose: { type: "boolean", default: false },
   },
 });
@@ -124,7 +124,7 @@ async function main(): Promise<boolean> {
     for (const cell of await runStep(step, against)) cells.push({ table: step.table, cell });
     say(`${step.name}: ${((performance.now() - began) / 1000).toFixed(1)} s`);
   };
-  // Steps have brokers of their own and mostly wait for clients, so two run side by side; a foreign broker is shared.
+  // Steps have brokers of their own and mostly wait for clients, so some run side by side; a foreign broker is shared.
   const jobs = against === undefined ? Number(values.jobs) : 1;
   const together = steps.filter((step) => step.isAlone !== true);
   const next = together.values();

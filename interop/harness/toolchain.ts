@@ -232,7 +232,9 @@ export function debianCommand(command: string, packageName: string): Setup {
     if ((await run("which", [command], { limitMs: MINUTE })).status === 0) return;
     if (process.getuid?.() !== 0) throw new Error(`${command} is missing (Debian: ${packageName})`);
     const env = { DEBIAN_FRONTEND: "noninteractive" };
-    const install = ["install", "-y", "-q", "--no-install-recommends", packageName];
+    // Others may be installing as well.
+    const patient = ["-o", "DPkg::Lock::Timeout=300"];
+    const install = [...patient, "install", "-y", "-q", "--no-install-recommends", packageName];
     const first = await run("apt-get", install, { env, limitMs: 6 * MINUTE });
     if (first.status === 0) return;
     await runOrThrow("apt-get", ["update", "-q"], { env, limitMs: 3 * MINUTE });
