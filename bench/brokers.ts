@@ -4,7 +4,7 @@
  */
 import type { ChildProcess } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
-import { connect } from "node:net";
+import { connect, createServer } from "node:net";
 import { join } from "node:path";
 import {
   BrokerProcess,
@@ -64,6 +64,23 @@ async function answers(port: number, speaksAmqp: boolean): Promise<boolean> {
     socket.once("close", () => done(false));
   });
 }
+
+/** As many ports in a row that nobody listens on now. */
+async function freePorts(count: number): Promise<number> {
+  for (;;) {
+    const first = await freePort();
+    let isFree = first + count < 65_536;
+    for (let next = 1; next < count && isFree; next++) isFree = await isFreePort(first + next);
+    if (isFree) return first;
+  }
+}
+
+const isFreePort = (port: number): Promise<boolean> =>
+  new Promise((resolve) => {
+    const server = createServer();
+    server.once("error", () => resolve(false));
+    server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
+  });
 
 const pinTo = (pid: number, cpus: string): Promise<unknown> =>
   runOrThrow("taskset", ["-acp", cpus, String(pid)], { limitMs: 10_000 });
@@ -127,7 +144,8 @@ function peer(options: PeerOptions): BrokerKind {
       await runOrThrow(script, ["setup"], { env: { LAB: lab }, limitMs: 600_000 });
     },
     async start() {
-      const port = await freePort();
+      // One for each protocol, where it has several, and one for its own needs.
+      const port = await freePorts(2 + Math.max(0, ...Object.values(portOffsets)));
       const env = { LAB: lab, PORT: String(port) };
       const asked = await runOrThrow(script, ["version"], { env, limitMs: 60_000 });
       const began = performance.now();
