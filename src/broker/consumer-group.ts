@@ -106,7 +106,15 @@ export class ConsumerGroup {
     for (let i = 0; i < count; i++) {
       if (this.keys.release(shard.index, from + i)) isFreed = true;
     }
-    if (isFreed) this.schedule(shard);
+    if (!isFreed) return;
+    // Those that were passed over search from there again.
+    for (const member of this.members) {
+      const from = member.passedOver?.[shard.index];
+      if (from === undefined) continue;
+      member.passedOver![shard.index] = undefined;
+      member.scan[shard.index] = Math.min(member.scan[shard.index] ?? 0, from);
+    }
+    this.schedule(shard);
   }
 
   /** Members that search for themselves look from `offset` again. */

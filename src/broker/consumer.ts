@@ -60,6 +60,8 @@ export class Consumer implements ConsumerFacade {
   readonly scan: number[] = [];
   /** Browsers: where the snapshot ends, per shard. */
   readonly scanEnd: number[] = [];
+  /** By shard: the first message it wants and was passed over with, because another has its ordering key. */
+  passedOver: Array<number | undefined> | null = null;
   /** Offsets refused by FAIL_ELSEWHERE: not to this consumer again. */
   refused: Set<number> | null = null;
   deliveredCount = 0;

@@ -279,7 +279,10 @@ export class Dispatcher implements TurnTask {
     return matching;
   }
 
-  /** Members with filters of their own: each searches the ready messages from its own position. */
+  /**
+   * Members with filters of their own: each searches the ready messages from its own position. An ordering key still goes
+   * to one member at a time; what others would get of it waits until it is free.
+   */
   #dispatchSelective(shard: ShardProgress): void {
     const { group } = shard;
     const { members } = group;
@@ -300,10 +303,14 @@ export class Dispatcher implements TurnTask {
     if (hasMore) group.schedule(shard);
   }
 
+  /** The shard that is searched may hold ordering keys. */
+  #isKeyed = false;
+
   /** Sends the next run that this consumer wants; false when there is nothing more for it. */
   #searchOnce(shard: ShardProgress, consumer: Consumer): boolean {
     const { queue, state } = shard;
     const end = this.#visibility.endOf(queue);
+    this.#isKeyed = mayHaveKeys(shard);
     let at = Math.max(consumer.scan[shard.index] ?? 0, state.low);
     for (;;) {
       at = state.findReady(at, end);
@@ -328,7 +335,10 @@ export class Dispatcher implements TurnTask {
         const own = this.#ownPrefix(shard, consumer, at, count);
         const passed = own > 0 ? this.#withinBytes(Math.min(own, consumer.credit)) : -own;
         consumer.scan[shard.index] = at + passed;
-        if (own > 0) this.#deliver(shard, consumer, at, passed);
+        if (own > 0) {
+          if (this.#isKeyed) this.#takeKeys(shard, consumer, at, passed);
+          this.#deliver(shard, consumer, at, passed);
+        }
         isSent ||= own > 0;
         at += passed;
         count -= passed;
@@ -348,7 +358,32 @@ export class Dispatcher implements TurnTask {
 
   #isOwn(shard: ShardProgress, consumer: Consumer, at: number, index: number): boolean {
     if (consumer.hasRefused(shard, at + index)) return false;
-    return consumer.filter === null || this.#matches(consumer.filter, index);
+    if (consumer.filter !== null && !this.#matches(consumer.filter, index)) return false;
+    return !this.#isKeyed || this.#isKeyFree(shard, consumer, at, index);
+  }
+
+  /** Nobody else has the ordering key of this message, or it has none. */
+  #isKeyFree(shard: ShardProgress, consumer: Consumer, at: number, index: number): boolean {
+    const key = this.#keyOf(index);
+    const owner = key === "" ? undefined : shard.group.keys?.ownerOf(key);
+    if (owner === undefined || owner === consumer.id) return true;
+    consumer.passedOver ??= [];
+    const first = consumer.passedOver[shard.index] ?? Number.POSITIVE_INFINITY;
+    consumer.passedOver[shard.index] = Math.min(first, at + index);
+    return false;
+  }
+
+  #takeKeys(shard: ShardProgress, consumer: Consumer, at: number, count: number): void {
+    for (let i = 0; i < count; i++) {
+      const key = this.#keyOf(i);
+      if (key !== "") shard.group.takeKey(key, consumer, shard, at + i);
+    }
+  }
+
+  #keyOf(index: number): string {
+    const record = this.#run.record(index);
+    const isKeyed = (record.flag & FLAG.HAS_KEY) !== 0 && record.encoding !== ENCODING.FOREIGN;
+    return isKeyed ? (record.property("__SHARDINGKEY") ?? "") : "";
   }
 
   #matches(filter: MessageFilter, index: number): boolean {
