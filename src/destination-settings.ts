@@ -10,7 +10,8 @@ export function destinationSettings(config: Config): DestinationRules {
   return {
     autoCreate,
     queueDefaults: defaults,
-    topicDefaults: { ...defaults, ...translate(config.topics) },
+    // A topic that keeps the last value of each key keeps messages that nobody is owed: only where it is asked for.
+    topicDefaults: { ...defaults, isLastValue: false, ...translate(config.topics) },
     policies: config.policies.map(({ match, kind, ...settings }) => ({
       match,
       ...(kind === undefined ? {} : { kind }),

@@ -21,7 +21,7 @@ const { values } = parseArgs({
     messages: { type: "string", default: "10M" },
     body: { type: "string", default: "1024" },
     segment: { type: "string", default: "1GiB" },
-    wait: { type: "string", default: "240" },
+    wait: { type: "string", default: "900" },
     name: { type: "string", default: "depth" },
   },
 });
@@ -98,26 +98,29 @@ function watch(broker: BrokerProcess, label: string): void {
   );
 }
 
-/** Until the disk has not shrunk for a while, or the time is over. */
+/** Until the store has stopped moving for a while, or the time is over. */
 async function settleDown(broker: BrokerProcess): Promise<void> {
   const began = performance.now();
   const cpu = cpuSeconds(broker.pid);
-  let least = Number.POSITIVE_INFINITY;
-  let leastAt = 0;
+  let seconds = 0;
+  let most = 0;
+  let moved = 0;
+  let movedAt = 0;
   let maxRss = 0;
-  for (;;) {
+  do {
     await sleep(2000);
-    const seconds = (performance.now() - began) / 1000;
+    seconds = (performance.now() - began) / 1000;
     maxRss = Math.max(maxRss, broker.residentKb() / 1024);
-    const used = diskMiB(broker.dataDir)["all"]!;
-    if (used < least - 50) {
-      least = used;
-      leastAt = seconds;
-    }
-    if (seconds > Number(values.wait) || (seconds > 75 && seconds - leastAt > 45)) break;
-  }
-  note("secondsUntilGivenBack", leastAt, "s");
+    most = Math.max(most, diskMiB(broker.dataDir)["all"]!);
+    const metrics = await admin(broker, "GET", "/metrics");
+    const now = Number(/sluice_log_moved_bytes_total (\d+)/.exec(metrics)?.[1] ?? 0);
+    if (now !== moved) movedAt = seconds;
+    moved = now;
+  } while (seconds < Number(values.wait) && (seconds < 90 || seconds - movedAt < 60));
+  note("secondsUntilMoved", movedAt, "s");
+  note("movedMiB", moved / 2 ** 20, "MiB");
   note("cpuSecondsToGiveBack", cpuSeconds(broker.pid) - cpu, "s");
+  note("diskMiB_most", most, "MiB");
   note("rssMiB_whileMoving", maxRss, "MiB");
 }
 

@@ -120,17 +120,30 @@ function oldestReady(node: Node): { shard: ShardProgress; offset: number } | und
 }
 
 function replaceValue(node: Node, queue: StoreQueue, offset: number, key: string): void {
-  const older = node.lastValues!.get(key);
-  node.lastValues!.set(key, offset);
-  if (older === undefined) return;
-  const index = node.shards.indexOf(queue);
+  const older = node.lastValues!.replace(key, node.shards.indexOf(queue), offset);
+  if (older === null) return;
   for (const group of node.groups.values()) {
-    const shard = group.shards[index]!;
-    const state = shard.state.stateOf(older);
-    if (older >= shard.state.low && (state === STATE.READY || state === STATE.READY_AGAIN)) {
-      shard.settle(older, 1);
-    }
+    const shard = group.shards[older.shard]!;
+    const state = shard.state.stateOf(older.offset);
+    const isReady = state === STATE.READY || state === STATE.READY_AGAIN;
+    if (older.offset >= shard.state.low && isReady) shard.settle(older.offset, 1);
   }
+}
+
+/** A group that comes later gets the newest message of each key, and what is history by other limits. */
+export function skipSuperseded(node: Node, shard: ShardProgress): void {
+  const { index, queue, state } = shard;
+  const end = node.hasHistoryLimit
+    ? Math.min(node.historyStarts[index] ?? queue.minOffset, queue.maxOffset)
+    : queue.maxOffset;
+  let at = state.low;
+  for (const offset of node.lastValues!.offsets(index)) {
+    if (offset >= end) break;
+    if (offset < at) continue;
+    if (offset > at) shard.settle(at, offset - at);
+    at = offset + 1;
+  }
+  if (at < end) shard.settle(at, end - at);
 }
 
 function limitText(node: Node): string {

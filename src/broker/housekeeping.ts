@@ -168,7 +168,8 @@ export class Housekeeping implements NodeHost {
     let isSome = false;
     for (let index = 0; index < node.shards.length; index++) {
       const queue = node.shards[index]!;
-      const owed = owedFrom(node, index);
+      let owed = owedFrom(node, index);
+      if (node.keepsLastValues) owed = beforeLastValues(node, index, owed);
       if (owed <= queue.minOffset) continue;
       this.#trimTo(node, queue, owed);
       isSome = true;
@@ -183,7 +184,8 @@ export class Housekeeping implements NodeHost {
       if (queue instanceof VolatileIndex) continue;
       const owed = owedFrom(node, index);
       if (owed <= queue.minOffset) continue;
-      const to = node.hasHistory ? this.#historyStart(node, queue, owed) : owed;
+      let to = node.hasHistoryLimit ? this.#historyStart(node, queue, owed) : owed;
+      if (node.keepsLastValues) to = beforeLastValues(node, index, to);
       if (to > queue.minOffset) this.#trimTo(node, queue, to);
     }
   }
@@ -244,4 +246,11 @@ export class Housekeeping implements NodeHost {
       node.storedBytes += this.#bytes(queue, queue.minOffset, queue.maxOffset);
     }
   }
+}
+
+/** History goes up to `to`, apart from the newest message of each key: trimming ends at the first of those. */
+function beforeLastValues(node: Node, index: number, to: number): number {
+  node.historyStarts[index] = to;
+  const lowest = node.lastValues!.lowest(index);
+  return lowest < 0 ? to : Math.min(to, lowest);
 }

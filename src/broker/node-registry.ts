@@ -7,6 +7,7 @@ import { BrokerError } from "../model/errors.ts";
 import { addressOfTopicName, isShortened, lightNameOf, topicNameOf } from "../model/names.ts";
 import type { MessageStore, StoreQueue } from "../store/message-store.ts";
 import type { ByteTable } from "../util/byte-table.ts";
+import { skipSuperseded } from "./admission.ts";
 import type { CatalogImage, CatalogWriter, NodeEntry } from "./catalog.ts";
 import { ConsumerGroup, type GroupHost, type GroupSettings } from "./consumer-group.ts";
 import type { MessageFilter } from "./filter.ts";
@@ -293,6 +294,9 @@ export class NodeRegistry implements NodeMaker {
       if (offsets[index]! < queue.maxOffset) this.#store.owesAgain(queue);
       this.#addProgress(group, index, offsets[index]!);
     });
+    if (node.keepsLastValues && from !== "next") {
+      for (const shard of group.shards) skipSuperseded(node, shard);
+    }
     if (settings.isDurable) {
       group.journalId = group.shards[0]!.journalId;
       this.#journal.catalog.group(groupEntry(group, offsets));

@@ -8,6 +8,7 @@ import type { Connection } from "./connection.ts";
 import type { ConsumerGroup } from "./consumer-group.ts";
 import { DuplicateWindow } from "./duplicate-window.ts";
 import { ExpiryIndex } from "./expiry-index.ts";
+import { LastValues } from "./last-values.ts";
 import type { NodeSettings } from "./policy.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 import type { Target } from "./target.ts";
@@ -100,7 +101,7 @@ export class Node {
   /** Ids seen lately, when duplicates are to be found. */
   duplicates: DuplicateWindow | null = null;
   /** Last-value nodes: the newest offset of each key. */
-  lastValues: Map<string, number> | null = null;
+  lastValues: LastValues | null = null;
   /** Messages with an ordering key may be here: a key is worked on by one consumer at a time. */
   mayHaveKeys = false;
   /** By shard: from this offset on there is none. */
@@ -116,6 +117,12 @@ export class Node {
   host: NodeHost | null = null;
   /** Topics: messages that no group owes are kept for a while. */
   hasHistory = false;
+  /** ... of which the newest of each key stays, whatever the limits of the others are. */
+  keepsLastValues = false;
+  /** ... and there are limits for them; without, they stay only as long as a group is owed them. */
+  hasHistoryLimit = false;
+  /** With last values: by shard, what is history from here on stays. */
+  historyStarts: number[] = [];
   /** Topics: `storedBytes` is what the log holds, owed or not. */
   countsHistory = false;
   /** Something is limited in bytes. */
@@ -146,12 +153,15 @@ export class Node {
     const { maxLength, maxBytes, dedupWindowMs, isLastValue } = settings;
     const { historyMs, historyCount, historyBytes, countsBytes } = settings;
     const isTopic = this.kind === "topic";
-    this.hasHistory = isTopic && (historyMs > 0 || historyCount >= 0 || historyBytes >= 0);
+    this.hasHistoryLimit = isTopic && (historyMs > 0 || historyCount >= 0 || historyBytes >= 0);
+    this.keepsLastValues = isTopic && isLastValue;
+    this.hasHistory = this.hasHistoryLimit || this.keepsLastValues;
+    this.historyStarts = [];
     this.countsHistory = isTopic && (historyBytes >= 0 || maxBytes >= 0 || countsBytes);
     this.countsBytes = this.countsHistory || maxBytes >= 0 || countsBytes;
     this.isPlain = maxLength < 0 && !this.countsBytes && dedupWindowMs === 0 && !isLastValue;
     this.duplicates = dedupWindowMs > 0 ? new DuplicateWindow(dedupWindowMs) : null;
-    this.lastValues = isLastValue ? new Map() : null;
+    this.lastValues = isLastValue ? new LastValues() : null;
   }
 
   noteExpiry(queue: StoreQueue, offset: number, expiresAt: number): void {
@@ -258,12 +268,20 @@ export function maskOwed(
   into: Uint8Array,
 ): number {
   const index = node.shards.indexOf(queue);
-  if (node.hasHistory || index < 0) {
+  if (index < 0 || (node.hasHistory && !node.keepsLastValues)) {
     into.fill(1, 0, count);
     return count;
   }
   into.fill(0, 0, count);
   for (const group of node.groups.values()) group.shards[index]!.state.markOwed(from, count, into);
+  if (node.keepsLastValues) {
+    const start = node.hasHistoryLimit
+      ? (node.historyStarts[index] ?? 0)
+      : Number.POSITIVE_INFINITY;
+    for (let i = 0; i < count; i++) {
+      if (from + i >= start || node.lastValues!.has(index, from + i)) into[i] = 1;
+    }
+  }
   let owed = 0;
   for (let i = 0; i < count; i++) owed += into[i]!;
   return owed;

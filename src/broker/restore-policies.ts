@@ -18,6 +18,7 @@ export function restorePolicies(
 ): void {
   if (node.isPlain) return;
   if (node.kind === "queue" && node.countsBytes) storedBytes.restore(node);
+  const times = new Map<string, number>();
   for (const queue of node.shards) {
     if (node.duplicates !== null) {
       const from = store.searchByTime(queue, now - node.settings.dedupWindowMs);
@@ -27,18 +28,30 @@ export function restorePolicies(
       });
     }
     if (node.lastValues !== null) {
-      const index = node.shards.indexOf(queue);
-      const groups = [...node.groups.values()];
-      const low = Math.min(
-        queue.maxOffset,
-        ...groups.map((group) => group.shards[index]!.state.low),
-      );
-      forEachRecord(store, queue, Math.max(low, queue.minOffset), (view, offset) => {
-        const key = view.property("KEYS");
-        if (key !== undefined) node.lastValues!.set(key, offset);
-      });
+      restoreLastValues(node, node.shards.indexOf(queue), store, times);
     }
   }
+}
+
+/** `times`: when the newest message of a key was stored; a key may have been in several shards. */
+function restoreLastValues(
+  node: Node,
+  index: number,
+  store: MessageStore,
+  times: Map<string, number>,
+): void {
+  const queue = node.shards[index]!;
+  let from = queue.minOffset;
+  if (!node.keepsLastValues) {
+    const lows = [...node.groups.values()].map((group) => group.shards[index]!.state.low);
+    from = Math.max(from, Math.min(queue.maxOffset, ...lows));
+  }
+  forEachRecord(store, queue, from, (view, offset) => {
+    const key = view.property("KEYS");
+    if (key === undefined || (times.get(key) ?? 0) > view.storeTimestamp) return;
+    if (node.shards.length > 1) times.set(key, view.storeTimestamp);
+    node.lastValues!.replace(key, index, offset);
+  });
 }
 
 function forEachRecord(

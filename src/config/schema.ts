@@ -77,7 +77,10 @@ const destinationFields = {
     false,
     "Only the oldest consumer gets messages; the next takes over when it leaves.",
   ),
-  lastValue: flag(false, "Of messages with the same key only the newest is kept."),
+  lastValue: flag(
+    false,
+    "Of messages with the same key only the newest is kept. Set by a policy for a topic, that one stays for later readers, beside what `history` keeps.",
+  ),
   dedupWindow: duration(
     "0ms",
     "A message id seen within this time is not stored again; 0 for off.",

@@ -59,6 +59,11 @@ export class CheckpointPlanner {
     return this.#rewrite !== null || performance.now() - this.#plannedAt >= CHECKPOINT_MS;
   }
 
+  /** By either of the two. */
+  isDueBy(appended: number): boolean {
+    return this.isDueAt(appended) || this.isDue(appended);
+  }
+
   /** Anything that a checkpoint would tell? */
   hasNews(appended: number): boolean {
     return appended !== this.#offset || this.#table.isDirty || this.#rewrite !== null;

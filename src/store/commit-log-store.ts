@@ -372,7 +372,7 @@ export class CommitLogStore implements MessageStore {
     return this.#reclaimer.figures;
   }
 
-  /** Between copying a record and changing its entries a checkpoint would forget that this is still to be done. */
+  /** Between copying a record and changing its entry a checkpoint would forget the second half. */
   get #mayCheckpoint(): boolean {
     return this.#isOpen && !this.#reclaimer.isPending;
   }
@@ -380,15 +380,15 @@ export class CommitLogStore implements MessageStore {
   /** What the clock does about every second: a checkpoint if something changed, free space, retention. */
   tick(isForced = false): void {
     this.#space.look();
+    this.#reader.tick();
     this.#updateHealth();
     if (this.#storage !== fileSystem) void this.journal.lookAhead();
     this.#reclaimer.tick();
     if (this.#planner.isRunning || this.#log.isInBatch || !this.#mayCheckpoint) return;
     const { appended } = this.#log;
     const isWanted = isForced && this.#planner.hasNews(appended);
-    if (isWanted || this.#planner.isDue(appended) || this.#retention.isWanted()) {
+    if (isWanted || this.#planner.isDue(appended) || this.#retention.isWanted())
       this.#checkpoint(false);
-    }
   }
 
   #segmentBytes(folder: string): number {
@@ -443,7 +443,7 @@ export class CommitLogStore implements MessageStore {
         // A disk that is filled by what nobody owes is freed by moving the rest: a little of the reserve is for that.
         isWell: () => this.#writerHealth.state === "ok" && !this.#space.isNearlyGone,
         mayAppend: () => this.#isOpen && !this.#log.isInBatch,
-        isCheckpointDue: () => this.#planner.isDue(this.#log.appended),
+        isCheckpointDue: () => this.#planner.isDueBy(this.#log.appended),
         publish: () => {
           this.watermarks.appended = this.#log.appended;
           this.publish(true);

@@ -165,14 +165,17 @@ export class Journal implements OwnerJournal {
     setAside: (number: number) => void,
   ): number {
     const found = files.map((number) => ({ number, file: read(offsetName(number)) }));
-    const frames: JournalFrame[] = [];
+    const parts: JournalFrame[][] = [];
     let limit = Number.POSITIVE_INFINITY;
     for (const { file } of found.toReversed()) {
       if (file === undefined) continue;
       // A later opener took the journal to end where its own file starts: what lies behind that was torn off then.
-      frames.unshift(...file.frames.filter(({ position }) => position < limit));
+      const end = limit;
+      parts.push(file.frames.filter(({ position }) => position < end));
       limit = Math.min(limit, file.start);
     }
+    // Not spread into arguments: there may be millions.
+    const frames = parts.toReversed().flat();
     // What some later frame knew to be durable before each frame.
     const durable = new Float64Array(frames.length);
     let known = 0;

@@ -5,6 +5,7 @@ import { FILLER_SIZE, isIntact, MAGIC_V1, MAGIC_V2, MIN_RECORD_SIZE } from "./re
 import type { SegmentList } from "./segment-list.ts";
 import { SegmentReader } from "./segment-reader.ts";
 
+const IDLE_TICKS = 10;
 const MAX_UNREADABLE = 4096;
 
 export class LogReader {
@@ -15,6 +16,10 @@ export class LogReader {
   /** Offsets at which a read found no record although there should be one. */
   readonly #unreadable = new Set<number>();
   #isEndScheduled = false;
+  #looks = 0;
+  #looksBefore = 0;
+  /** Ticks without a look. */
+  #idleTicks = 0;
   readonly #endTurn = (): void => {
     this.#isEndScheduled = false;
     this.#reader.endTurn();
@@ -50,6 +55,7 @@ export class LogReader {
   }
 
   #locate(physicalOffset: number, size: number, written: number): boolean {
+    this.#looks++;
     const start = this.#segments.startOf(physicalOffset);
     if (!this.#known.has(start) && !this.#add(start)) return false;
     const reads = this.#reader.blockReads;
@@ -61,6 +67,18 @@ export class LogReader {
     }
     if (this.#reader.blockReads !== reads) this.#scheduleEnd();
     return isThere;
+  }
+
+  /** About every second: when nobody reads for a while, what is mapped and kept is given back. */
+  tick(): void {
+    const isIdle = this.#looks === this.#looksBefore;
+    this.#looksBefore = this.#looks;
+    this.#idleTicks = isIdle ? this.#idleTicks + 1 : 0;
+    if (this.#idleTicks !== IDLE_TICKS || this.#known.size === 0) return;
+    for (const start of this.#known) this.#reader.remove(start);
+    this.#known.clear();
+    this.#newest = -1;
+    this.#scheduleEnd();
   }
 
   isUnreadable(physicalOffset: number): boolean {

@@ -15,7 +15,9 @@ import { type MoverHost, SegmentMover } from "./segment-mover.ts";
 const SURVEY_ENTRIES = 20_000;
 /** Longest piece of moving, and the pause after each piece. */
 const SLICE_MS = 3;
-const PAUSE_MS = 9;
+const PAUSE_MS = 6;
+/** Segments emptied before it is looked again how much is free: until then they take their space twice. */
+const TARGETS_AT_ONCE = 2;
 /** Surveys take at most this part of the time. */
 const SURVEY_PART = 1 / 50;
 /** Without a clock of its own: pieces of work in one tick. */
@@ -43,7 +45,7 @@ export interface ReclaimHost extends MoverHost {
   mayAppend(): boolean;
   /** A checkpoint wants to be made: no copies now. */
   isCheckpointDue(): boolean;
-  /** What was appended goes to the disk, and is synced. */
+  /** What was appended goes to the disk, and is synced; a checkpoint is made when one is due. */
   publish(): void;
 }
 
@@ -118,11 +120,15 @@ export class Reclaimer {
 
   /** Is there something to begin? */
   #isWanted(now: number): boolean {
-    if (this.#survey !== null || this.#mover.isBusy || this.#targets.length > 0) return true;
+    if (this.#survey !== null || this.#isMoving) return true;
     if (now < this.#nextSurveyAt) return false;
     const { segments, log } = this.#host;
     if (segments.startOf(log.durable) - segments.minOffset < segments.segmentBytes) return false;
     return this.#activity !== this.#host.activity() || !this.#isSettledView();
+  }
+
+  get #isMoving(): boolean {
+    return this.#mover.isBusy || this.#mover.isPending || this.#targets.length > 0;
   }
 
   /** The newest survey is not old enough to say that what it saw stands still. */
@@ -135,9 +141,8 @@ export class Reclaimer {
 
   /** A piece of work; ms until the next one, or Infinity when there is nothing to do. */
   #step(now: number): number {
-    if (this.#mover.isPending) return PAUSE_MS;
     if (this.#survey !== null) return this.#surveySome(this.#survey, now);
-    if (this.#mover.isBusy || this.#targets.length > 0) return this.#moveSome(now);
+    if (this.#isMoving) return this.#moveSome(now);
     if (!this.#isWanted(now)) return Number.POSITIVE_INFINITY;
     this.#begin();
     return 0;
@@ -181,6 +186,7 @@ export class Reclaimer {
       // Nothing behind it can go before it does.
       if (this.#mover.stuck.has(start)) break;
       this.#targets.push(start);
+      if (this.#targets.length === TARGETS_AT_ONCE) break;
     }
     this.#history.push(result);
     if (this.#history.length > HISTORY) {
@@ -192,13 +198,17 @@ export class Reclaimer {
 
   #moveSome(now: number): number {
     const host = this.#host;
-    if (host.isCheckpointDue() || !host.isWell()) return PAUSE_MS;
-    if (!this.#mover.isBusy) {
+    if (!host.isWell()) return PAUSE_MS;
+    if (host.isCheckpointDue()) {
+      if (!this.#mover.isPending) host.publish();
+      return PAUSE_MS;
+    }
+    if (!this.#mover.isBusy && this.#targets.length > 0) {
       const start = this.#targets.shift()!;
       if (start >= host.segments.minOffset) this.#mover.begin(start);
     }
     if (this.#mover.step(performance.now() + SLICE_MS)) host.publish();
-    if (!this.#mover.isBusy && this.#targets.length === 0) {
+    if (!this.#mover.isBusy && !this.#mover.isPending && this.#targets.length === 0) {
       // How much is free now is only known when it has been looked at.
       this.#nextSurveyAt = now;
       this.#activity = -1;

@@ -21,9 +21,10 @@ import { BLANK_SIZE, checkRecord, LIGHT_PREFIX, MAGIC_BLANK, MIN_RECORD_SIZE } f
 import { RecordDispatch } from "./record-dispatch.ts";
 import type { SegmentList } from "./segment-list.ts";
 
-const CHUNK = 1 << 20;
-/** Bytes appended in one step. */
-const STEP_BYTES = 512 << 10;
+const CHUNK = 4 << 20;
+/** Bytes appended in one step, and most that wait to be durable. */
+const STEP_BYTES = 1 << 20;
+const PENDING_BYTES = 8 << 20;
 /** The clock is read after so many records. */
 const RECORDS_PER_LOOK = 64;
 
@@ -65,8 +66,6 @@ export class SegmentMover {
   #chunkTo = 0;
   #isReading = false;
   #switches: Switch[] = [];
-  /** The copies are durable when the log is, up to here. */
-  #switchAt = 0;
   readonly #view = new RecordView();
   readonly #dispatch = new RecordDispatch();
   readonly #copy = new MovedRecord();
@@ -102,10 +101,14 @@ export class SegmentMover {
 
   /** The log is durable up to here. True when entries were changed: they are to be handed to the writer. */
   onDurable(durable: number): boolean {
-    if (this.#switches.length === 0 || durable < this.#switchAt) return false;
+    const switches = this.#switches;
+    let done = 0;
+    while (done < switches.length && switches[done]!.to + switches[done]!.size <= durable) done++;
+    if (done === 0) return false;
+    this.#switches = switches.slice(done);
     const { table } = this.#host;
     const entry = this.#entry;
-    for (const { queue: seen, offset, from, to, size, tagHash } of this.#switches) {
+    for (const { queue: seen, offset, from, to, size, tagHash } of switches.slice(0, done)) {
       // What was looked at may have been let go of since, or dropped, or be another one of that name.
       const queue = table.find(seen.topic, seen.queueId, seen.isLight);
       if (queue === undefined || queue.number !== seen.number) continue;
@@ -115,15 +118,16 @@ export class SegmentMover {
       table.replace(queue, offset, to, size, tagHash);
       this.#host.onMoved(queue, offset, to, size, sizeBefore);
     }
-    this.#switches = [];
     table.flushReplaced();
     return true;
   }
 
   /** Works until `until` (performance.now). True when something was appended: it is to be published, and synced. */
   step(until: number): boolean {
-    if (this.#at < 0 || this.isPending || this.#isReading) return false;
+    if (this.#at < 0 || this.#isReading) return false;
     const { log, ringBytes } = this.#host;
+    const oldest = this.#switches[0];
+    if (oldest !== undefined && log.appended - oldest.to > PENDING_BYTES) return false;
     const begun = log.appended;
     for (let count = 1; ; count++) {
       if (this.#at + BLANK_SIZE > this.#end || !this.#one()) break;
@@ -132,9 +136,7 @@ export class SegmentMover {
       if (count % RECORDS_PER_LOOK === 0 && performance.now() >= until) break;
     }
     if (this.#at + BLANK_SIZE > this.#end) this.#at = -1;
-    if (log.appended === begun) return false;
-    this.#switchAt = log.appended;
-    return true;
+    return log.appended !== begun;
   }
 
   /** Looks at one record, or begins to read. False when there is nothing more to do now. */

@@ -9,7 +9,7 @@ import {
   settingsFor,
 } from "../../src/broker/policy.ts";
 import { openTestBroker } from "../support/test-broker.ts";
-import { connect, consume, draft, queue, settle } from "../support/test-client.ts";
+import { connect, consume, draft, queue, settle, topic } from "../support/test-client.ts";
 import { until } from "../support/wait.ts";
 
 test("higher priorities overtake, equal ones keep their order, also after a restart", async (t) => {
@@ -369,4 +369,42 @@ test("inspection shows nodes, groups, consumers and single messages with their s
   t.is(inspection.connections()[0]!.clientId, "c");
   t.is(inspection.consumers()[0]!.unsettled, 1);
   await close();
+});
+
+test("a last-value topic keeps the newest of each key for later readers, and nothing else", async (t) => {
+  const policies = [{ match: "prices", settings: { isLastValue: true } }];
+  const host = await openTestBroker({ policies });
+  const { broker, store } = host;
+  const target = connect(broker).openTarget(topic("prices"));
+  for (let i = 0; i < 30; i++)
+    target.publish(draft(`${"abc"[i % 3]}${i}`, { keys: "abc"[i % 3]! }));
+  target.publish(draft("no key"));
+  target.publish(draft("b30", { keys: "b" }));
+  await settle();
+  const late = async (at: typeof broker): Promise<string[]> => {
+    at.keepHouse();
+    const sink = consume(connect(at), topic("prices"), { from: { kind: "first" } });
+    await settle();
+    sink.consumer.close(OUTCOME.RELEASE);
+    return sink.texts;
+  };
+  t.deepEqual(await late(broker), ["a27", "c29", "b30"]);
+  // A subscriber that is there sees each, as far as it has not been replaced before its turn.
+  const live = consume(connect(broker), topic("prices"));
+  await settle();
+  for (const text of ["a31", "a32"]) {
+    target.publish(draft(text, { keys: "a" }));
+    await settle();
+  }
+  t.deepEqual(live.texts, ["a31", "a32"]);
+  t.deepEqual(await late(broker), ["c29", "b30", "a32"]);
+  await host.close();
+  const again = await openTestBroker({ policies, store });
+  t.deepEqual(await late(again.broker), ["c29", "b30", "a32"]);
+  connect(again.broker)
+    .openTarget(topic("prices"))
+    .publish(draft("c33", { keys: "c" }));
+  await settle();
+  t.deepEqual(await late(again.broker), ["b30", "a32", "c33"]);
+  await again.close();
 });

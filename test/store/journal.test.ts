@@ -180,3 +180,22 @@ test("a hole that was never synced ends the journal; damage to what was synced c
   t.regex(rot.warnings.join(), /damaged/);
   await store.close();
 });
+
+test("a journal of more entries than fit into the arguments of a call opens", async (t) => {
+  const storage = new MemoryStorage();
+  const store = await opened(storage);
+  const count = 300_000;
+  for (let i = 0; i < count; i++) {
+    append(store, `${i}`);
+    if (i % 1000 === 999) {
+      store.publish(false);
+      await turn();
+    }
+  }
+  await store.close();
+  const again = await opened(storage);
+  const found = replayed(again);
+  t.is(found.length, count);
+  t.is(found[count - 1], `${count - 1}`);
+  await again.close();
+});
