@@ -160,10 +160,8 @@ test("one old message does not keep the log behind it", async (t) => {
   t.not(owned.firstSegment, "0".repeat(20));
   t.is(owned.read(queue, 7), bodyOf(7));
   t.is(owned.read(queue, 299), bodyOf(299));
-  t.true(
-    [1, 2].includes(owned.store.reclaimed.movedRecords),
-    "the last one may lie in a full segment, too",
-  );
+  const { movedRecords } = owned.store.reclaimed;
+  t.true(movedRecords >= 1 && movedRecords < 8, `${movedRecords} moved`);
   await owned.store.close();
   await soundStore(t, disk);
 });
