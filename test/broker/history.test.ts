@@ -1,7 +1,10 @@
 import test from "ava";
-import { OUTCOME } from "../../src/broker/facade.ts";
+import { OUTCOME, type StartPosition } from "../../src/broker/facade.ts";
+import { MemoryStorage } from "../../src/store/memory-storage.ts";
+import { openLogBroker } from "../support/log-broker.ts";
 import { openTestBroker, type TestBroker } from "../support/test-broker.ts";
 import { connect, consume, draft, queue, settle, topic } from "../support/test-client.ts";
+import { until } from "../support/wait.ts";
 
 async function replay({ broker }: TestBroker, name: string): Promise<string[]> {
   broker.keepHouse();
@@ -85,4 +88,51 @@ test("after keyed messages are done a queue's messages take the plain path again
   await settle();
   t.deepEqual(one.texts, ["k", "a", "b", "k2", "c"]);
   await close();
+});
+
+test("a topic is read again from an offset or a time on, and forgets by its age", async (t) => {
+  const disk = new MemoryStorage();
+  const policies = [
+    { match: "long", settings: { historyMs: 3_600_000 } },
+    { match: "short", settings: { historyMs: 200 } },
+  ];
+  let { broker } = await openLogBroker(disk, { policies });
+  const publish = async (texts: string): Promise<void> => {
+    for (const name of ["long", "short"]) {
+      const target = connect(broker).openTarget(topic(name));
+      for (const text of texts) target.publish(draft(text));
+      target.close();
+    }
+    await settle();
+  };
+  await publish("0123");
+  const before = Date.now();
+  await until("the clock to go on", () => Date.now() > before + 20);
+  const time = Date.now();
+  await publish("456");
+  const read = async (name: string, from: StartPosition): Promise<string> => {
+    const sink = consume(connect(broker), topic(name), { from });
+    await settle();
+    sink.consumer.close(OUTCOME.RELEASE);
+    return sink.texts.join("");
+  };
+  for (const isRestarted of [false, true]) {
+    if (isRestarted) {
+      await broker.close();
+      ({ broker } = await openLogBroker(disk, { policies }));
+    }
+    t.is(await read("long", { kind: "first" }), "0123456");
+    t.is(await read("long", { kind: "offset", offset: 5 }), "56");
+    t.is(await read("long", { kind: "time", timestampMs: time }), "456");
+    t.is(await read("long", { kind: "time", timestampMs: Date.now() + 60_000 }), "");
+  }
+  await until("the short history to be over", () => {
+    broker.turn.touch();
+    for (let i = 0; i < 10; i++) broker.keepHouse();
+    const [queue] = broker.registry.find("topic", "/", "short")!.shards;
+    return queue!.minOffset === queue!.maxOffset;
+  });
+  t.is(await read("short", { kind: "first" }), "");
+  t.is(await read("long", { kind: "first" }), "0123456");
+  await broker.close();
 });
