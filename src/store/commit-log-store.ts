@@ -461,6 +461,8 @@ export class CommitLogStore implements MessageStore {
       control: this.#control.memory,
       ring: this.#ring.memory,
       ringStart: this.#ring.start,
+      memory:
+        this.#ring.memory === this.#options.memory?.memory ? this.#options.memory.handle : null,
       ringBytes: this.#ring.size,
       ringOverhang: this.#ring.maxRecord,
       journalRing: this.journal.ring.memory,

@@ -3,12 +3,14 @@
  * called back by an event loop; messages are taken from the port when the shared counter says that there are some.
  */
 import { type MessagePort, receiveMessageOnPort, workerData } from "node:worker_threads";
+import { CopyMemory } from "../util/copy-memory.ts";
 import { WORD } from "./shared-control.ts";
 import { fileSystem } from "./storage-file.ts";
 import { StoreWriter } from "./store-writer.ts";
 import type { ToWriter, WriterStart } from "./writer-messages.ts";
 
 const { start, port } = workerData as { start: WriterStart; port: MessagePort };
+if (start.memory !== null) CopyMemory.join(start.memory);
 const writer = new StoreWriter(fileSystem, start, {
   take: () => receiveMessageOnPort(port)?.message as ToWriter | undefined,
   reply: (message) => port.postMessage(message),

@@ -62,7 +62,9 @@ export class StoreWriter {
     this.control = new SharedControl(start.control);
     const { directory, segmentBytes } = start;
     const { ringBytes, ringOverhang } = start;
-    const ring = new TailRing(ringBytes, ringOverhang, start.ring, start.ringStart);
+    // As this thread sees it: of a memory that was posted, it is another object.
+    const memory = start.memory?.buffer ?? start.ring;
+    const ring = new TailRing(ringBytes, ringOverhang, memory, start.ringStart);
     const shape = start.indexShape === undefined ? {} : { shape: start.indexShape };
     this.#index = new IndexStore({ storage, directory: join(directory, "index"), ...shape });
     // Recovery has left it complete.

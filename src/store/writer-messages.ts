@@ -2,6 +2,7 @@
  * What goes between the event loop and the store thread besides the rings: rare things, by message. The posting side
  * counts them in shared memory, so that the other side looks into its port only when something is there.
  */
+import type { MemoryHandle } from "../util/copy-memory.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { IndexShape } from "./index-format.ts";
 
@@ -12,6 +13,8 @@ export interface WriterStart {
   readonly control: SharedArrayBuffer;
   readonly ring: SharedArrayBuffer;
   readonly ringStart: number;
+  /** The memory that the ring is a piece of, where sums are fast; null where it has its own. */
+  readonly memory: MemoryHandle | null;
   readonly ringBytes: number;
   readonly ringOverhang: number;
   readonly journalRing: SharedArrayBuffer;

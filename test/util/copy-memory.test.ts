@@ -1,7 +1,11 @@
 /** Promises of src/util/copy-memory.ts: copies are right wherever the bytes lie, and never go beyond a buffer. */
+import { once } from "node:events";
+import { Worker } from "node:worker_threads";
+import { crc32 as nativeCrc32 } from "node:zlib";
 import test from "ava";
 import fc from "fast-check";
-import { CopyMemory, copyBytes } from "../../src/util/copy-memory.ts";
+import { CopyMemory, copyBytes, sumBytes } from "../../src/util/copy-memory.ts";
+import { crc32 } from "../../src/util/crc32.ts";
 
 const SIZE = 4096;
 
@@ -54,10 +58,12 @@ test.serial("a range that does not lie in its buffer is refused, whoever lies be
 test.serial("pieces do not overlap, and end where the memory does", (t) => {
   const memory = CopyMemory.open(65_536)!;
   const starts = [memory.take(1), memory.take(5000), memory.take(0), memory.take(4096)];
-  t.deepEqual(starts, [0, 64, 5120, 5120]);
-  t.is(memory.take(65_536), -1);
-  t.is(memory.takeBuffer(65_536), null);
-  t.is(memory.takeBuffer(56_320)!.length, 56_320);
+  const first = starts[0]!;
+  t.deepEqual(starts, [first, first + 64, first + 5120, first + 5120]);
+  const left = memory.memory.byteLength - first - 9216;
+  t.is(memory.take(left + 1), -1);
+  t.is(memory.takeBuffer(left + 1), null);
+  t.is(memory.takeBuffer(left)!.length, left);
   t.is(memory.take(1), -1);
   memory.close();
 });
@@ -81,6 +87,38 @@ test.serial("what was fast before works on when another memory was opened, or no
   t.is(out[49], 2);
   t.is(out[50], 1);
 });
+
+test.serial(
+  "sums of what lies there are those of zlib, whatever the length and place, also on another thread",
+  async (t) => {
+    const memory = CopyMemory.open(1 << 20)!;
+    const piece = memory.takeBuffer(SIZE * 4)!;
+    for (let i = 0; i < piece.length; i++) piece[i] = (i * 2_654_435_761) >>> 11;
+    fc.assert(
+      fc.property(fc.nat(SIZE), fc.nat(SIZE), fc.nat(0xffffffff), (start, length, seed) => {
+        const end = start + length;
+        const expected = nativeCrc32(piece.subarray(start, end), seed);
+        t.is(sumBytes(piece, start, end, seed), expected);
+        t.is(crc32(piece, start, end, seed), expected);
+      }),
+    );
+    t.is(sumBytes(Buffer.alloc(10), 0, 10, 0), -1);
+    const url = new URL("../../src/util/copy-memory.js", import.meta.url).href;
+    const worker = new Worker(
+      `import(${JSON.stringify(url)}).then(({ CopyMemory, sumBytes }) => {
+      const { workerData, parentPort } = require("node:worker_threads");
+      CopyMemory.join(workerData.handle);
+      const bytes = Buffer.from(workerData.handle.buffer, workerData.start, workerData.length);
+      parentPort.postMessage(sumBytes(bytes, 1, 1000, 7));
+    });`,
+      { eval: true, workerData: { handle: memory.handle, start: piece.byteOffset, length: SIZE } },
+    );
+    const [sum] = await once(worker, "message");
+    t.is(sum, nativeCrc32(piece.subarray(1, 1000), 7));
+    await worker.terminate();
+    memory.close();
+  },
+);
 
 test.serial("more than this process can have is refused, not thrown", (t) => {
   t.is(CopyMemory.open(2 ** 40), null);
