@@ -24,6 +24,7 @@ import { Filters, startPosition } from "./filters.ts";
 import { outcomeOf } from "./outcomes.ts";
 import { type Destination, ReceiverLink } from "./receiver-link.ts";
 import { SenderLink } from "./sender-link.ts";
+import { refuseService } from "./service-nodes.ts";
 import type { Session } from "./session.ts";
 import { lookedUp, subscriptionOf } from "./subscription-name.ts";
 import {
@@ -280,6 +281,7 @@ function addressOf(session: Session, text: string, capabilities: readonly string
   const { namespace } = session.connection.broker;
   let kind: AddressKind | undefined;
   for (const name of capabilities) kind ??= CAPABILITY_KINDS.get(name);
+  if (kind === undefined) refuseService(text);
   return parseAddress(text, "amqp1", { namespace, ...(kind === undefined ? {} : { kind }) });
 }
 

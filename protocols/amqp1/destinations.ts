@@ -6,6 +6,7 @@ import { ANNOTATION, type MessageScan, PROPERTY } from "./codec/sections.ts";
 import type { AmqpConnection } from "./connection.ts";
 import { CONDITION, LinkError } from "./errors.ts";
 import type { Destination } from "./receiver-link.ts";
+import { refuseService } from "./service-nodes.ts";
 
 export class FixedDestination implements Destination {
   readonly #target: Target;
@@ -75,6 +76,7 @@ export class AnonymousDestination implements Destination {
   #lookUp(key: string, to: string, kind: AddressKind | undefined): Target {
     let target = this.#targets.get(key);
     if (target === undefined) {
+      if (kind === undefined) refuseService(to);
       const { broker } = this.#connection;
       target = broker.openTarget(
         parseAddress(to, "amqp1", {

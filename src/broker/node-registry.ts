@@ -26,6 +26,7 @@ import {
 } from "./policy.ts";
 import type { ProgressJournal } from "./progress-journal.ts";
 import { imageOfTaken, RestingNodes } from "./resting-nodes.ts";
+import { rememberingSelectors } from "./selector-memo.ts";
 import { ShardProgress } from "./shard-progress.ts";
 
 export interface RegistryOptions {
@@ -58,6 +59,7 @@ export class NodeRegistry implements NodeMaker {
   readonly #store: MessageStore;
   readonly #journal: ProgressJournal;
   #options: RegistryOptions;
+  readonly #selectors: (text: string) => MessageFilter;
   readonly #host: GroupHost;
   readonly #nodeHost: NodeHost;
   readonly #onNode: (node: Node) => void;
@@ -85,6 +87,7 @@ export class NodeRegistry implements NodeMaker {
     this.#journal = journal;
     this.#host = host;
     this.#options = options;
+    this.#selectors = rememberingSelectors(options.compileSelector);
     this.#restorer = new NodeRestorer(store, this);
     this.indexSettings = sessionSettings(options.queueDefaults);
     this.wildcardSettings = wildcardSettings(this.indexSettings, options.topicDefaults);
@@ -345,7 +348,7 @@ export class NodeRegistry implements NodeMaker {
   }
 
   filterOf(settings: Omit<GroupSettings, "filter">, clientId: string): MessageFilter | null {
-    return filterOf(settings, clientId, this.#options.compileSelector);
+    return filterOf(settings, clientId, this.#selectors);
   }
 
   /** A group's progress over a shard, by names that mean the same whatever the journal remembers. */
