@@ -27,7 +27,7 @@ export type { DeathReason } from "../model/deaths.ts";
 export const REDRIVEN_PROPERTY = "__REDRIVEN";
 
 export interface DeadLetterHost {
-  readonly store: Pick<MessageStore, "view">;
+  readonly store: Pick<MessageStore, "view" | "health">;
   /** Of queues and of indexes in memory. */
   readonly entries: Pick<MessageStore, "read">;
   /** Name of the queue that the node's dead letters go to. */
@@ -65,9 +65,11 @@ export class DeadLetters {
       shard.settle(offset, 1);
       return;
     }
-    node.counters.deadLettered++;
     // Out of reach before its copy is made: what the copy pushes out must not be this one again.
     shard.state.park(offset, 1);
+    // The log takes nothing more until somebody has mended the disk: the next start finds it where it is.
+    if (this.#host.store.health.state === "failed") return;
+    node.counters.deadLettered++;
     const position = this.#host.publishDead(node, to, this.#draft);
     if (position === 0) shard.settle(offset, 1);
     else this.#waiting.push({ position, shard, offset });

@@ -11,6 +11,7 @@
  * consumequeue/, index/, queues/ and the checkpoint are derived: removed, they are built again from the log.
  */
 import { join, resolve } from "node:path";
+import { BrokerError } from "../model/errors.ts";
 import type { RecordView } from "../model/record-view.ts";
 import { writeAbort } from "./abort-mark.ts";
 import { CheckpointPlanner } from "./checkpoint-planner.ts";
@@ -240,7 +241,9 @@ export class CommitLogStore implements MessageStore {
   }
 
   append(queue: StoreQueue, fields: RecordFields): number {
-    if (this.health.state === "failed") throw new Error(`store: ${this.health.reason}`);
+    if (this.health.state === "failed") {
+      throw new BrokerError("store-read-only", `the log takes no records: ${this.health.reason}`);
+    }
     const own = queue as ConsumeQueue;
     const log = this.#log;
     const isDispatched = (fields.sysFlag & SYS_FLAG.NOT_DISPATCHED) === 0;

@@ -5,6 +5,7 @@ import { FaultyStorage, ProcessDied } from "../support/faulty-storage.ts";
 import { MemoryStore } from "../support/memory-store.ts";
 import { Random } from "../support/random.ts";
 import { BrokerSimulation, type Engine } from "./broker-simulation.ts";
+import { SimulatedPerformance } from "./simulated-performance.ts";
 
 type Trace = ((line: string) => void) | null;
 
@@ -45,6 +46,7 @@ class LogEngine implements Engine {
 
   /** A failed write or sync: only a reboot makes the disk's state known again. */
   #isBroken = false;
+  time: SimulatedPerformance | null = null;
 
   constructor(random: Random, segmentBytes = 1 << 16, isTicking = false) {
     this.#random = random;
@@ -82,6 +84,7 @@ class LogEngine implements Engine {
       this.#store!.tick(this.#random.chance(30));
       this.movedRecords += this.#store!.reclaimed.movedRecords - before;
     }
+    this.time?.pass();
     const tasks = this.#random.chance(50) ? this.#writer : this.#loop;
     tasks.shift()?.();
   }
@@ -154,8 +157,10 @@ export async function simulateBroker(
   const random = new Random(seed);
   const engine = engineOf(kind, random);
   const simulation = new BrokerSimulation(random, engine, trace, kind === "troubled");
+  const time = new SimulatedPerformance(new Random(seed + 1_000_000));
+  if (engine instanceof LogEngine) engine.time = time;
   try {
-    await simulation.run();
+    await time.during(() => simulation.run());
     if (engine instanceof LogEngine) simulation.movedRecords = engine.movedRecords;
   } catch (error) {
     const reason = error instanceof Error ? (error.stack ?? error.message) : String(error);

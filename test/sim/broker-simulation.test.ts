@@ -4,39 +4,54 @@ import { simulateBroker } from "./broker-engines.ts";
 /** More by hand, or as `.ci/run` does: `node dist/test/sim/run.js memory 1 3000`. */
 const SEEDS = 60;
 
-test("whatever happens to a broker, nothing confirmed is lost, nothing acknowledged comes back, nothing is invented", async (t) => {
-  let delivered = 0;
-  let lives = 0;
-  for (let seed = 1; seed <= SEEDS; seed++) {
-    const { delivered: count, restarts } = await simulateBroker(seed, "memory");
-    delivered += count;
-    lives += restarts;
-  }
-  t.true(delivered > SEEDS * 20, `${delivered} deliveries`);
-  t.true(lives > SEEDS * 2, `${lives} lives`);
-});
+test.serial(
+  "whatever happens to a broker, nothing confirmed is lost, nothing acknowledged comes back, nothing is invented",
+  async (t) => {
+    let delivered = 0;
+    let lives = 0;
+    for (let seed = 1; seed <= SEEDS; seed++) {
+      const { delivered: count, restarts } = await simulateBroker(seed, "memory");
+      delivered += count;
+      lives += restarts;
+    }
+    t.true(delivered > SEEDS * 20, `${delivered} deliveries`);
+    t.true(lives > SEEDS * 2, `${lives} lives`);
+  },
+);
 
-test("the same holds on the real store, on a disk that keeps any part of what was not synced", async (t) => {
-  for (let seed = 1; seed <= 10; seed++) {
-    await t.notThrowsAsync(simulateBroker(seed, "log"));
-  }
-});
+test.serial(
+  "the same holds on the real store, on a disk that keeps any part of what was not synced",
+  async (t) => {
+    for (let seed = 1; seed <= 10; seed++) {
+      await t.notThrowsAsync(simulateBroker(seed, "log"));
+    }
+  },
+);
 
-test("the same holds on a disk that fills up, fails and dies in the middle of anything, with durable subscriptions as well", async (t) => {
-  for (let seed = 1; seed <= 15; seed++) {
-    await t.notThrowsAsync(simulateBroker(seed, "troubled"));
-  }
-});
+test.serial(
+  "the same holds on a disk that fills up, fails and dies in the middle of anything, with durable subscriptions as well",
+  async (t) => {
+    for (let seed = 1; seed <= 15; seed++) {
+      await t.notThrowsAsync(simulateBroker(seed, "troubled"));
+    }
+  },
+);
 
-test("the same holds while the store moves what is owed out of almost empty segments and removes them", async (t) => {
-  let moved = 0;
-  for (let seed = 1; seed <= 25; seed++) {
-    moved += (await simulateBroker(seed, "emptied")).movedRecords;
-  }
-  t.true(moved > 100, `${moved} records were moved`);
-});
+test.serial(
+  "the same holds while the store moves what is owed out of almost empty segments and removes them",
+  async (t) => {
+    let moved = 0;
+    for (let seed = 1; seed <= 25; seed++) {
+      moved += (await simulateBroker(seed, "emptied")).movedRecords;
+    }
+    t.true(moved > 100, `${moved} records were moved`);
+  },
+);
 
 /** A second snapshot before the first was written: the entries between them lay in a file that the second made void. */
-test("settlements between two snapshots that are near each other stay settled (log seeds 55, 91, 97, 161)", async (t) => {
-  for (const seed of [55, 91, 97, 161]) await t.notThrowsAsync(simulateBroker(seed, "log"));
-});
+test.serial(
+  "settlements between two snapshots that are near each other stay settled (log seeds 55, 91, 97, 161)",
+  async (t) => {
+    for (const seed of [55, 91, 97, 161]) await t.notThrowsAsync(simulateBroker(seed, "log"));
+  },
+);

@@ -4,8 +4,11 @@ import { simulateStore } from "./store-simulation.ts";
 /** More by hand, or as `.ci/run` does: `node dist/test/sim/run.js store 1 10000`. */
 const SEEDS = 40;
 
-test("whatever happens to process and disk, the store keeps what it confirmed and invents nothing", async (t) => {
-  let crashes = 0;
-  for (let seed = 1; seed <= SEEDS; seed++) crashes += (await simulateStore(seed)).crashes;
-  t.true(crashes > SEEDS, `${crashes} crashes`);
-});
+test.serial(
+  "whatever happens to process and disk, the store keeps what it confirmed and invents nothing",
+  async (t) => {
+    let crashes = 0;
+    for (let seed = 1; seed <= SEEDS; seed++) crashes += (await simulateStore(seed)).crashes;
+    t.true(crashes > SEEDS, `${crashes} crashes`);
+  },
+);

@@ -11,6 +11,7 @@ import type { EntryBatch, StoreQueue } from "../../src/store/message-store.ts";
 import { FaultyStorage, ProcessDied } from "../support/faulty-storage.ts";
 import { Random } from "../support/random.ts";
 import { recordFields } from "../support/record-fields.ts";
+import { SimulatedPerformance } from "./simulated-performance.ts";
 import { type FoundQueue, JournalModel, type ModelMessage, StoreModel } from "./store-model.ts";
 
 export interface SimulationReport {
@@ -34,7 +35,8 @@ export async function simulateStore(
   trace: ((line: string) => void) | null = null,
 ): Promise<SimulationReport> {
   try {
-    return await new StoreSimulation(seed, trace).run();
+    const simulation = new StoreSimulation(seed, trace);
+    return await simulation.time.during(() => simulation.run());
   } catch (error) {
     const reason = error instanceof Error ? (error.stack ?? error.message) : String(error);
     throw new Error(`seed ${seed}: ${reason}`, { cause: error });
@@ -43,6 +45,7 @@ export async function simulateStore(
 
 class StoreSimulation {
   readonly #random: Random;
+  readonly time: SimulatedPerformance;
   readonly #disk: FaultyStorage;
   readonly #model = new StoreModel();
   readonly #journal = new JournalModel();
@@ -74,6 +77,7 @@ class StoreSimulation {
 
   constructor(seed: number, trace: ((line: string) => void) | null) {
     this.#random = new Random(seed);
+    this.time = new SimulatedPerformance(new Random(seed + 1_000_000));
     this.#disk = new FaultyStorage(this.#random);
     this.#disk.tellsUsage = this.#random.chance(50);
     this.#trace = trace;
@@ -483,6 +487,7 @@ class StoreSimulation {
       let index = this.#tasks.findIndex((entry) => entry.isWriter === isWriter);
       if (index < 0) index = 0;
       const [entry] = this.#tasks.splice(index, 1);
+      this.time.pass();
       entry!.task();
     }
   }

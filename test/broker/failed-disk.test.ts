@@ -1,0 +1,36 @@
+import test from "ava";
+import { OUTCOME } from "../../src/broker/facade.ts";
+import { FaultyStorage } from "../support/faulty-storage.ts";
+import { openLogBroker } from "../support/log-broker.ts";
+import { Random } from "../support/random.ts";
+import { connect, consume, draft, queue, settle } from "../support/test-client.ts";
+import { until } from "../support/wait.ts";
+
+test("what dies after the disk has failed disturbs nobody, and goes to the dead letters at the next start", async (t) => {
+  const disk = new FaultyStorage(new Random(1));
+  const { broker, store } = await openLogBroker(disk);
+  const target = connect(broker).openTarget(queue("q"));
+  target.publish(draft("rejected"));
+  target.publish(draft("over", { expiresAt: Date.now() + 400 }));
+  target.publish(draft("kept"));
+  await until("durable", () => store.watermarks.durable === store.watermarks.appended);
+  disk.fail({ operation: "write", code: "EIO" });
+  target.publish(draft("not confirmed"));
+  await until("the disk has failed", () => store.health.state === "failed");
+  t.throws(() => target.publish(draft("refused")), { message: /log takes no/ });
+  await new Promise((resolve) => setTimeout(resolve, 450));
+  const reader = consume(connect(broker), queue("q"));
+  await settle();
+  t.deepEqual(reader.texts.slice(0, 2), ["rejected", "kept"]);
+  reader.consumer.settle(0, 0, OUTCOME.REJECT);
+  await settle();
+  disk.heal();
+  disk.restart("power");
+  const again = await openLogBroker(disk);
+  const dead = consume(connect(again.broker), queue("DLQ.q"));
+  const alive = consume(connect(again.broker), queue("q"));
+  await until("both queues are read", () => dead.texts.length === 1 && alive.texts.length >= 2);
+  t.deepEqual(dead.texts, ["over"]);
+  t.deepEqual(alive.texts.slice(0, 2), ["rejected", "kept"]);
+  await again.broker.close();
+});

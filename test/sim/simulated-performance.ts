@@ -1,0 +1,31 @@
+/**
+ * `performance.now` of a simulation: stands still but for what the story lets pass, so that a seed tells the same story on
+ * every machine. Some of the store's duties are timed: when the journal is synced, when a checkpoint is due.
+ */
+import type { Random } from "../support/random.ts";
+
+const PAUSES_MS = [0, 0, 1, 1, 10, 60, 400] as const;
+
+export class SimulatedPerformance {
+  #now = 1000;
+  readonly #random: Random;
+
+  constructor(random: Random) {
+    this.#random = random;
+  }
+
+  pass(): void {
+    this.#now += this.#random.pick(PAUSES_MS);
+  }
+
+  /** Runs the story on this time. One at a time. */
+  async during<T>(story: () => Promise<T>): Promise<T> {
+    const real = performance.now;
+    performance.now = () => this.#now;
+    try {
+      return await story();
+    } finally {
+      performance.now = real;
+    }
+  }
+}
