@@ -60,6 +60,8 @@ type State = (typeof STATE)[keyof typeof STATE];
 
 /** Messages sent to subscribers while one chunk is read, before the connection rests. */
 const DIRECT_PER_READ = 8192;
+/** First byte of PUBACK. */
+const PLAIN_PUBACK = PACKET.PUBACK << 4;
 /** Answers to SUBSCRIBE and UNSUBSCRIBE that may wait for the disk before input is held. */
 const ANSWERS_MAX = 64;
 
@@ -176,6 +178,11 @@ export class MqttConnection
           this.#checkPartial(first, next - at);
           break;
         }
+        if (first === PLAIN_PUBACK && next === bodyStart + 2 && this.#state === STATE.OPEN) {
+          this.#acknowledge((bytes[bodyStart]! << 8) | bytes[bodyStart + 1]!);
+          at = next;
+          continue;
+        }
         if (!this.#take(bytes, first, bodyStart, next, next - at)) break;
         at = next;
         if (this.counters.publishesOut > restAt) this.#rest();
@@ -246,6 +253,13 @@ export class MqttConnection
     else if (this.#state === STATE.NEW) this.#onConnect(bytes, start, end);
     else this.#onLoginPacket(bytes, type, start, end);
     return true;
+  }
+
+  /** PUBACK without reason and properties: most of what a subscriber sends. */
+  #acknowledge(packetId: number): void {
+    if (packetId === 0) throw protocolError("packet identifier 0", "MQTT-2.2.1-3");
+    this.counters.packetsIn++;
+    this.#outbound!.acknowledge(packetId, 0);
   }
 
   #onPacket(bytes: Buffer, type: number, start: number, end: number): void {

@@ -3,14 +3,17 @@
  * dense and grow by one per delivery, so the ring is indexed by `number & mask`; it doubles when full and is bounded by
  * the consumer's credit.
  */
-const INITIAL = 64;
+const INITIAL = 16;
+/** Most consumers are idle. */
+const NO_OFFSETS = new Float64Array(0);
+const NO_SHARDS = new Uint16Array(0);
 export const STAGED = 0x8000;
 
 export class UnsettledRing {
-  offsets = new Float64Array(INITIAL);
+  offsets = NO_OFFSETS;
   /** Shard index + 1; 0 = settled or unused; with STAGED: held by a transaction. */
-  shards = new Uint16Array(INITIAL);
-  mask = INITIAL - 1;
+  shards = NO_SHARDS;
+  mask = -1;
   /** Oldest number that may be unsettled. */
   tail = 0;
   /** Number of the next delivery. */
@@ -39,7 +42,7 @@ export class UnsettledRing {
   }
 
   #grow(atLeast: number): void {
-    let size = (this.mask + 1) * 2;
+    let size = Math.max(INITIAL, (this.mask + 1) * 2);
     while (size < atLeast) size *= 2;
     const offsets = new Float64Array(size);
     const shards = new Uint16Array(size);
