@@ -66,7 +66,8 @@ function owedThen(
   const skip = (now.base - then.base) / segmentBytes;
   if (skip + count > then.live.length) return undefined;
   let owed = 0;
-  for (let i = skip; i < skip + count; i++) owed += then.live[i]!;
+  // What is empty by now tells nothing of the rest: it may have been emptied just for that.
+  for (let i = 0; i < count; i++) if (now.live[i] !== 0) owed += then.live[skip + i]!;
   return owed;
 }
 

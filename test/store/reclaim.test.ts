@@ -360,6 +360,11 @@ test("what empties itself is left alone; what stands still is moved, the emptier
   t.is(count(at(40_000, 50, 50), at(0, 50, 50)), 2, "it has stood still for long enough");
   t.is(count(at(40_000, 100, 100), at(0, 100, 100)), 0, "all of it is owed");
   t.is(
+    count(at(40_000, 0, 0, 50, 50), at(0, 50, 50, 50, 50)),
+    4,
+    "the first two were emptied meanwhile, the others stand still",
+  );
+  t.is(
     count(at(40_000, 100, 0, 0, 0, 0, 100), at(0, 100, 0, 0, 0, 0, 100)),
     5,
     "the full one keeps four empty ones",
