@@ -152,6 +152,8 @@ export class Inbound {
       draft.keys = hints.keys;
       draft.group = hints.group;
       draft.deliverAt = hints.deliverAt;
+      // QoS 2 has its own way to know a repetition.
+      if (view.qos !== 2) draft.dedupId = hints.messageId;
     }
     if (parsed.payloadFormat === 1 && this.#host.settings.checkPayloadFormat) {
       if (!isUtf8(bytes.subarray(view.payloadStart, view.payloadEnd))) return null;

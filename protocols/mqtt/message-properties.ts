@@ -26,6 +26,7 @@ export interface BrokerHints {
   keys: string;
   group: string;
   deliverAt: number;
+  messageId: string;
 }
 
 /** Reads property lists of incoming messages; one per connection. */
@@ -33,7 +34,7 @@ export class IncomingProperties {
   readonly parsed = new PublishProperties();
   /** For Draft.properties. */
   text = "";
-  readonly hints: BrokerHints = { priority: -1, keys: "", group: "", deliverAt: 0 };
+  readonly hints: BrokerHints = { priority: -1, keys: "", group: "", deliverAt: 0, messageId: "" };
   #last: Buffer = Buffer.alloc(64);
   /** -1: nothing is remembered. */
   #lastLength = -1;
@@ -127,12 +128,14 @@ function readHints(bytes: Buffer, start: number, end: number, hints: BrokerHints
   hints.keys = "";
   hints.group = "";
   hints.deliverAt = 0;
+  hints.messageId = "";
   forEachUserProperty(bytes, start, end, (name, value) => {
     if (!name.startsWith("x-") || isUnfit(value)) return;
     if (name === "x-priority" && /^\d{1,3}$/.test(value)) {
       hints.priority = Math.min(255, Number(value));
     } else if (name === "x-keys") hints.keys = value;
     else if (name === "x-group-id") hints.group = value;
+    else if (name === "x-message-id") hints.messageId = value;
     else if (name === "x-deliver-at" && /^\d{1,15}$/.test(value)) hints.deliverAt = Number(value);
   });
 }

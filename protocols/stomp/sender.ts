@@ -106,7 +106,7 @@ export class Sender {
 
   /** Several destinations, or again and again. Publishing may change the draft, by the rules of one destination. */
   #publishMany(targets: readonly Target[], draft: Draft, transaction: Transaction | null): void {
-    const { ttlMs, expiresAt, properties, deliverAt } = draft;
+    const { ttlMs, expiresAt, properties, deliverAt, dedupId } = draft;
     const first = deliverAt === 0 ? this.#context.now() : deliverAt;
     for (let i = 0; i <= this.#repeats; i++) {
       for (const target of targets) {
@@ -114,6 +114,8 @@ export class Sender {
         draft.expiresAt = expiresAt;
         draft.properties = properties;
         draft.deliverAt = i === 0 ? deliverAt : first + i * this.#periodMs;
+        // The repetitions were asked for.
+        draft.dedupId = i === 0 ? dedupId : "";
         this.#publish(target, draft, transaction);
       }
     }
@@ -275,7 +277,10 @@ export class Sender {
         return true;
       case HEADER.MESSAGE_ID:
         // MESSAGE has a message-id of its own; the publisher's goes by the name RabbitMQ gives it.
-        if (isFirst) this.#block.addText("amqp-message-id", parser.valueAt(bytes, index));
+        if (isFirst) {
+          draft.dedupId = parser.valueAt(bytes, index);
+          this.#block.addText("amqp-message-id", draft.dedupId);
+        }
         return false;
       case HEADER.REPLY_TO:
         return this.#readReplyTo(parser.valueAt(bytes, index), isFirst);
