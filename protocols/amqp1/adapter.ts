@@ -1,10 +1,10 @@
 /** AMQP 1.0 as the listeners see it: how to recognise a peer, and how to open its connection. */
 import type { ProtocolServices } from "../../src/broker/protocol-services.ts";
 import type { ProtocolAdapter, ProtocolConnection, Wire } from "../../src/transport/wire.ts";
-import { FrameRing } from "../../src/util/frame-ring.ts";
 import { type AdapterShared, AmqpConnection } from "./connection.ts";
 import { registerAmqp1Decoder } from "./neutral.ts";
 import { type Amqp1Settings, DEFAULT_SETTINGS } from "./settings.ts";
+import { SharedTransfers } from "./shared-transfers.ts";
 
 /** "AMQP", then the protocol id (0: AMQP, 3: SASL), then 1.0.0. */
 const HEADERS = [
@@ -21,7 +21,7 @@ export function createAdapter(
   const shared: AdapterShared = {
     services,
     settings: all,
-    frames: { settled: new FrameRing(), unsettled: new FrameRing() },
+    frames: new SharedTransfers(),
     partials: { limitBytes: all.partialBudgetBytes, usedBytes: 0, waiting: [] },
   };
   return {

@@ -9,7 +9,6 @@ import type { BrokerConnection } from "../../src/broker/facade.ts";
 import type { ProtocolServices } from "../../src/broker/protocol-services.ts";
 import { BrokerError } from "../../src/model/errors.ts";
 import type { ProtocolConnection, Wire } from "../../src/transport/wire.ts";
-import type { FrameRing } from "../../src/util/frame-ring.ts";
 import { CODE, FRAME_TYPE, PERFORMATIVE } from "./codec/codes.ts";
 import { Decoder, descriptorNumber } from "./codec/decode.ts";
 import { Encoder } from "./codec/encode.ts";
@@ -40,6 +39,7 @@ import type { ReceiverLink } from "./receiver-link.ts";
 import { type PartialBudget, Room } from "./room.ts";
 import { Session } from "./session.ts";
 import type { Amqp1Settings } from "./settings.ts";
+import type { SharedTransfers } from "./shared-transfers.ts";
 import { Transactions } from "./transactions.ts";
 
 const HEARTBEAT = Buffer.from([0, 0, 0, 8, 2, 0, 0, 0]);
@@ -59,7 +59,7 @@ export interface AdapterShared {
   readonly settings: Amqp1Settings;
   readonly partials: PartialBudget;
   /** Transfers to several peers: those sent settled, the others. */
-  readonly frames: { readonly settled: FrameRing; readonly unsettled: FrameRing };
+  readonly frames: SharedTransfers;
 }
 
 const ENCODER = new Encoder();
