@@ -38,7 +38,7 @@ const rest = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(
 async function settled(): Promise<void> {
   let before = Number.POSITIVE_INFINITY;
   for (let round = 0; round < 20; round++) {
-    await rest(3000);
+    await rest(2000);
     const { used } = memory();
     if (used > before * 0.98) return;
     before = used;

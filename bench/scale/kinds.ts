@@ -2,10 +2,20 @@
 import type { Broker } from "../../src/broker/broker.ts";
 import { makeAddress } from "../../src/model/address.ts";
 import { ANONYMOUS } from "../../src/security/principal.ts";
+import type { StoreQueue } from "../../src/store/message-store.ts";
 
-export const KINDS = ["queues", "topics", "light", "groups-one", "groups-many"] as const;
+export const KINDS = [
+  "queues",
+  "topics",
+  "light",
+  "light-filled",
+  "groups-one",
+  "groups-many",
+] as const;
 export type Kind = (typeof KINDS)[number];
 
+/** Light queues that one message goes to. */
+const PER_RECORD = 25;
 /** Made in one go before the event loop gets its turn. */
 const BATCH = 1000;
 
@@ -47,6 +57,7 @@ function subscribe(peer: ReturnType<Broker["connect"]>, topic: string, name: str
 export async function makeMany(broker: Broker, kind: Kind, count: number): Promise<void> {
   const peer = connectTo(broker, "scale");
   const { registry } = broker;
+  const waiting: StoreQueue[] = [];
   for (let i = 0; i < count; i++) {
     switch (kind) {
       case "queues":
@@ -57,6 +68,12 @@ export async function makeMany(broker: Broker, kind: Kind, count: number): Promi
         break;
       case "light":
         registry.lightNode(`light-${i}`);
+        break;
+      case "light-filled":
+        waiting.push(registry.lightNode(`light-${i}`).shards[0]!);
+        if (waiting.length < PER_RECORD) break;
+        broker.core.appendNote("", waiting);
+        waiting.length = 0;
         break;
       case "groups-one":
         subscribe(peer, "one", `subscription-${i}`);
