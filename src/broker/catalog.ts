@@ -13,6 +13,8 @@
  *   STATE      08 | u8 length, key | value                any other owner's state; the last value of a key counts, empty deletes
  *   RESTING    09 | (u16 length, key | u16 length, packed node)…   nodes at rest (packed-node.ts); only in snapshots
  *   WOKEN      0a | key                                   one of them is at rest no longer
+ *   RUNS       0b | u32 progress | f64 from | (gap, count)…   settled above low: each so far behind the one before, the
+ *                                                         first behind `from`; numbers of 7 bits a byte, the lowest first
  *
  * `progress` numbers one (group, shard). A group's entries come after its GROUP entry. Entries whose
  * offsets lie beyond the recovered log are clamped: the log is the truth.
@@ -32,6 +34,7 @@ export const ENTRY = {
   STATE: 8,
   RESTING: 9,
   WOKEN: 10,
+  RUNS: 11,
 } as const;
 
 export interface NodeEntry {
@@ -62,9 +65,18 @@ export interface GroupEntry {
 }
 
 const scratch = Buffer.alloc(32);
+const RUNS_HEADER = 13;
+const RUNS_BYTES = 4096;
+/** Two numbers below 2^53. */
+const LONGEST_RUN = 16;
 
 export class CatalogWriter {
   readonly #journal: Pick<OwnerJournal, "append">;
+  /** The row of runs that is being written; made with the first. */
+  #runs: Buffer | null = null;
+  #runsAt = 0;
+  /** Where the last of them ends. */
+  #runsEnd = 0;
 
   constructor(journal: Pick<OwnerJournal, "append">) {
     this.#journal = journal;
@@ -98,12 +110,26 @@ export class CatalogWriter {
     scratch.writeDoubleBE(low, 5);
     return this.#journal.append(scratch, 0, 13);
   }
-  run(progress: number, from: number, count: number): number {
-    scratch[0] = ENTRY.RUN;
-    scratch.writeUInt32BE(progress, 1);
-    scratch.writeDoubleBE(from, 5);
-    scratch.writeUInt32BE(count, 13);
-    return this.#journal.append(scratch, 0, 17);
+  /** Adds a run to a row; `endRuns` writes what is left of it. All of a row belong to one progress. */
+  run(progress: number, from: number, count: number): void {
+    this.#runs ??= Buffer.allocUnsafeSlow(RUNS_BYTES);
+    const bytes = this.#runs;
+    if (this.#runsAt > RUNS_BYTES - LONGEST_RUN || from < this.#runsEnd) this.endRuns();
+    if (this.#runsAt === 0) {
+      bytes[0] = ENTRY.RUNS;
+      bytes.writeUInt32BE(progress, 1);
+      bytes.writeDoubleBE(from, 5);
+      this.#runsAt = RUNS_HEADER;
+      this.#runsEnd = from;
+    }
+    this.#runsAt = writeNumber(bytes, this.#runsAt, from - this.#runsEnd);
+    this.#runsAt = writeNumber(bytes, this.#runsAt, count);
+    this.#runsEnd = from + count;
+  }
+  endRuns(): void {
+    if (this.#runsAt > 0) this.#journal.append(this.#runs!, 0, this.#runsAt);
+    this.#runsAt = 0;
+    this.#runsEnd = 0;
   }
   attempts(progress: number, offset: number, failed: number, lost: number): number {
     scratch[0] = ENTRY.ATTEMPTS;
@@ -186,6 +212,11 @@ export function applyEntry(image: CatalogImage, bytes: Buffer): void {
       progress?.state.settle(bytes.readDoubleBE(5), bytes.readUInt32BE(13));
       return;
     }
+    case ENTRY.RUNS: {
+      const progress = image.progress.get(bytes.readUInt32BE(1));
+      if (progress !== undefined) settleRuns(progress.state, bytes);
+      return;
+    }
     case ENTRY.ATTEMPTS: {
       const progress = image.progress.get(bytes.readUInt32BE(1));
       progress?.attempts.set(bytes.readDoubleBE(5), {
@@ -210,4 +241,31 @@ export function applyEntry(image: CatalogImage, bytes: Buffer): void {
 
 function parse<T>(bytes: Buffer): T {
   return JSON.parse(bytes.toString("utf8", 1)) as T;
+}
+
+function writeNumber(bytes: Buffer, at: number, value: number): number {
+  let rest = value;
+  for (; rest >= 0x80; rest = Math.floor(rest / 0x80)) bytes[at++] = (rest % 0x80) | 0x80;
+  bytes[at++] = rest;
+  return at;
+}
+
+function settleRuns(state: AckState, bytes: Buffer): void {
+  let from = bytes.readDoubleBE(5);
+  let gap = -1;
+  for (let at = RUNS_HEADER; at < bytes.length; ) {
+    let value = 0;
+    for (let scale = 1; ; scale *= 0x80) {
+      const byte = bytes[at++]!;
+      value += (byte & 0x7f) * scale;
+      if (byte < 0x80) break;
+    }
+    if (gap < 0) {
+      gap = value;
+      continue;
+    }
+    state.settle(from + gap, value);
+    from += gap + value;
+    gap = -1;
+  }
 }

@@ -46,6 +46,7 @@ function writeGroup(group: ConsumerGroup, catalog: CatalogWriter): void {
     state.forEachSettledRun((from, count) => {
       catalog.run(journalId, from, count);
     });
+    catalog.endRuns();
     for (const [offset, { failed, lost }] of attempts) {
       if (failed + lost > 0) catalog.attempts(journalId, offset, failed, lost);
     }

@@ -114,6 +114,7 @@ export class ProgressJournal {
       if (runs[i]! + runs[i + 1]! <= state.low) continue;
       this.catalog.run(journalId, runs[i]!, runs[i + 1]!);
     }
+    this.catalog.endRuns();
     runs.length = 0;
     for (const offset of shard.pendingAttempts) {
       const attempts = shard.attempts.get(offset);
