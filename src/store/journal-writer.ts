@@ -8,6 +8,9 @@ import { offsetName, offsetOfName } from "./segment-list.ts";
 import type { Storage, StorageFile } from "./storage-file.ts";
 import type { TailRing } from "./tail-ring.ts";
 
+/** What the owner may note while it opens, before its first snapshot. */
+const OPENING_BYTES = 64 << 10;
+
 interface Snapshot {
   readonly file: number;
   /** Position from which the file of this number goes on. */
@@ -81,7 +84,11 @@ export class JournalWriter {
    * past lives still count, and some may speak of records that were lost and whose places new ones get.
    */
   runOpeningSnapshot(logDurable: number): void {
-    while (this.#snapshots[0]?.at === this.#openedAt && this.runSnapshot(logDurable));
+    const isOpening = (): boolean => {
+      const at = this.#snapshots[0]?.at;
+      return at !== undefined && at - this.#openedAt <= OPENING_BYTES;
+    };
+    while (isOpening() && this.runSnapshot(logDurable));
   }
 
   /** Does a piece of the oldest snapshot. False when there is nothing to do, or the log is not durable far enough. */

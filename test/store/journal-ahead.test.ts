@@ -130,6 +130,8 @@ test("nothing is confirmed before what the owner made of the journal at the star
   const store = storeOn(disk, "/data");
   await store.open(SILENT);
   synced.length = 0;
+  const noted = Buffer.from("noted while it opens");
+  store.journal.append(noted, 0, noted.length);
   store.journal.snapshot([Buffer.from("clamped")]);
   store.append(store.queue("q", 0), fieldsOf("takes the place of what is lost"));
   store.publish(true);
