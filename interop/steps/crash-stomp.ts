@@ -19,7 +19,7 @@ const DEFAULT_ROUNDS = 5;
 const IN = "/queue/crash.stomp.in";
 const OUT = "/queue/crash.stomp.out";
 const WINDOW = 30;
-const QUIET_MS = 700;
+const QUIET_MS = 2500;
 
 /** Moves messages from one queue to another, each with the ACK of what it came from in one transaction. */
 export class Moves {

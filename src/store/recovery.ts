@@ -201,8 +201,14 @@ function loadQueues(
       warnings.push("queues: the catalog is missing or damaged: rebuilding from the log");
     }
   }
+  // The checkpoint first, and for good: it must not vouch for files of which a crash leaves only some.
+  const queues = join(directory, "queues");
+  if (storage.stat(queues) !== undefined) {
+    storage.remove(join(queues, "checkpoint"));
+    storage.syncDirectory(queues);
+  }
   storage.removeTree(join(directory, "consumequeue"));
-  storage.removeTree(join(directory, "queues"));
+  storage.removeTree(queues);
   storage.makeDirectory(join(directory, "queues"));
   return null;
 }
