@@ -448,8 +448,9 @@ for (const [layerIndex, layer] of LAYERS.entries()) {
       }
       t.deepEqual(bugs, [], `seeds ${layerIndex * 100_000 + run} and after`);
     }
+    // How often depends on the seeds; that it happens at all shows that the damage gets so far.
     for (const code of layer.answers)
-      t.true((answers.get(code) ?? 0) > 20, `0x${code.toString(16)}`);
+      t.true((answers.get(code) ?? 0) > 5, `0x${code.toString(16)}`);
     const reader = await AmqpPeer.connect(broker, { adapter });
     await steady.sender({ address: "clean", handle: 1 });
     await steady.next(PERFORMATIVE.FLOW);
