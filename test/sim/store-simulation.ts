@@ -396,7 +396,8 @@ class StoreSimulation {
       const body = this.#bodyAt(queue, offset);
       if (body === null) {
         // Large messages can be read once they are written.
-        const isOwed = !this.#model.queue(keyOf(queue)).settled.has(offset);
+        const { settled, minOffset } = this.#model.queue(keyOf(queue));
+        const isOwed = offset >= minOffset && !settled.has(offset);
         if (isOwed && message !== null && message.position <= this.#store.watermarks.written) {
           throw new Error(`${keyOf(queue)} offset ${offset}: message ${message.id} cannot be read`);
         }
