@@ -11,7 +11,7 @@ import type { Broker } from "./broker.ts";
 import { REDRIVEN_PROPERTY } from "./dead-letter.ts";
 import { refuseInternal } from "./internal-queues.ts";
 import type { Node } from "./node.ts";
-import { RecordTemplate } from "./record-composer.ts";
+import { LOOPBACK, RecordTemplate } from "./record-composer.ts";
 import { redraft } from "./redraft.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 
@@ -174,4 +174,3 @@ export class Operations {
 }
 
 const TEMPLATE = new RecordTemplate("");
-const LOOPBACK = Buffer.from([127, 0, 0, 1, 0, 0, 0, 0]);

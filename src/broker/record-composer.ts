@@ -8,6 +8,9 @@ import { ENCODING, ENCODING_NAMES, type Encoding, FLAG } from "../model/record-v
 import { javaHash } from "../model/tag.ts";
 import type { RecordFields, StoreQueue } from "../store/message-store.ts";
 
+/** Where a message comes from that the broker made itself: address and port, as records hold it. */
+export const LOOPBACK = Buffer.from([127, 0, 0, 1, 0, 0, 0, 0]);
+
 /** The length field is a signed short; room is left for what the store adds (dispatch list, record CRC). */
 export const PROPERTIES_MAX_BYTES = 31_000;
 

@@ -18,7 +18,7 @@ import { type Node, PERMANENT } from "./node.ts";
 import type { NodeRegistry } from "./node-registry.ts";
 import type { NodeSettings } from "./policy.ts";
 import type { ProgressJournal } from "./progress-journal.ts";
-import { type RecordComposer, RecordTemplate } from "./record-composer.ts";
+import { LOOPBACK, type RecordComposer, RecordTemplate } from "./record-composer.ts";
 import { redraft } from "./redraft.ts";
 import type { RetainedMessages } from "./retained.ts";
 import { SessionOverflow } from "./session-overflow.ts";
@@ -44,7 +44,6 @@ export interface SessionCoreHost extends TargetHost, ConsumerHost {
 }
 
 const NO_TAGS: readonly string[] = [];
-const LOOPBACK = Buffer.from([127, 0, 0, 1, 0, 0, 0, 0]);
 /** Until the consumer can be named, it has no sink. */
 const NO_SINK: DeliverySink = {
   isReady: () => false,

@@ -5,7 +5,7 @@ import type { Logger } from "../telemetry/log.ts";
 import type { DeathReason } from "./dead-letter.ts";
 import type { Node } from "./node.ts";
 import type { NodeRegistry } from "./node-registry.ts";
-import { RecordTemplate } from "./record-composer.ts";
+import { LOOPBACK, RecordTemplate } from "./record-composer.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 
 export interface UndeliverableHost {
@@ -15,7 +15,6 @@ export interface UndeliverableHost {
 }
 
 const DEAD_TEMPLATE = new RecordTemplate("");
-const LOOPBACK = Buffer.from([127, 0, 0, 1, 0, 0, 0, 0]);
 
 export class Undeliverable {
   readonly #host: UndeliverableHost;

@@ -9,7 +9,7 @@ import { RecordView } from "../model/record-view.ts";
 import type { EntryBatch } from "../store/message-store.ts";
 import type { ClientSession } from "./client-session.ts";
 import { type Node, PERMANENT } from "./node.ts";
-import { RecordTemplate } from "./record-composer.ts";
+import { LOOPBACK, RecordTemplate } from "./record-composer.ts";
 import { redraft } from "./redraft.ts";
 import type { SessionCore } from "./session-core.ts";
 import type { WillMessage } from "./session-facade.ts";
@@ -23,7 +23,6 @@ const PROPERTY = "x-will";
 const PINNED_MAX = 256 * 1024 * 1024;
 const ROOM = 256 * 1024;
 const TIDY_BATCH = 256;
-const LOOPBACK = Buffer.from([127, 0, 0, 1, 0, 0, 0, 0]);
 
 export class Wills {
   readonly #core: SessionCore;
