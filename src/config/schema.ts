@@ -215,7 +215,10 @@ export const configSchema = z.strictObject({
         min: 1 << 20,
         max: 2 ** 30,
       }),
-      minFreeBytes: bytes("1GiB", "Publishing stops when less disk is free."),
+      minFreeBytes: bytes(
+        "1GiB",
+        "Publishing stops when less disk is free; counts as a quarter of the file system at most.",
+      ),
       readMode: choice(
         ["auto", "mapped", "positioned"],
         "auto",

@@ -1,9 +1,9 @@
 /** Holds the store back before the disk is really full: below the limit it reports why, above it with some margin not. */
 import type { Storage } from "./storage-file.ts";
 
-const DEFAULT_LIMIT = 512 << 20;
-/** Of a small file system this part is kept free instead. */
-const DEFAULT_PART = 0.05;
+const DEFAULT_LIMIT = 2 ** 30;
+/** Of a small file system at most this part is kept free: a limit as large as all of it would never let a message in. */
+const LARGEST_PART = 0.25;
 const MARGIN = 1.1;
 
 export class SpaceWatch {
@@ -19,7 +19,7 @@ export class SpaceWatch {
     this.#storage = storage;
     this.#directory = directory;
     const total = storage.totalBytes?.(directory) ?? Number.POSITIVE_INFINITY;
-    this.#limit = limit ?? Math.min(DEFAULT_LIMIT, total * DEFAULT_PART);
+    this.#limit = Math.min(limit ?? DEFAULT_LIMIT, total * LARGEST_PART);
     this.look();
   }
 

@@ -23,7 +23,7 @@ export interface StoreOptions {
   readonly syncSpacingMs?: number;
   /** Goes into the records: address (4 or 16 bytes) and port (int 4). */
   readonly storeHost?: Buffer;
-  /** Below this much free space the store takes no more records. Default: 512 MiB, or 5 % of a small file system. */
+  /** Below this much free space the store takes no more records. Default: 1 GiB; a quarter of the file system at most. */
   readonly minFreeBytes?: number;
   /** How sealed segments are read here and there: through mappings where koffi is there, or by position. */
   readonly readMode?: "auto" | "mapped" | "positioned";
