@@ -205,7 +205,7 @@ export class NodeRegistry implements NodeMaker {
   lightNode(name: string, settings = ownGroupSettings(true)): Node {
     const found = this.findLight(name);
     if (found !== undefined) return found;
-    const entry = { id: this.nextNodeId(), kind: "queue", namespace: "/", name } as const;
+    const entry = { id: this.#nextNodeId++, kind: "queue", namespace: "/", name } as const;
     const node = this.makeNode({ ...entry, queueIds: [0], isLight: true });
     this.#journal.catalog.node(nodeEntry(node));
     this.addGroup(node, settings, "first");
@@ -249,9 +249,15 @@ export class NodeRegistry implements NodeMaker {
 
   // ── queues and topics ───────────────────────────────────────────────────────────────────────────────────────────
 
-  create(kind: "queue" | "topic", namespace: string, name: string, isTemporary: boolean): Node {
-    const id = isTemporary ? -1 : this.nextNodeId();
-    const node = this.makeNode({ id, kind, namespace, name, queueIds: [0] });
+  create(
+    kind: "queue" | "topic",
+    namespace: string,
+    name: string,
+    isTemporary: boolean,
+    queueIds: readonly number[] = [0],
+  ): Node {
+    const id = isTemporary ? -1 : this.#nextNodeId++;
+    const node = this.makeNode({ id, kind, namespace, name, queueIds });
     if (!isTemporary) this.#journal.catalog.node(nodeEntry(node));
     if (kind === "queue") this.addGroup(node, ownGroupSettings(!isTemporary), "first");
     return node;
@@ -382,8 +388,10 @@ export class NodeRegistry implements NodeMaker {
     this.#nextNodeId = this.#resting.largestId + 1;
     this.#nextProgress = this.#resting.largestProgress + 1;
     for (const id of image.nodes.keys()) this.#nextNodeId = Math.max(this.#nextNodeId, id + 1);
-    // All of them before any group gets a new one.
-    for (const { progress } of image.groups.values()) {
+    // All of them before any node or group gets a new one.
+    for (const { node, progress } of image.groups.values()) {
+      // A group whose node is lost: it must not become one of another node that gets the number.
+      this.#nextNodeId = Math.max(this.#nextNodeId, node + 1);
       for (const number of progress) this.#nextProgress = Math.max(this.#nextProgress, number + 1);
     }
     const unknown = new Set(this.#restorer.restore(image));
@@ -509,9 +517,6 @@ export class NodeRegistry implements NodeMaker {
 
   // ── making ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  nextNodeId(): number {
-    return this.#nextNodeId++;
-  }
   nextProgress(): number {
     return this.#nextProgress++;
   }

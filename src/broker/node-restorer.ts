@@ -28,7 +28,14 @@ export interface NodeMaker {
   rests(kind: "queue" | "topic", namespace: string, name: string): boolean;
   /** By name; what is at rest is woken. */
   find(kind: "queue" | "topic", namespace: string, name: string): Node | undefined;
-  nextNodeId(): number;
+  /** A new one, with its entries in the journal. */
+  create(
+    kind: "queue" | "topic",
+    namespace: string,
+    name: string,
+    isTemporary: boolean,
+    queueIds: readonly number[],
+  ): Node;
   nextProgress(): number;
 }
 
@@ -47,7 +54,11 @@ export class NodeRestorer {
     for (const entry of image.nodes.values()) byId.set(entry.id, this.#maker.makeNode(entry));
     for (const entry of image.groups.values()) {
       const node = byId.get(entry.node);
-      if (node !== undefined) this.#restoreGroup(node, entry, image);
+      if (node === undefined) continue;
+      // Two of a name: of the older one the end is among what was damaged.
+      const older = node.groups.get(entry.name);
+      if (older !== undefined) node.removeGroup(older);
+      this.#restoreGroup(node, entry, image);
     }
     const nodes = [...byId.values()];
     for (const node of nodes) {
@@ -160,14 +171,7 @@ export class NodeRestorer {
       kind === "queue"
         ? [0, ...queueIds.filter((queueId) => queueId !== 0)]
         : Array.from({ length: Math.max(...queueIds) + 1 }, (_, queueId) => queueId);
-    const node = this.#maker.makeNode({
-      id: this.#maker.nextNodeId(),
-      kind,
-      namespace,
-      name,
-      queueIds: all,
-    });
-    if (kind === "queue") this.#maker.addOwnGroup(node);
-    return node;
+    // Not left to the snapshot that follows: a crash may take that, and leave entries that speak of this node.
+    return this.#maker.create(kind, namespace, name, false, all);
   }
 }
