@@ -569,6 +569,7 @@ export class Broker
     this.#journal.onWatermark();
     this.#transactions.onDurable(this.store.watermarks.durable);
     this.core.onDurable();
+    this.#delays.onDurable();
     this.#deadLetters.onDurable(this.store.watermarks.durable);
     this.#waiters.onWatermark();
   }

@@ -1,6 +1,8 @@
 /**
  * Messages that are not to be delivered before a certain time. Each waits as a record of the internal queue `~delayed`,
  * durable like any other; when due it is published to its destination and settled there, both in one atomic batch.
+ * What nobody may see yet (of a transaction that is not durable) is not released either: a power cut could leave the copy
+ * and not the rest of the transaction.
  * In memory: one heap entry (16 bytes) per waiting message. Looking at them and taking them back is in delayed.ts.
  */
 import { type Address, parseCanonical, printAddress } from "../model/address.ts";
@@ -59,7 +61,9 @@ export class DelayScheduler {
   #node: Node | undefined;
   readonly #alarm: Alarm;
   readonly #damaged: (shard: ShardProgress, offset: number, physicalOffset: number) => void;
-  /** Heap entries of messages that were taken back. */
+  /** Messages that come into the heap when they can be seen, in order. */
+  #unseen: Array<{ readonly due: number; readonly offset: number }> = [];
+  /** Of the heap and of the unseen: those that were taken back. */
   #cancelled = 0;
   /** Where those lie that moved on, by number. */
   readonly #moved = new Map<number, number>();
@@ -77,7 +81,7 @@ export class DelayScheduler {
   }
 
   get waitingCount(): number {
-    return this.#heap.size - this.#cancelled;
+    return this.#heap.size + this.#unseen.length - this.#cancelled;
   }
 
   /** Where waiting messages lie; undefined while there never was one. */
@@ -101,9 +105,38 @@ export class DelayScheduler {
     draft.ttlMs = ttlMs;
     this.#broker.noteAppend(draft.isDurable);
     this.#note(to, target.address.namespace, 1, this.#broker.store.lastSize);
-    this.#heap.push(deliverAt, offset);
-    this.#arm();
+    this.#await(deliverAt, offset, position);
     return draft.isDurable ? position : 0;
+  }
+
+  /** Its record was just appended and ends at `position`. */
+  #await(due: number, offset: number, position: number): void {
+    const { store, visibility } = this.#broker;
+    const queue = this.#open().shards[0]!;
+    // A record beside the ring has no entry yet.
+    if (visibility.isBatch || store.read(queue, offset, 1, this.#entry) !== 1) {
+      visibility.hold(queue, offset, position);
+      this.#unseen.push({ due, offset });
+      this.#broker.noteAppend(true);
+      return;
+    }
+    this.#heap.push(due, offset);
+    this.#arm();
+  }
+
+  /** More can be seen. */
+  onDurable(): void {
+    if (this.#unseen.length === 0) return;
+    const end = this.#broker.visibility.endOf(this.#open().shards[0]!);
+    let seen = 0;
+    for (const { due, offset } of this.#unseen) {
+      if (offset >= end) break;
+      this.#heap.push(due, offset);
+      seen++;
+    }
+    if (seen === 0) return;
+    this.#unseen.splice(0, seen);
+    this.#arm();
   }
 
   #append(draft: Draft, expiresAt: number): number {
@@ -125,6 +158,7 @@ export class DelayScheduler {
     this.#cancelled++;
     if (this.#cancelled > 1024 && this.#cancelled * 2 > this.#heap.size) {
       this.#heap.retain((at) => isWaiting(shard, at));
+      this.#unseen = this.#unseen.filter((unseen) => isWaiting(shard, unseen.offset));
       this.#cancelled = 0;
     }
     return true;
@@ -221,9 +255,9 @@ export class DelayScheduler {
           const { expiresAt } = view;
           redraft(view, this.#draft, () => true);
           const at = shard.queue.maxOffset;
-          this.#append(this.#draft, expiresAt);
+          const position = this.#append(this.#draft, expiresAt);
           this.#moved.set(number, at);
-          this.#heap.push(due, at);
+          this.#await(due, at, position);
         }
         this.#broker.appendControl(
           Buffer.concat(old.map((offset) => controlRun(shard, offset, 1))),

@@ -2,6 +2,7 @@ import test from "ava";
 import type { Policy } from "../../src/broker/policy.ts";
 import { MemoryStorage } from "../../src/store/memory-storage.ts";
 import { type Clock, REAL_CLOCK } from "../../src/util/turn.ts";
+import { SimulatedClock } from "../sim/simulated-clock.ts";
 import { openLogBroker } from "../support/log-broker.ts";
 import { openTestBroker } from "../support/test-broker.ts";
 import { consume, connect as dial, draft, queue, settle, topic } from "../support/test-client.ts";
@@ -203,4 +204,37 @@ test("one that waits for years does not make the broker remember what came since
   t.true(await third.broker.delayed.cancel(0));
   t.is(third.broker.delayed.waitingCount, 0);
   await third.close();
+});
+
+test("a large delayed message comes, though it was due before the disk had it", async (t) => {
+  const clock = new SimulatedClock();
+  const writer: Array<() => void> = [];
+  const soon = (task: () => void): void => void setImmediate(task);
+  const schedule = {
+    writer: (task: () => void) => void writer.push(task),
+    loop: soon,
+    later: soon,
+  };
+  const { broker } = await openLogBroker(new MemoryStorage(), { clock, schedule });
+  const turn = async (ms: number): Promise<void> => {
+    clock.advance(ms);
+    clock.run();
+    await settle();
+  };
+  const peer = dial(broker);
+  const text = "x".repeat(30_000);
+  peer
+    .openTarget(queue("q"))
+    .publish(draft(text, { deliverAt: clock.now() + 10, isDurable: false }));
+  await turn(1000);
+  t.is(broker.delayed.waitingCount, 1);
+  const sink = consume(peer, queue("q"));
+  await until("it is there", () => {
+    while (writer.length > 0) writer.shift()!();
+    clock.advance(10);
+    clock.run();
+    return sink.texts.length === 1;
+  });
+  t.is(sink.texts[0], text);
+  t.is(broker.registry.find("queue", "/", "~delayed")!.counters.dropped, 0);
 });

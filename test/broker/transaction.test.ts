@@ -1,6 +1,7 @@
 import test from "ava";
 import { OUTCOME } from "../../src/broker/facade.ts";
 import { MemoryStorage } from "../../src/store/memory-storage.ts";
+import { SimulatedClock } from "../sim/simulated-clock.ts";
 import { copyFiles, openLogBroker } from "../support/log-broker.ts";
 import { openTestBroker } from "../support/test-broker.ts";
 import { connect, consume, draft, queue, settle, topic } from "../support/test-client.ts";
@@ -40,6 +41,38 @@ test("what a commit published is seen only when the whole batch is durable, in e
   );
   store.isManual = false;
   await close();
+});
+
+test("a delayed message of a commit is not released before the whole batch is durable, however soon it is due", async (t) => {
+  const clock = new SimulatedClock();
+  const { broker, store } = await openTestBroker({ clock });
+  const peer = connect(broker);
+  const turn = (ms: number) => {
+    clock.advance(ms);
+    clock.run();
+  };
+  store.isManual = true;
+  const target = peer.openTarget(queue("q"));
+  const transaction = peer.beginTransaction();
+  transaction.publish(target, draft("now"));
+  transaction.publish(target, draft("soon", { deliverAt: clock.now() + 10 }));
+  transaction.commit();
+  turn(1000);
+  // A copy of it could outlive the rest in a power cut.
+  t.is(broker.registry.find("queue", "/", "q")!.counters.published, 1);
+  t.is(broker.delayed.waitingCount, 1);
+  // One that is published alone does not wait for it.
+  target.publish(draft("alone", { deliverAt: clock.now() + 10 }));
+  turn(1000);
+  t.is(broker.delayed.waitingCount, 1);
+  t.is(broker.registry.find("queue", "/", "q")!.counters.published, 2);
+  const sink = consume(peer, queue("q"));
+  for (let i = 0; i < 3; i++) {
+    store.sync();
+    turn(1000);
+  }
+  t.deepEqual([...sink.texts].sort(), ["alone", "now", "soon"]);
+  t.is(broker.delayed.waitingCount, 0);
 });
 
 test("a delivery belongs to the transaction that settled it first; a second one gets nothing of it", async (t) => {
