@@ -543,6 +543,8 @@ export class BrokerSimulation {
     for (let i = 0; i < 20; i++) {
       this.#turn();
       this.#engine.sync();
+      // What becomes durable only now, and is due, comes with the next timer.
+      this.#clock.advance(1);
       this.#broker.keepHouse();
     }
     this.#topics.drain(() => {
