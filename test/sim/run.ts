@@ -23,10 +23,10 @@ interface Seeds {
 
 /** What `.ci/run` runs, each from its first seed on. */
 const ALL: readonly Seeds[] = [
-  { kind: "store", first: 1, count: 1800 },
-  { kind: "troubled", first: 1, count: 1500 },
-  { kind: "log", first: 1, count: 200 },
-  { kind: "emptied", first: 1, count: 200 },
+  { kind: "store", first: 1, count: 6000 },
+  { kind: "troubled", first: 1, count: 3000 },
+  { kind: "log", first: 1, count: 300 },
+  { kind: "emptied", first: 1, count: 300 },
   { kind: "memory", first: 1, count: 400 },
 ];
 const SEEDS_AT_ONCE = 20;
