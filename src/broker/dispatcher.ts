@@ -139,7 +139,11 @@ export class Dispatcher implements TurnTask {
     round.length = 0;
     this.#roundAt = 0;
     if (!wasBehind) return;
-    this.#isPausing = this.#shards.length > 0;
+    if (this.#shards.length > 0) {
+      this.#isPausing = true;
+      // What was scheduled in the turns of this round was asked for by turns that are over.
+      this.#request();
+    }
     this.#host.caughtUp();
   }
 
