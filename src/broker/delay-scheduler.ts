@@ -15,7 +15,7 @@ import { MinHeap } from "../util/min-heap.ts";
 import { STATE } from "./ack-state.ts";
 import type { Broker } from "./broker.ts";
 import { type Node, PERMANENT } from "./node.ts";
-import { RecordTemplate } from "./record-composer.ts";
+import { LOOPBACK, RecordTemplate } from "./record-composer.ts";
 import { redraft } from "./redraft.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 import type { Target } from "./target.ts";
@@ -52,7 +52,6 @@ export class DelayScheduler {
   readonly #draft = new Draft();
   readonly #view = new RecordView();
   readonly #template = new RecordTemplate("");
-  readonly #host = Buffer.from([127, 0, 0, 1, 0, 0, 0, 0]);
   readonly #entry: EntryBatch = {
     physicalOffset: new Float64Array(1),
     size: new Int32Array(1),
@@ -143,7 +142,7 @@ export class DelayScheduler {
     const { store, composer, turn } = this.#broker;
     return store.append(
       this.#open().shards[0]!,
-      composer.compose(this.#template, draft, this.#host, turn.now, expiresAt, null),
+      composer.compose(this.#template, draft, LOOPBACK, turn.now, expiresAt, null),
     );
   }
 
@@ -382,7 +381,7 @@ export class DelayScheduler {
     } else {
       const node = this.#broker.registry.find("queue", address.namespace, address.name);
       if (node === undefined) this.#open().counters.dropped++;
-      else this.#broker.publishInternal(node, this.#template, draft, this.#host);
+      else this.#broker.publishInternal(node, this.#template, draft, LOOPBACK);
     }
     this.#note(to, "", -1, -size);
     this.#moved.delete(number);

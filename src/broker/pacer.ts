@@ -45,9 +45,9 @@ export class Pacer implements TurnTask {
   #holdUntil = 0;
   #holdMs = MIN_HOLD_MS;
   #windowBegan = 0;
-  #messages = 0;
-  #bytes = 0;
-  #turns = 0;
+  #windowMessages = 0;
+  #windowBytes = 0;
+  #windowTurns = 0;
   /** When the last sleep ended. */
   #wokeAt = 0;
 
@@ -68,10 +68,10 @@ export class Pacer implements TurnTask {
     this.#publishedTo = appended;
     const now = this.#now();
     if (now - this.#windowBegan >= WINDOW_MS) this.#judge(now);
-    this.#messages += this.messages;
+    this.#windowMessages += this.messages;
     this.messages = 0;
-    this.#bytes += bytes;
-    this.#turns++;
+    this.#windowBytes += bytes;
+    this.#windowTurns++;
     if (this.#isLingering && bytes <= MAX_TURN_BYTES) this.#turn.request(PHASE.REST, this);
   }
 
@@ -83,7 +83,7 @@ export class Pacer implements TurnTask {
 
   #judge(now: number): void {
     const elapsed = now - this.#windowBegan;
-    const rate = this.#messages / elapsed;
+    const rate = this.#windowMessages / elapsed;
     const isStale = elapsed > STALE_MS;
     if (this.#isLingering) {
       const isShort = rate < this.#rate * MIN_SHARE;
@@ -100,14 +100,14 @@ export class Pacer implements TurnTask {
       this.#lingersSince = now;
     }
     this.#windowBegan = now;
-    this.#messages = 0;
-    this.#bytes = 0;
-    this.#turns = 0;
+    this.#windowMessages = 0;
+    this.#windowBytes = 0;
+    this.#windowTurns = 0;
   }
 
   /** Many turns, each with little. */
   #isLight(elapsed: number): boolean {
-    const turns = this.#turns;
-    return turns > elapsed * MIN_TURNS_PER_MS && this.#bytes < turns * MAX_TURN_BYTES;
+    const turns = this.#windowTurns;
+    return turns > elapsed * MIN_TURNS_PER_MS && this.#windowBytes < turns * MAX_TURN_BYTES;
   }
 }

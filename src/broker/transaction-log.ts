@@ -13,7 +13,7 @@ import type { CatalogWriter } from "./catalog.ts";
 import type { NodeRegistry } from "./node-registry.ts";
 import { CONTROL_TOPIC } from "./node-restorer.ts";
 import type { ProgressJournal } from "./progress-journal.ts";
-import { type RecordComposer, RecordTemplate } from "./record-composer.ts";
+import { LOOPBACK, type RecordComposer, RecordTemplate } from "./record-composer.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 
 const STATE_KEY = "control.low";
@@ -23,7 +23,6 @@ export class TransactionLog {
   readonly #journal: ProgressJournal;
   readonly #template = new RecordTemplate("");
   readonly #draft = new Draft();
-  readonly #host = Buffer.from([127, 0, 0, 1, 0, 0, 0, 0]);
   #queue: StoreQueue | null = null;
   #low = 0;
   /** `#low` as last written to the journal, and where. */
@@ -46,7 +45,7 @@ export class TransactionLog {
     draft.end = control.length;
     this.#store.append(
       this.#queue,
-      composer.compose(this.#template, draft, this.#host, Date.now(), 0, null),
+      composer.compose(this.#template, draft, LOOPBACK, Date.now(), 0, null),
     );
   }
 

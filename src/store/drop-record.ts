@@ -6,11 +6,10 @@
  *   "T" or "L" (light), " ", queueId, " ", name
  */
 import type { RecordFields } from "./message-store.ts";
-import { SYS_FLAG } from "./record.ts";
+import { LOCALHOST, SYS_FLAG } from "./record.ts";
 
 export const DROP_TOPIC = "rmq_sys_sluice_dropped";
 const ROLLED_BACK = SYS_FLAG.NOT_DISPATCHED | (1 << 3);
-const HOST = Buffer.from([127, 0, 0, 1, 0, 0, 0, 0]);
 const PROPERTIES = Buffer.from("x-enc\x01raw\x02");
 
 export interface DroppedQueue {
@@ -28,7 +27,7 @@ export function dropFields(queue: DroppedQueue): RecordFields {
     flag: 0,
     sysFlag: ROLLED_BACK,
     bornTimestamp: Date.now(),
-    bornHost: HOST,
+    bornHost: LOCALHOST,
     reconsumeTimes: 0,
     preparedTransactionOffset: 0,
     properties: PROPERTIES,

@@ -20,6 +20,9 @@
  */
 import { crc32, crc32Combine } from "../util/crc32.ts";
 
+/** Host fields of a record that this process made itself: address (4 bytes) and port (int 4). */
+export const LOCALHOST = Buffer.from([127, 0, 0, 1, 0, 0, 0, 0]);
+
 export const MAGIC_V1 = 0xdaa320a7 | 0;
 export const MAGIC_V2 = 0xdaa320ab | 0;
 export const MAGIC_BLANK = 0xcbd43194 | 0;

@@ -3,6 +3,7 @@ import type { CopyMemory } from "../util/copy-memory.ts";
 import type { IndexShape } from "./index-format.ts";
 import type { OwedMask } from "./message-store.ts";
 import type { ReclaimOptions } from "./reclaimer.ts";
+import { LOCALHOST } from "./record.ts";
 import type { Storage } from "./storage-file.ts";
 import type { InlineSchedule } from "./writer-link.ts";
 
@@ -45,7 +46,7 @@ export const DEFAULT = {
   sideBytes: 256 << 20,
   queuePages: 4096,
   tickMs: 1000,
-  storeHost: Buffer.from([127, 0, 0, 1, 0, 0, 0, 0]),
+  storeHost: LOCALHOST,
 } as const;
 /** How much log is written before what is done with leaves the page cache. */
 export const FORGET_STEP = 16 << 20;
