@@ -11,9 +11,14 @@ import { STATE } from "./ack-state.ts";
 import type { DeathReason } from "./dead-letter.ts";
 import type { Node } from "./node.ts";
 import type { ShardProgress } from "./shard-progress.ts";
+import type { Superseded } from "./superseded.ts";
+import type { Visibility } from "./visibility.ts";
 
 export interface AdmissionHost {
-  drop(shard: ShardProgress, offset: number, reason: DeathReason): void;
+  /** Pushed out by the record that ends at `position`. */
+  drop(shard: ShardProgress, offset: number, reason: DeathReason, position: number): void;
+  readonly visibility: Visibility;
+  readonly superseded: Superseded;
   readonly store: { readonly lastSize: number };
   /** Gives back what no group of a topic owes. True when there was something. */
   dropHistory(node: Node): boolean;
@@ -65,17 +70,29 @@ export function afterAppend(
   host: AdmissionHost,
 ): void {
   if (node.duplicates !== null && draft.dedupId !== "") {
-    node.duplicates.add(draft.dedupId, now, position);
+    host.visibility.awaitBatch(node.duplicates.add(draft.dedupId, now, position));
   }
   if (node.countsBytes) node.storedBytes += host.store.lastSize;
-  if (node.lastValues !== null && draft.keys !== "") replaceValue(node, queue, offset, draft.keys);
+  if (node.lastValues !== null && draft.keys !== "") {
+    replaceValue(node, queue, offset, draft.keys, (shard, older) =>
+      host.superseded.add(shard, older, position),
+    );
+  }
+  bringWithinLimits(node, position, host);
+}
+
+/** Pushes out the oldest messages of a node that has too many; the record that ends at `position` is the newest. */
+export function bringWithinLimits(node: Node, position: number, host: AdmissionHost): void {
   const { overflow } = node.settings;
   if (overflow !== "drop-head" && overflow !== "dead-letter") return;
   while (isFull(node, 0)) {
     if (makesRoom(node, host)) continue;
     const oldest = oldestReady(node);
     if (oldest === undefined) return;
-    host.drop(oldest.shard, oldest.offset, "maxlen");
+    const { shard } = oldest;
+    // Its turn comes when it is durable (Broker.#onVisible).
+    if (overflow === "dead-letter" && !host.visibility.mayCopy(shard.queue, oldest.offset)) return;
+    host.drop(shard, oldest.offset, "maxlen", position);
   }
 }
 
@@ -96,7 +113,8 @@ export function dedupIdOf(view: RecordView): string | undefined {
 export function isFull(node: Node, moreBytes: number, more = 0): boolean {
   const { maxLength, maxBytes } = node.settings;
   if (maxLength >= 0 && readyCount(node) + more >= maxLength + (moreBytes > 0 ? 0 : 1)) return true;
-  return maxBytes >= 0 && node.storedBytes + moreBytes > maxBytes && readyCount(node) > 0;
+  const bytes = node.storedBytes - node.leavingBytes + moreBytes;
+  return maxBytes >= 0 && bytes > maxBytes && readyCount(node) > 0;
 }
 
 function readyCount(node: Node): number {
@@ -119,14 +137,21 @@ function oldestReady(node: Node): { shard: ShardProgress; offset: number } | und
   return undefined;
 }
 
-function replaceValue(node: Node, queue: StoreQueue, offset: number, key: string): void {
+/** Where the key's message was before; `leave` for each group that has not taken it. */
+export function replaceValue(
+  node: Node,
+  queue: StoreQueue,
+  offset: number,
+  key: string,
+  leave: (shard: ShardProgress, offset: number) => void,
+): void {
   const older = node.lastValues!.replace(key, node.shards.indexOf(queue), offset);
   if (older === null) return;
   for (const group of node.groups.values()) {
     const shard = group.shards[older.shard]!;
     const state = shard.state.stateOf(older.offset);
     const isReady = state === STATE.READY || state === STATE.READY_AGAIN;
-    if (older.offset >= shard.state.low && isReady) shard.settle(older.offset, 1);
+    if (older.offset >= shard.state.low && isReady) leave(shard, older.offset);
   }
 }
 

@@ -52,6 +52,7 @@ import { ShardTimers } from "./shard-timers.ts";
 import { SnapshotCollector } from "./snapshot-collector.ts";
 import { StoredBytes } from "./stored-bytes.ts";
 import { Subscriptions } from "./subscriptions.ts";
+import type { Superseded } from "./superseded.ts";
 import { expiryOf, limitTtl, Target, type TargetHost } from "./target.ts";
 import { TopicPublisher } from "./topic-publisher.ts";
 import type { TransactionHost } from "./transaction.ts";
@@ -128,7 +129,7 @@ export class Broker
     this.#housekeeping = new Housekeeping({
       store,
       turn,
-      expirer: new Expirer(store, bury),
+      expirer: new Expirer(store, (queue) => this.visibility.endOf(queue), bury),
       isHeld: (queue) => this.core.visibility.holds(queue),
       restWork: () => this.registry.restIdle(),
       snapshotWork: () =>
@@ -175,6 +176,7 @@ export class Broker
       deadLetterQueueOf,
       publishDead: (node, name, draft) => undeliverable.publishDead(node, name, draft),
       noteDeath: (shard, reason) => undeliverable.noteDeath(shard, reason),
+      superseded: this.core.superseded,
     });
     this.#delays = new DelayScheduler(this, (shard, offset, at) =>
       undeliverable.damaged(shard, offset, at),
@@ -186,6 +188,9 @@ export class Broker
 
   get visibility(): Visibility {
     return this.core.visibility;
+  }
+  get superseded(): Superseded {
+    return this.core.superseded;
   }
   get isBehind(): boolean {
     return this.#dispatcher.isBehind;
@@ -421,12 +426,12 @@ export class Broker
     return this.#journal.hasWork ? this.#journal.epoch : 0;
   }
 
-  drop(shard: ShardProgress, offset: number, reason: DeathReason): void {
+  drop(shard: ShardProgress, offset: number, reason: DeathReason, position: number): void {
     const { node } = shard.group;
     if (node.settings.overflow === "dead-letter") this.#bury(shard, offset, reason);
     else {
       node.counters.dropped++;
-      shard.settle(offset, 1);
+      this.superseded.add(shard, offset, position);
     }
   }
 
@@ -570,7 +575,7 @@ export class Broker
     this.#transactions.onDurable(this.store.watermarks.durable);
     this.core.onDurable();
     this.#delays.onDurable();
-    this.#deadLetters.onDurable(this.store.watermarks.durable);
+    this.superseded.onDurable(this.store.watermarks.durable);
     this.#waiters.onWatermark();
   }
 

@@ -20,6 +20,7 @@ import type { Node } from "./node.ts";
 import { DLQ_PREFIX } from "./policy.ts";
 import { redraft } from "./redraft.ts";
 import type { ShardProgress } from "./shard-progress.ts";
+import type { Superseded } from "./superseded.ts";
 
 export type { DeathReason } from "../model/deaths.ts";
 
@@ -34,6 +35,7 @@ export interface DeadLetterHost {
   deadLetterQueueOf(shard: ShardProgress): string;
   publishDead(node: Node, queueName: string, draft: Draft): number;
   noteDeath(shard: ShardProgress, reason: DeathReason): void;
+  readonly superseded: Superseded;
 }
 
 export class DeadLetters {
@@ -45,15 +47,8 @@ export class DeadLetters {
     size: new Int32Array(1),
     tagHash: new Int32Array(1),
   };
-  /** Copies on their way to the disk, in order of their position. */
-  readonly #waiting: Array<{ position: number; shard: ShardProgress; offset: number }> = [];
-
   constructor(host: DeadLetterHost) {
     this.#host = host;
-  }
-
-  get waitingCount(): number {
-    return this.#waiting.length;
   }
 
   bury(shard: ShardProgress, offset: number, reason: DeathReason, now: number): void {
@@ -71,19 +66,7 @@ export class DeadLetters {
     if (this.#host.store.health.state === "failed") return;
     node.counters.deadLettered++;
     const position = this.#host.publishDead(node, to, this.#draft);
-    if (position === 0) shard.settle(offset, 1);
-    else this.#waiting.push({ position, shard, offset });
-  }
-
-  /** Copies up to `durable` are safe: their originals are done. */
-  onDurable(durable: number): void {
-    let done = 0;
-    while (done < this.#waiting.length && this.#waiting[done]!.position <= durable) {
-      const { shard, offset } = this.#waiting[done]!;
-      if (!shard.group.node.isDeleted) shard.settle(offset, 1);
-      done++;
-    }
-    if (done > 0) this.#waiting.splice(0, done);
+    this.#host.superseded.add(shard, offset, position);
   }
 
   /** Fills the draft from the record; false when it cannot be read or would go in circles. */

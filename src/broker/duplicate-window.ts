@@ -4,9 +4,15 @@
  */
 const IDS_MAX = 1_000_000;
 
+export interface Seen {
+  readonly at: number;
+  /** Of a batch, its end, which comes later. */
+  position: number;
+}
+
 export class DuplicateWindow {
   readonly #windowMs: number;
-  readonly #seen = new Map<string, { readonly at: number; readonly position: number }>();
+  readonly #seen = new Map<string, Seen>();
 
   constructor(windowMs: number) {
     this.#windowMs = windowMs;
@@ -27,12 +33,14 @@ export class DuplicateWindow {
     this.#seen.delete(id);
   }
 
-  add(id: string, now: number, position: number): void {
+  add(id: string, now: number, position: number): Seen {
     this.#seen.delete(id);
-    this.#seen.set(id, { at: now, position });
+    const seen = { at: now, position };
+    this.#seen.set(id, seen);
     for (const [oldest, { at }] of this.#seen) {
       if (at + this.#windowMs > now && this.#seen.size <= IDS_MAX) break;
       this.#seen.delete(oldest);
     }
+    return seen;
   }
 }

@@ -3,7 +3,7 @@
  * number per sweep, and buries what nobody holds just now. What a consumer holds is looked at again when it comes back.
  */
 import { RecordView } from "../model/record-view.ts";
-import type { EntryBatch, MessageStore } from "../store/message-store.ts";
+import type { EntryBatch, MessageStore, StoreQueue } from "../store/message-store.ts";
 import { STATE } from "./ack-state.ts";
 import type { Node } from "./node.ts";
 import type { ShardProgress } from "./shard-progress.ts";
@@ -15,6 +15,7 @@ const HELD_AGAIN_MS = 5000;
 
 export class Expirer {
   readonly #store: MessageStore;
+  readonly #visibleEnd: (queue: StoreQueue) => number;
   readonly #bury: (shard: ShardProgress, offset: number) => void;
   readonly #view = new RecordView();
   readonly #entries: EntryBatch = {
@@ -23,8 +24,14 @@ export class Expirer {
     tagHash: new Int32Array(BATCH),
   };
 
-  constructor(store: MessageStore, bury: (shard: ShardProgress, offset: number) => void) {
+  /** `visibleEnd`: what lies behind it may still be taken by a crash, and nothing may be made of it before. */
+  constructor(
+    store: MessageStore,
+    visibleEnd: (queue: StoreQueue) => number,
+    bury: (shard: ShardProgress, offset: number) => void,
+  ) {
     this.#store = store;
+    this.#visibleEnd = visibleEnd;
     this.#bury = bury;
   }
 
@@ -38,7 +45,10 @@ export class Expirer {
       const shards = [...node.groups.values()].map((group) => group.shards[at]!);
       const low = Math.min(due.queue.maxOffset, ...shards.map((shard) => shard.state.low));
       const from = Math.max(due.from, low);
-      const earliest = this.#sweepRange(shards, from, Math.min(due.to, due.queue.maxOffset), now);
+      const to = Math.min(due.to, due.queue.maxOffset);
+      const end = Math.min(to, this.#visibleEnd(due.queue));
+      let earliest = this.#sweepRange(shards, from, end, now);
+      if (end < to) earliest = Math.min(earliest, now + HELD_AGAIN_MS);
       if (earliest !== Number.POSITIVE_INFINITY) index.note(due.queue, due.from, earliest);
     }
     if (!index.isEmpty) return;

@@ -108,6 +108,8 @@ export class Node {
   readonly keyedTo: number[] = [];
   /** Body bytes of messages not settled, kept only where a byte limit is set. */
   storedBytes = 0;
+  /** ... and of those, what is settled as soon as the record that took its place is durable. */
+  leavingBytes = 0;
   /** No policy looks at single messages: publish and settle take the short way. */
   isPlain = true;
   /** Targets that got no credit because the queue is full (overflow "block"). */

@@ -9,6 +9,7 @@ import type { EntryBatch, MessageStore, StoreQueue } from "../store/message-stor
 import type { ClientSession } from "./client-session.ts";
 import type { Node } from "./node.ts";
 import type { ShardProgress } from "./shard-progress.ts";
+import type { Superseded } from "./superseded.ts";
 import type { Target } from "./target.ts";
 
 /** Session number and packet id of a message published exactly once. */
@@ -20,7 +21,8 @@ export interface ReceivedHost {
   findLightNode(name: string): Node | undefined;
   settlePosition(): number;
   /** Stores a record of properties only, for these light queues. */
-  appendNote(properties: string, queues: StoreQueue[]): void;
+  appendNote(properties: string, queues: StoreQueue[]): number;
+  readonly superseded: Superseded;
 }
 
 /** So much of the log may be kept for the sake of an open id. */
@@ -99,9 +101,9 @@ export class ReceivedIds {
       const session = sessionOf(id!);
       if (session?.receivedIds.get(packetId!) === at) {
         session.receivedIds.set(packetId!, queue.maxOffset);
-        this.#host.appendNote(`${PROPERTY}\x01${id} ${packetId}\x02`, [queue]);
-      }
-      progress.settle(at, 1);
+        const position = this.#host.appendNote(`${PROPERTY}\x01${id} ${packetId}\x02`, [queue]);
+        this.#host.superseded.add(progress, at, position);
+      } else progress.settle(at, 1);
     }
   }
 

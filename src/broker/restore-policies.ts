@@ -4,7 +4,7 @@
  */
 import { RecordView } from "../model/record-view.ts";
 import type { EntryBatch, MessageStore, StoreQueue } from "../store/message-store.ts";
-import { dedupIdOf } from "./admission.ts";
+import { dedupIdOf, replaceValue } from "./admission.ts";
 import type { Node } from "./node.ts";
 import type { StoredBytes } from "./stored-bytes.ts";
 
@@ -50,7 +50,7 @@ function restoreLastValues(
     const key = view.property("KEYS");
     if (key === undefined || (times.get(key) ?? 0) > view.storeTimestamp) return;
     if (node.shards.length > 1) times.set(key, view.storeTimestamp);
-    node.lastValues!.replace(key, index, offset);
+    replaceValue(node, queue, offset, key, (shard, older) => shard.settle(older, 1));
   });
 }
 

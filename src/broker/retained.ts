@@ -12,12 +12,14 @@ import type { Node } from "./node.ts";
 import { RetainedTrie } from "./retained-trie.ts";
 import type { RetainedCursor } from "./session-facade.ts";
 import type { ShardProgress } from "./shard-progress.ts";
+import type { Superseded } from "./superseded.ts";
 
 export interface RetainedHost {
   readonly store: MessageStore;
   readonly turn: Turn;
   lightNode(name: string): Node;
   findLightNode(name: string): Node | undefined;
+  readonly superseded: Superseded;
   /** Appends the record once more, for these light queues only. */
   appendCopy(record: RecordView, path: string, namespace: string, queues: StoreQueue[]): number;
 }
@@ -77,7 +79,7 @@ export class RetainedMessages {
   /** The record just appended, with its entry at `offset` of the queue, is the topic's message now. */
   set(namespace: string, path: string, offset: number, physicalOffset: number, size: number): void {
     const before = this.#trie(namespace).set(path, physicalOffset, size, offset);
-    if (before >= 0) this.#open().settle(before, 1);
+    if (before >= 0) this.#host.superseded.add(this.#open(), before, physicalOffset + size);
   }
 
   has(namespace: string, path: string): boolean {
@@ -101,9 +103,13 @@ export class RetainedMessages {
   }
 
   /** The empty record just appended, with its entry at `offset` of the queue, took the topic's message away. */
-  empty(namespace: string, path: string, offset: number): void {
-    this.delete(namespace, path);
-    this.#open().settle(offset, 1);
+  empty(namespace: string, path: string, offset: number, position: number): void {
+    const { superseded } = this.#host;
+    const progress = this.#open();
+    const before = this.#tries.get(namespace)?.delete(path) ?? -1;
+    if (before >= 0) superseded.add(progress, before, position);
+    // Not before that one: as long as it can come back, this record says that it is gone.
+    superseded.add(progress, offset, position);
   }
 
   cursor(namespace: string, filter: string): RetainedCursor {
@@ -136,8 +142,9 @@ export class RetainedMessages {
         const size = batch.size[i]!;
         if (!store.view(physicalOffset, size, view)) continue;
         const { namespace } = homeOf(view);
-        if (view.bodyLength === 0) this.empty(namespace, pathOfRecord(view), at);
-        else this.set(namespace, pathOfRecord(view), at, physicalOffset, size);
+        const path = pathOfRecord(view);
+        if (view.bodyLength === 0) this.empty(namespace, path, at, physicalOffset + size);
+        else this.set(namespace, path, at, physicalOffset, size);
       }
     }
   }
@@ -197,7 +204,7 @@ export class RetainedMessages {
     const position = this.#host.appendCopy(this.#view, path, namespace, [queue]);
     const size = this.#host.store.lastSize;
     trie.move(node, position - size, size, next);
-    progress.settle(offset, 1);
+    this.#host.superseded.add(progress, offset, position);
   }
 }
 

@@ -10,6 +10,7 @@ import type { RecordView } from "../model/record-view.ts";
 import { parseTagExpression } from "../model/tag.ts";
 import type { MessageStore, StoreQueue } from "../store/message-store.ts";
 import type { Turn } from "../util/turn.ts";
+import { bringWithinLimits } from "./admission.ts";
 import type { Connection } from "./connection.ts";
 import { Consumer, type ConsumerHost } from "./consumer.ts";
 import type { ConsumerGroup } from "./consumer-group.ts";
@@ -23,6 +24,7 @@ import { redraft } from "./redraft.ts";
 import type { RetainedMessages } from "./retained.ts";
 import { SessionOverflow } from "./session-overflow.ts";
 import type { Subscriptions } from "./subscriptions.ts";
+import { Superseded } from "./superseded.ts";
 import { Target, type TargetHost } from "./target.ts";
 import { restOf, rootOf } from "./topic-root.ts";
 import { type RouteReader, TopicRoutes } from "./topic-routes.ts";
@@ -55,6 +57,7 @@ const NO_SINK: DeliverySink = {
 export class SessionCore {
   readonly routes = new TopicRoutes();
   readonly visibility = new Visibility();
+  readonly superseded: Superseded;
   readonly overflow: SessionOverflow;
   readonly #host: SessionCoreHost;
   readonly #journal: ProgressJournal;
@@ -62,7 +65,14 @@ export class SessionCore {
 
   constructor(host: SessionCoreHost, journal: ProgressJournal) {
     this.#host = host;
-    this.overflow = new SessionOverflow(host.turn, () => host.isBehind);
+    const { store, turn } = host;
+    this.superseded = new Superseded({
+      store,
+      clock: turn.clock,
+      visibility: this.visibility,
+      requestSync: () => host.noteAppend(true),
+    });
+    this.overflow = new SessionOverflow(turn, this.superseded, () => host.isBehind);
     this.#journal = journal;
   }
 
@@ -130,9 +140,12 @@ export class SessionCore {
 
   /** More can be seen now of queues that held messages back. */
   onDurable(): void {
-    this.visibility.release(this.store.watermarks.durable, (queue) =>
-      this.#host.registry.ofShard(queue)?.scheduleShard(queue),
-    );
+    this.visibility.release(this.store.watermarks.durable, (queue) => {
+      const node = this.#host.registry.ofShard(queue);
+      if (node === undefined) return;
+      if (!node.isPlain) bringWithinLimits(node, this.store.watermarks.appended, this.#host);
+      node.scheduleShard(queue);
+    });
   }
 
   openConsumer(
@@ -232,18 +245,19 @@ export class SessionCore {
   }
 
   /** Stores a record of properties only, for these indexes. */
-  appendNote(properties: string, queues: StoreQueue[]): void {
+  appendNote(properties: string, queues: StoreQueue[]): number {
     const home = this.store.queue(COPIES_TOPIC, 0);
     const draft = this.#copy.reset();
     draft.start = draft.end = 0;
     draft.properties = properties;
     const template = new RecordTemplate("");
-    this.store.append(
+    const position = this.store.append(
       home,
       this.composer.compose(template, draft, LOOPBACK, this.turn.now, 0, queues),
     );
     this.store.trim(home, home.maxOffset);
     this.noteAppend(false);
+    return position;
   }
 
   // ── journal ─────────────────────────────────────────────────────────────────────────────────────────────────────

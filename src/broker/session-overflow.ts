@@ -10,6 +10,7 @@ import { PHASE, type Turn, type TurnTask } from "../util/turn.ts";
 import { STATE } from "./ack-state.ts";
 import type { SessionLimits } from "./session-facade.ts";
 import type { ShardProgress } from "./shard-progress.ts";
+import type { Superseded } from "./superseded.ts";
 import type { Indexes } from "./topic-routes.ts";
 
 export const DEFAULT_SESSION_LIMITS: SessionLimits = {
@@ -24,6 +25,7 @@ const LARGE = 1024;
 
 export class SessionOverflow implements TurnTask {
   readonly #turn: Turn;
+  readonly #superseded: Superseded;
   /** The dispatcher is in the middle of its round. */
   readonly #isBehind: () => boolean;
   readonly #over = new Set<ShardProgress>();
@@ -36,8 +38,9 @@ export class SessionOverflow implements TurnTask {
   /** False while the broker publishes by itself. */
   isRefusing = true;
 
-  constructor(turn: Turn, isBehind: () => boolean) {
+  constructor(turn: Turn, superseded: Superseded, isBehind: () => boolean) {
     this.#turn = turn;
+    this.#superseded = superseded;
     this.#isBehind = isBehind;
   }
 
@@ -99,11 +102,22 @@ export class SessionOverflow implements TurnTask {
       const excess = progress.readyCount - (isVolatile ? this.#volatileMax : this.#durableMax);
       if (excess <= 0) continue;
       if (this.#limits.overflow === "drop-newest") dropNewest(progress, excess);
-      else dropOldest(progress, excess);
+      else this.#dropOldest(progress, excess);
       node.counters.dropped += excess;
       this.dropped += excess;
     }
     this.#over.clear();
+  }
+
+  /** What pushed them out is at the end of the log, or before it. */
+  #dropOldest(progress: ShardProgress, excess: number): void {
+    const { state, queue } = progress;
+    let at = state.low;
+    for (let left = excess; left > 0; left--, at++) {
+      at = state.findReady(at, queue.maxOffset);
+      if (at >= queue.maxOffset) return;
+      this.#superseded.add(progress, at);
+    }
   }
 }
 
@@ -113,20 +127,6 @@ function isFull(progress: ShardProgress, max: number): boolean {
   let credit = 0;
   for (const member of progress.group.members) credit += member.credit;
   return progress.readyCount >= max + credit;
-}
-
-function dropOldest(progress: ShardProgress, excess: number): void {
-  const { state, queue } = progress;
-  let left = excess;
-  let at = state.low;
-  while (left > 0) {
-    at = state.findReady(at, queue.maxOffset);
-    if (at >= queue.maxOffset) return;
-    const count = Math.min(left, state.readyRun(at, Math.min(left, queue.maxOffset - at)));
-    progress.settle(at, count);
-    at += count;
-    left -= count;
-  }
 }
 
 function dropNewest(progress: ShardProgress, excess: number): void {

@@ -25,7 +25,6 @@ import {
 } from "./record-composer.ts";
 import type { TopicPublisher } from "./topic-publisher.ts";
 import { Route, type RouteReader } from "./topic-routes.ts";
-import type { Visibility } from "./visibility.ts";
 
 export interface TargetHost extends AdmissionHost {
   readonly store: MessageStore;
@@ -39,7 +38,6 @@ export interface TargetHost extends AdmissionHost {
   delay(target: Target, draft: Draft, expiresAt: number): number;
   shardOfPriority(node: Node, priority: number): StoreQueue;
   readonly topics: TopicPublisher;
-  readonly visibility: Visibility;
   targetClosed(target: Target): void;
 }
 
@@ -184,7 +182,7 @@ export class Target implements TargetFacade {
     const known = findDuplicate(this.node, draft, now);
     if (known >= 0) return known;
     const position = this.#host.delay(this, draft, expiryOf(draft, now));
-    duplicates.add(id, now, position);
+    this.#host.visibility.awaitBatch(duplicates.add(id, now, position));
     return position;
   }
 

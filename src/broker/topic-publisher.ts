@@ -110,7 +110,8 @@ export class TopicPublisher {
     if (isIndexed) this.#index(indexes, position, size, fields.tagHash, expiresAt, isHeld);
     if (isRetained) {
       host.retained.set(route.namespace, route.path, retainedOffset, position - size, size);
-    } else if (isEmptied) host.retained.empty(route.namespace, route.path, retainedOffset);
+    } else if (isEmptied)
+      host.retained.empty(route.namespace, route.path, retainedOffset, position);
     if (isHeld) host.visibility.hold(queue, offset, position);
     if (direct.length > 0) {
       const isThere = host.store.view(position - size, size, this.#view);

@@ -21,15 +21,19 @@ export class Entries {
   }
 }
 
-interface Held {
-  readonly offset: number;
+/** Waits for a position of the log to be durable. */
+export interface Pending {
   position: number;
+}
+
+interface Held extends Pending {
+  readonly offset: number;
 }
 
 export class Visibility {
   readonly #held = new Map<StoreQueue, Held[]>();
-  /** Held since the batch began: they wait for its end, whose position is not known yet. */
-  #batch: Held[] = [];
+  /** Since the batch began: they wait for its end, whose position is not known yet. */
+  #batch: Pending[] = [];
   /** Everything published now belongs to one atomic batch and is to be held. */
   isBatch = false;
 
@@ -40,8 +44,15 @@ export class Visibility {
   /** The batch ends at this position of the log. */
   endBatch(position: number): void {
     this.isBatch = false;
-    for (const held of this.#batch) held.position = position;
+    for (const pending of this.#batch) pending.position = position;
     this.#batch = [];
+  }
+
+  /** In a batch, what waits for one of its records waits for all of them. */
+  awaitBatch(pending: Pending): void {
+    if (!this.isBatch) return;
+    pending.position = Number.POSITIVE_INFINITY;
+    this.#batch.push(pending);
   }
 
   /** Where the queue ends for its readers. */
@@ -51,14 +62,22 @@ export class Visibility {
     return first === undefined ? queue.maxOffset : first.offset;
   }
 
+  /** May a copy of this message be stored now? Not one that a crash could leave without it. */
+  mayCopy(queue: StoreQueue, offset: number): boolean {
+    if (offset < this.endOf(queue)) return true;
+    const last = this.#held.get(queue)!.at(-1)!;
+    // The copy belongs to the same batch.
+    return last.position === Number.POSITIVE_INFINITY && offset >= last.offset;
+  }
+
   /** The entry at `offset` and all behind it wait until the log is durable up to `position`. */
   hold(queue: StoreQueue, offset: number, position: number): void {
     const list = this.#held.get(queue);
     const last = list?.at(-1);
     // One entry for a run that becomes visible together.
     if (this.isBatch && last?.position === Number.POSITIVE_INFINITY) return;
-    const held: Held = { offset, position: this.isBatch ? Number.POSITIVE_INFINITY : position };
-    if (this.isBatch) this.#batch.push(held);
+    const held: Held = { offset, position };
+    this.awaitBatch(held);
     if (list === undefined) this.#held.set(queue, [held]);
     else list.push(held);
   }

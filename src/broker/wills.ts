@@ -112,8 +112,10 @@ export class Wills {
       if (store.watermarks.appended - physicalOffset < PINNED_MAX) return;
       if (!store.hasRoom(ROOM) || !store.view(physicalOffset, entry.size[0]!, view)) return;
       const session = sessionOf(Number(/^\d+/.exec(view.property(PROPERTY) ?? "")?.[0]));
-      if (session?.willOffset === at && session.will !== null) this.store(session, session.will);
-      this.#progress.settle(at, 1);
+      if (session?.willOffset === at && session.will !== null) {
+        const position = this.store(session, session.will);
+        this.#core.superseded.add(this.#progress, at, position);
+      } else this.#progress.settle(at, 1);
     }
   }
 

@@ -151,12 +151,16 @@ export class BrokerModel {
       (message) => message.transaction === number && !message.mayVanish && !message.hasCopies,
     );
     const isThere = (message: ModelMessage): boolean => places.has(message.text) || message.isAcked;
+    // What died has a copy somewhere: where that is, the transaction is.
+    const dead = [...this.messages.values()].some(
+      (message) => message.transaction === number && message.hasCopies && places.has(message.text),
+    );
     const there = published.filter(isThere).length;
-    if (there !== 0 && there !== published.length) {
+    if ((there !== 0 || dead) && there !== published.length) {
       throw new Error(`torn: transaction ${number} has ${there} of ${published.length} messages`);
     }
     const back = settled.filter((message) => places.has(message.text) && !message.hasCopies);
-    const isDone = isConfirmed || there > 0;
+    const isDone = isConfirmed || there > 0 || dead;
     if (isDone && back.length > 0) {
       throw new Error(`torn: transaction ${number} settled '${back[0]!.text}', which came back`);
     }
