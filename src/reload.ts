@@ -30,6 +30,7 @@ const LIVE: readonly string[] = [
   "tls.certificate",
   "tls.key",
   "tls.clientCa",
+  "tls.clientRevocations",
   "tls.clientName",
   "tls.minVersion",
   "limits.connectionsMax",

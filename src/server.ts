@@ -10,6 +10,7 @@ import type { Config, ListenerConfig, ProtocolName } from "./config/schema.ts";
 import { openDataDirectory, removeLocalAccess, writeLocalAccess } from "./data-directory.ts";
 import { spareDescriptors } from "./descriptors.ts";
 import { destinationSettings } from "./destination-settings.ts";
+import { Logins } from "./logins.ts";
 import { BrokerError } from "./model/errors.ts";
 import { loadProtocols } from "./protocols.ts";
 import { quotaRules } from "./quota-rules.ts";
@@ -73,7 +74,8 @@ export class Server {
   readonly #authorizer: RuleAuthorizer;
   readonly #loopback: LoopbackPolicy;
   readonly #loadConfig: (() => Promise<Config>) | undefined;
-  #usersGeneration = 0;
+  readonly #logins: Logins;
+  #tlsChanges = 0;
   readonly #inspection: Inspection;
   readonly #tls: TlsTerminator | null;
   readonly #localToken = randomBytes(24).toString("base64url");
@@ -114,7 +116,6 @@ export class Server {
     this.config = config;
     this.#logger = logger;
     this.#users = users;
-    this.#usersGeneration = users.generation;
     this.#loadConfig = options.loadConfig;
     this.#tls = tls;
     const turn = new Turn();
@@ -128,6 +129,7 @@ export class Server {
       users,
       loopback,
       ...loginSettings(config),
+      ...(tls === null ? {} : { isTrusted: (certificate) => tls.trusts(certificate) }),
       logger,
     });
     this.#authorizer = new RuleAuthorizer(users, loopback, tokenRules(config));
@@ -146,6 +148,8 @@ export class Server {
       isPaced: true,
     });
     this.#inspection = new Inspection(this.broker);
+    const loginLimitMs = config.limits.handshakeTimeout * 2;
+    this.#logins = new Logins({ broker: this.broker, users, loopback, logger, loginLimitMs });
   }
 
   /** Tells clients, lets them settle for a bounded time, syncs and closes. Safe to call twice. */
@@ -192,10 +196,14 @@ export class Server {
       );
     }
     this.#refresher = setInterval(() => {
+      const now = Date.now();
       this.#users.refresh(this.#logger);
-      this.#followUsers();
-      this.#tls?.refresh(this.#logger);
-      if (this.config.tokens.keys !== "") this.#endExpired();
+      this.#logins.followUsers(now);
+      if (this.#tls !== null) {
+        this.#tls.refresh(this.#logger);
+        this.#followCertificates(this.#tls);
+      }
+      if (this.config.tokens.keys !== "") this.#logins.endExpired(now);
     }, REFRESH_MS);
     this.#refresher.unref();
   }
@@ -306,30 +314,11 @@ export class Server {
     return { changed, restart, destinations };
   }
 
-  /** Users or their rules changed: what they may do no more ends; who is none any more goes. */
-  #followUsers(): void {
-    if (this.#usersGeneration === this.#users.generation) return;
-    this.#usersGeneration = this.#users.generation;
-    const ended = this.broker.recheckRights();
-    if (ended > 0) this.#logger.info("rights.taken", { links: ended });
-    for (const { principal, request } of [...this.broker.connections.values()]) {
-      const { name, isAnonymous, mechanism, expiresAt } = principal;
-      if (isAnonymous || expiresAt !== undefined || mechanism === "EXTERNAL") continue;
-      if (this.#users.find(name) !== undefined) continue;
-      if (request.peer !== undefined && this.#loopback.isOpenFor(principal, request.peer)) continue;
-      request.close(new BrokerError("unauthorized", `there is no user "${name}" any more`));
-    }
-  }
-
-  /** A connection lives no longer than the token it came with. */
-  #endExpired(): void {
-    const now = Date.now();
-    for (const { principal, request } of [...this.broker.connections.values()]) {
-      if (principal.expiresAt === undefined || principal.expiresAt > now) continue;
-      request.close(
-        new BrokerError("unauthorized", `the token of "${principal.name}" has expired`),
-      );
-    }
+  /** Other authorities or revocation lists: who came by a certificate that is not good any more goes. */
+  #followCertificates(tls: TlsTerminator): void {
+    if (this.#tlsChanges === tls.changes) return;
+    this.#tlsChanges = tls.changes;
+    this.#logins.endDistrusted(tls.isClientCertificateRequired, (it) => tls.trusts(it));
   }
 
   /** HTTP and WebSocket, loaded with the first connection that speaks them. */

@@ -41,7 +41,7 @@ export function tokenRules(config: Config): readonly string[] {
 
 /** TLS for listeners, or null where no certificate is configured. */
 export async function openTls(config: Config): Promise<TlsTerminator | null> {
-  const { certificate, key, clientCa, clientCertificate, minVersion } = config.tls;
+  const { certificate, key, clientName: _, ...client } = config.tls;
   const handshakeTimeoutMs = config.limits.handshakeTimeout;
   if (certificate === "" && key === "") {
     const [name] =
@@ -54,9 +54,7 @@ export async function openTls(config: Config): Promise<TlsTerminator | null> {
     return new TlsTerminator({
       certificate,
       key,
-      clientCa,
-      clientCertificate,
-      minVersion,
+      ...client,
       handshakeTimeoutMs,
     });
   } catch (error) {

@@ -27,6 +27,8 @@ export interface Endpoint {
 export interface Authority {
   readonly file: string;
   readonly pem: string;
+  /** A certificate of the client's own, by which it logs in instead of by name and password; PEM texts. */
+  readonly identity?: { readonly cert: string; readonly key: string };
 }
 
 export interface BrokerOptions {

@@ -64,7 +64,14 @@ export class MqttPeer {
         options.namespace === undefined ? endpoint.user : `${options.namespace}:${endpoint.user}`,
       password: options.password ?? endpoint.password,
     };
-    if (tls !== undefined) Object.assign(settings, { ca: tls.pem, wsOptions: { ca: tls.pem } });
+    if (tls !== undefined) {
+      const own = { ca: tls.pem, ...tls.identity };
+      Object.assign(settings, { ...own, wsOptions: own });
+    }
+    if (tls?.identity !== undefined) {
+      delete settings.username;
+      delete settings.password;
+    }
     if (options.will !== undefined) settings.will = options.will;
     if (options.properties !== undefined) settings.properties = options.properties;
     const client = mqtt.connect(url, settings);

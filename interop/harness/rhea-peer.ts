@@ -59,8 +59,13 @@ export class RheaPeer {
   static async connect(endpoint: Endpoint, options: PeerOptions = {}): Promise<RheaPeer> {
     const id = options.containerId ?? `rhea-${process.pid}-${nextId()}`;
     const container = rhea.create_container({ id });
+    const identity = endpoint.tls?.identity;
     const login =
-      options.anonymous === true ? {} : { username: endpoint.user, password: endpoint.password };
+      identity !== undefined
+        ? { ...identity, enable_sasl_external: true }
+        : options.anonymous === true
+          ? {}
+          : { username: endpoint.user, password: endpoint.password };
     // rhea keeps the WebSocket to itself; `abort` needs it.
     let webSocket: WebSocket | undefined;
     const Kept = class extends WebSocket {

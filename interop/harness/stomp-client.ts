@@ -11,6 +11,8 @@ export interface ConnectOptions {
   readonly heartbeatMs?: number;
   readonly password?: string;
   readonly namespace?: string;
+  /** By its certificate: no name and no password. */
+  readonly isKnown?: boolean;
 }
 
 export interface Received {
@@ -115,8 +117,7 @@ export const connectHeaders = (
   options: ConnectOptions,
 ): Record<string, string> => ({
   host: options.namespace ?? "/",
-  login: user,
-  passcode: options.password ?? password,
+  ...(options.isKnown === true ? {} : { login: user, passcode: options.password ?? password }),
   "accept-version": options.version ?? "1.2",
   "heart-beat": `${options.heartbeatMs ?? 0},${options.heartbeatMs ?? 0}`,
   ...(options.clientId === undefined ? {} : { "client-id": options.clientId }),

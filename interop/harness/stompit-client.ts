@@ -33,10 +33,16 @@ export class Stompit implements StompClient {
 
   static connect(endpoint: Endpoint, options: ConnectOptions = {}): Promise<Stompit> {
     const { host, port, user, password, tls } = endpoint;
-    const secure = tls === undefined ? {} : { ssl: true, ca: tls.pem };
+    const secure = tls === undefined ? {} : { ssl: true, ca: tls.pem, ...tls.identity };
+    const isKnown = tls?.identity !== undefined;
     const connected = new Promise<Stompit>((resolve, reject) => {
       stompit.connect(
-        { host, port, ...secure, connectHeaders: connectHeaders(user, password, options) },
+        {
+          host,
+          port,
+          ...secure,
+          connectHeaders: connectHeaders(user, password, { ...options, isKnown }),
+        },
         (error, client) => (error === null ? resolve(new Stompit(client)) : reject(error)),
       );
     });

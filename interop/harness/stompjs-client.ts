@@ -105,12 +105,12 @@ export class Stompjs implements StompClient {
   static async connect(endpoint: Endpoint, options: StompjsOptions = {}): Promise<Stompjs> {
     const { host, port, user, password, tls } = endpoint;
     const scheme = tls === undefined ? "ws" : "wss";
-    const trust = tls === undefined ? {} : { ca: tls.pem };
+    const trust = tls === undefined ? {} : { ca: tls.pem, ...tls.identity };
     const {
       "accept-version": version,
       "heart-beat": _,
       ...headers
-    } = connectHeaders(user, password, options);
+    } = connectHeaders(user, password, { ...options, isKnown: tls?.identity !== undefined });
     let socket: IStompSocket | undefined;
     const client = new Client({
       webSocketFactory: () => {

@@ -18,6 +18,7 @@ import {
   type Visitor,
   type VisitorKind,
 } from "../harness/visitor.ts";
+import { checkTaken } from "./access-taken.ts";
 
 const PASSWORD = "correct horse";
 
@@ -474,7 +475,7 @@ export const access: Step = {
   about:
     "rules, quotas and limits: a client that is refused in its protocol's words, and one that is not",
   table: "Access",
-  limitSeconds: 300,
+  limitSeconds: 480,
   ownBrokerOnly: true,
   async run(context) {
     const folder = scratchDir("access");
@@ -504,6 +505,8 @@ export const access: Step = {
       }
       const strict = await context.ownBroker({ args: ["--set", "limits.handshakeTimeout=1s"] });
       await checkHandshake(context, strict);
+      await strict.stop();
+      await checkTaken(context);
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }

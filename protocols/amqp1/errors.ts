@@ -91,6 +91,7 @@ const BY_CODE: Readonly<Record<ErrorCode, Condition>> = {
   "not-implemented": CONDITION.NOT_IMPLEMENTED,
   unauthorized: CONDITION.UNAUTHORIZED,
   "authentication-failed": CONDITION.UNAUTHORIZED,
+  "login-expired": CONDITION.UNAUTHORIZED,
   "resource-locked": CONDITION.RESOURCE_LOCKED,
   "resource-deleted": CONDITION.RESOURCE_DELETED,
   "queue-full": CONDITION.RESOURCE_LIMIT,

@@ -19,6 +19,8 @@ export interface AuthenticationHost {
   hold(): void;
   release(): void;
   onAuthenticated(principal: Principal, data: Buffer | undefined): void;
+  /** The same user, once more. */
+  onRenewed(principal: Principal): void;
   onRefused(error: unknown): void;
 }
 
@@ -126,6 +128,7 @@ export class Authentication {
     // Whoever re-authenticates must still be who they were: rights and session belong to that user.
     if (known.name !== principal.name)
       throw new ProtocolError(REASON.NOT_AUTHORIZED, "re-authentication as somebody else");
+    this.#host.onRenewed(principal);
     this.#send(REASON.SUCCESS, data);
   }
 

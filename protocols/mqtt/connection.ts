@@ -467,6 +467,10 @@ export class MqttConnection
     }
   }
 
+  onRenewed(principal: Principal): void {
+    this.#connection?.renewLogin(principal);
+  }
+
   onRefused(error: unknown): void {
     if (this.#state !== STATE.CLOSED) this.#fail(error);
   }

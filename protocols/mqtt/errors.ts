@@ -15,6 +15,7 @@ const REASONS: Record<ErrorCode, readonly [ack: Reason, end: Reason]> = {
   "not-implemented": [R.IMPLEMENTATION_SPECIFIC, R.IMPLEMENTATION_SPECIFIC],
   unauthorized: [R.NOT_AUTHORIZED, R.NOT_AUTHORIZED],
   "authentication-failed": [R.NOT_AUTHORIZED, R.BAD_USER_OR_PASSWORD],
+  "login-expired": [R.NOT_AUTHORIZED, R.MAXIMUM_CONNECT_TIME],
   "resource-locked": [R.QUOTA_EXCEEDED, R.SERVER_BUSY],
   "resource-deleted": [R.UNSPECIFIED, R.ADMINISTRATIVE_ACTION],
   "queue-full": [R.QUOTA_EXCEEDED, R.QUOTA_EXCEEDED],

@@ -31,6 +31,7 @@ const BROKER_ERRORS: Readonly<Record<ErrorCode, readonly [message: string, isFat
   "not-implemented": ["not offered", false],
   unauthorized: ["access refused", false],
   "authentication-failed": ["Bad CONNECT", true],
+  "login-expired": ["login expired", true],
   "resource-locked": ["resource locked", false],
   "resource-deleted": ["resource deleted", false],
   "queue-full": ["destination is full", false],

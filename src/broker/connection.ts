@@ -39,6 +39,7 @@ export class Connection implements BrokerConnection {
   /** Rates and quotas that its publishing is held to; null for none. */
   gate: PublishGate | null = null;
   readonly #broker: Broker;
+  #principal: Principal;
   /** Transactions without an end yet. */
   readonly #open = new Set<LocalTransaction>();
 
@@ -46,6 +47,7 @@ export class Connection implements BrokerConnection {
     this.#broker = broker;
     this.id = id;
     this.request = request;
+    this.#principal = request.principal;
     this.permissions = permissions;
     this.connectedAt = broker.turn.now;
     this.bornHost = hostBytes(request.remoteAddress, request.remotePort);
@@ -55,10 +57,14 @@ export class Connection implements BrokerConnection {
     return this.request.namespace;
   }
   get principal(): Principal {
-    return this.request.principal;
+    return this.#principal;
   }
   get clientId(): string {
     return this.request.clientId;
+  }
+
+  renewLogin(principal: Principal): void {
+    this.#principal = principal;
   }
 
   /** Throws unauthorized unless this peer may do `action`. */

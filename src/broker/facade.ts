@@ -107,6 +107,8 @@ export interface BrokerConnection {
   hasRoom(bytes: number): boolean;
   /** Once, when it is worth asking again. */
   onRoom(callback: () => void): void;
+  /** The same user logged in once more: what it came with now counts, such as a token that ends later. */
+  renewLogin(principal: Principal): void;
   /** Begins a local transaction. */
   beginTransaction(): Transaction;
   /** Closes consumers (unsettled ones as lost: each consumer's `onLost` outcome), temporaries, transactions. */

@@ -1,5 +1,6 @@
 /** `sluice tls`: certificates for closed networks and for trying things out, without any other tool. */
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { X509Certificate } from "node:crypto";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join, resolve } from "node:path";
 import type { Command } from "commander";
@@ -47,6 +48,34 @@ export function addTlsCommands(program: Command): void {
       write(join(folder, `${name}-key.pem`), client.key);
       process.stdout.write(
         `${join(folder, `${name}.pem`)} and ${join(folder, `${name}-key.pem`)}; in the configuration:\n\n[tls]\nclientCa = "${join(folder, "ca.pem")}"\nclientCertificate = "request"\n`,
+      );
+    });
+
+  tls
+    .command("revoke <name>")
+    .description("take a client certificate back: it is entered in the authority's revocation list")
+    .option("--out <dir>", "where the authority is", "tls")
+    .action((name: string, { out }: { out: string }) => {
+      const folder = resolve(out);
+      const authority = authorityIn(folder);
+      const file = join(folder, `${name}.pem`);
+      if (!existsSync(file)) {
+        throw new StartError(EXIT.BAD_CONFIGURATION, `${file}: there is no such certificate`);
+      }
+      // What was revoked is kept: each list names everything so far.
+      const kept = join(folder, "revoked");
+      mkdirSync(kept, { recursive: true, mode: 0o700 });
+      const text = readFileSync(file, "utf8");
+      const { serialNumber } = new X509Certificate(text);
+      write(join(kept, `${name}-${serialNumber}.pem`), text);
+      const all = readdirSync(kept).map(
+        (each) => new X509Certificate(readFileSync(join(kept, each))),
+      );
+      const list = join(folder, "revoked.pem");
+      write(list, authority.issueRevocations(all));
+      rmSync(file);
+      process.stdout.write(
+        `${list} revokes ${all.length}; in the configuration:\n\n[tls]\nclientRevocations = "${list}"\n`,
       );
     });
 }

@@ -147,6 +147,10 @@ export const configSchema = z.strictObject({
       certificate: text("", "PEM file of the certificate chain; empty for no TLS."),
       key: text("", "PEM file of the private key."),
       clientCa: text("", "PEM file of authorities that sign client certificates."),
+      clientRevocations: text(
+        "",
+        "PEM file of revocation lists, one of each authority in `clientCa`; a certificate that comes to be listed ends its connections.",
+      ),
       clientCertificate: choice(
         ["none", "request", "require"],
         "none",

@@ -18,6 +18,7 @@ export const ERROR_CODES = {
   "not-implemented": ["the standard allows it, this broker does not offer it", false],
   unauthorized: ["this user may not do that", false],
   "authentication-failed": ["the credentials are wrong", false],
+  "login-expired": ["what the peer logged in with has ended: log in with a new one", false],
   "resource-locked": ["somebody else holds it exclusively", true],
   "resource-deleted": ["the node was deleted while in use", false],
   "queue-full": ["the destination is at its limit and its policy is to reject", true],

@@ -7,6 +7,8 @@ export interface Principal {
   readonly mechanism: string;
   /** Of a token: when it ends and the connection with it, ms since the epoch. */
   readonly expiresAt?: number;
+  /** Of a password: tells it from the user's next one (`credentialsOf`), and is no secret. */
+  readonly credentials?: string;
 }
 
 export const ANONYMOUS: Principal = {

@@ -23,6 +23,8 @@ export interface Authority extends Issued {
   issueServer(names: readonly string[], days?: number): Issued;
   /** A certificate for a client called `name`. */
   issueClient(name: string, days?: number): Issued;
+  /** A list that revokes certificates of this authority, PEM. */
+  issueRevocations(certificates: readonly X509Certificate[], days?: number): string;
 }
 
 const DAYS = 825;
@@ -34,6 +36,7 @@ const OID = {
   keyUsage: "2.5.29.15",
   alternativeName: "2.5.29.17",
   basicConstraints: "2.5.29.19",
+  revocationNumber: "2.5.29.20",
   authorityKey: "2.5.29.35",
   extendedKeyUsage: "2.5.29.37",
   serverAuth: "1.3.6.1.5.5.7.3.1",
@@ -92,6 +95,8 @@ export function openAuthority(certificate: string, key: string): Authority {
     issueServer: (names, validDays = DAYS) =>
       leaf(names[0] ?? "localhost", validDays, OID.serverAuth, names.map(alternativeName)),
     issueClient: (client, validDays = DAYS) => leaf(client, validDays, OID.clientAuth, []),
+    issueRevocations: (certificates, validDays = AUTHORITY_DAYS) =>
+      toPem("X509 CRL", revocations(name, certificates, validDays, keyId, privateKey)),
   };
 }
 
@@ -122,6 +127,42 @@ function signed(
     algorithm,
     tagged(0x03, Buffer.concat([ZERO, signBytes("sha256", body, signer)])),
   );
+}
+
+/** RFC 5280 §5: a list of version 2. */
+function revocations(
+  issuer: string,
+  certificates: readonly X509Certificate[],
+  days: number,
+  keyId: Buffer,
+  signer: KeyObject,
+): Buffer {
+  const algorithm = sequence(oid(OID.ecdsaSha256));
+  const now = Date.now();
+  const number = Buffer.alloc(6);
+  number.writeUIntBE(now, 0, 6);
+  const revoked = certificates.map(({ serialNumber }) => {
+    const serial = Buffer.from(serialNumber, "hex");
+    const content = serial[0]! >= 0x80 ? Buffer.concat([ZERO, serial]) : serial;
+    return sequence(tagged(0x02, content), time(now));
+  });
+  const body = sequence(
+    tagged(0x02, Buffer.from([1])),
+    algorithm,
+    distinguishedName(issuer),
+    time(now - 3_600_000),
+    time(now + days * 86_400_000),
+    ...(revoked.length === 0 ? [] : [sequence(...revoked)]),
+    tagged(
+      0xa0,
+      sequence(
+        extension(OID.authorityKey, false, sequence(tagged(0x80, keyId))),
+        extension(OID.revocationNumber, false, tagged(0x02, number)),
+      ),
+    ),
+  );
+  const signature = Buffer.concat([ZERO, signBytes("sha256", body, signer)]);
+  return sequence(body, algorithm, tagged(0x03, signature));
 }
 
 // ── DER ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

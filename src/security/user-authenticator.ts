@@ -8,7 +8,7 @@ import type { Authenticator, SaslExchange, SaslStep } from "./authenticator.ts";
 import { CredentialCache } from "./credential-cache.ts";
 import { GUEST, type LoopbackPolicy } from "./loopback.ts";
 import { BusyError, verifyPassword } from "./password.ts";
-import type { PeerInfo } from "./peer.ts";
+import type { ClientCertificate, PeerInfo } from "./peer.ts";
 import type { Principal } from "./principal.ts";
 import {
   BearerExchange,
@@ -25,7 +25,7 @@ import {
   type ScramVerifier,
 } from "./scram.ts";
 import { looksLikeToken, type TokenVerifier } from "./token-verifier.ts";
-import type { UserStore } from "./users.ts";
+import { credentialsOf, type UserStore } from "./users.ts";
 
 export interface UserAuthenticatorOptions {
   readonly users: UserStore;
@@ -34,6 +34,8 @@ export interface UserAuthenticatorOptions {
   /** Which part of a client certificate names the user. */
   readonly certificateName: "commonName" | "subject";
   readonly failureDelayMs: number;
+  /** Is a certificate that was verified at the handshake still good? Absent where that cannot change. */
+  readonly isTrusted?: (certificate: ClientCertificate) => boolean;
   /** Access tokens are taken as passwords and by SASL; absent where none are. */
   readonly tokens?: TokenVerifier | null;
   readonly logger: Logger;
@@ -112,13 +114,15 @@ export class UserAuthenticator implements Authenticator {
     if (this.#options.tokens && looksLikeToken(password)) {
       return this.checkToken(password, "token", peer);
     }
+    // Before the check, during which the password may be changed.
+    const credentials = this.#credentialsOf(user);
     const isRight = await this.#isRight(user, password, peer);
     if (!isRight) {
       await this.refuse(user, mechanism, peer);
       return undefined;
     }
     this.successes++;
-    return { name: user, isAnonymous: false, mechanism };
+    return { name: user, isAnonymous: false, mechanism, ...credentials };
   }
 
   async checkToken(
@@ -180,6 +184,22 @@ export class UserAuthenticator implements Authenticator {
     return decoyVerifier(hash, this.#decoySecret, user);
   }
 
+  #credentialsOf(user: string): { credentials?: string } {
+    const record = this.#options.users.find(user);
+    return record === undefined ? {} : { credentials: credentialsOf(record) };
+  }
+
+  /** For a SCRAM exchange: the verifier and whose password it stands for. */
+  async knownBy(
+    user: string,
+    mechanism: string,
+    hash: ScramHash,
+    peer: PeerInfo,
+  ): Promise<{ verifier: ScramVerifier; credentials?: string }> {
+    const credentials = this.#credentialsOf(user);
+    return { verifier: await this.verifierOf(user, mechanism, hash, peer), ...credentials };
+  }
+
   async #isRight(user: string, password: string, peer: PeerInfo): Promise<boolean> {
     const { users, loopback } = this.#options;
     if (user === GUEST && loopback.isGuestHere(peer)) return sameText(password, GUEST);
@@ -213,7 +233,7 @@ export class UserAuthenticator implements Authenticator {
 
   #certified(peer: PeerInfo): Principal | undefined {
     const { certificate } = peer;
-    if (certificate === null) return undefined;
+    if (certificate === null || this.#options.isTrusted?.(certificate) === false) return undefined;
     const name =
       this.#options.certificateName === "subject" ? certificate.subject : certificate.commonName;
     return name === "" ? undefined : { name, isAnonymous: false, mechanism: "EXTERNAL" };
@@ -224,6 +244,7 @@ export class UserAuthenticator implements Authenticator {
 class PeerBackend implements SaslBackend {
   readonly #authenticator: UserAuthenticator;
   readonly #peer: PeerInfo;
+  #credentials: string | undefined;
 
   constructor(authenticator: UserAuthenticator, peer: PeerInfo) {
     this.#authenticator = authenticator;
@@ -233,8 +254,10 @@ class PeerBackend implements SaslBackend {
   checkPassword(user: string, password: string, mechanism: string): Promise<Principal | undefined> {
     return this.#authenticator.checkPassword(user, password, this.#peer, mechanism);
   }
-  verifierOf(user: string, mechanism: string, hash: ScramHash): Promise<ScramVerifier> {
-    return this.#authenticator.verifierOf(user, mechanism, hash, this.#peer);
+  async verifierOf(user: string, mechanism: string, hash: ScramHash): Promise<ScramVerifier> {
+    const known = await this.#authenticator.knownBy(user, mechanism, hash, this.#peer);
+    this.#credentials = known.credentials;
+    return known.verifier;
   }
   refuse(user: string, mechanism: string): Promise<SaslStep> {
     return this.#authenticator.refuse(user, mechanism, this.#peer);
@@ -244,7 +267,13 @@ class PeerBackend implements SaslBackend {
   }
   principal(user: string, mechanism: string): Principal {
     this.#authenticator.successes++;
-    return { name: user, isAnonymous: false, mechanism };
+    const credentials = this.#credentials;
+    return {
+      name: user,
+      isAnonymous: false,
+      mechanism,
+      ...(credentials === undefined ? {} : { credentials }),
+    };
   }
   isBusy(error: unknown): boolean {
     return error instanceof BrokerError && error.isRetriable;

@@ -3,6 +3,7 @@
  * memory). Input is handed over in chunks of a shared buffer; output is collected per connection and written once per turn.
  */
 import type { Buffer } from "node:buffer";
+import type { X509Certificate } from "node:crypto";
 
 export interface WireInfo {
   readonly remoteAddress: string;
@@ -15,8 +16,12 @@ export interface WireInfo {
   readonly isWebSocket: boolean;
   /** WebSocket sub-protocol that was agreed, or "". */
   readonly subProtocol: string;
-  /** Verified client certificate: subject distinguished name and common name, or null. */
-  readonly certificate: { readonly subject: string; readonly commonName: string } | null;
+  /** Verified client certificate: subject distinguished name and common name, and the chain that came; or null. */
+  readonly certificate: {
+    readonly subject: string;
+    readonly commonName: string;
+    readonly chain?: readonly X509Certificate[];
+  } | null;
 }
 
 export interface Wire {

@@ -144,6 +144,12 @@ test.serial("certificates are made that a listener works with", async (t) => {
   t.is((await sluice(["tls", "create", "--out", out, "localhost"])).code, 0);
   t.is((await sluice(["tls", "client", "ann", "--out", out])).code, 0);
   t.regex(readFileSync(join(out, "ann.pem"), "utf8"), /BEGIN CERTIFICATE/);
+  t.is((await sluice(["tls", "client", "bob", "--out", out])).code, 0);
+  const revoked = await sluice(["tls", "revoke", "ann", "--out", out]);
+  t.is(revoked.code, 0);
+  t.regex(revoked.out, /revoked\.pem revokes 1;/);
+  t.regex((await sluice(["tls", "revoke", "bob", "--out", out])).out, /revokes 2;/);
+  t.is((await sluice(["tls", "revoke", "ann", "--out", out])).code, 2, "it is none any more");
   t.is((await sluice(["tls", "client", "ann", "--out", folder])).code, 2);
   const broker = await running(
     t,

@@ -8,7 +8,7 @@ import {
   UserAuthenticator,
   type UserAuthenticatorOptions,
 } from "../../src/security/user-authenticator.ts";
-import { NO_USERS, type UserStore } from "../../src/security/users.ts";
+import { credentialsOf, NO_USERS, type UserStore } from "../../src/security/users.ts";
 import { makeUser } from "../../src/security/users-file.ts";
 import { SILENT } from "../../src/telemetry/log.ts";
 
@@ -217,4 +217,27 @@ test("a password hash verifies its password only, and says when it is none of ou
   t.false(await verifyPassword("y", hash));
   t.not(hash, await hashPassword("x"));
   await t.throwsAsync(verifyPassword("x", "md5$abc"), { message: /not a password hash/ });
+});
+
+test("a login remembers which password it was, by SCRAM as by PLAIN, and a new one is another", async (t) => {
+  const users = await withAnn();
+  const login = authenticator(users);
+  const plain = await login.checkPassword("ann", "s3cret\u00e9", local);
+  const known = credentialsOf(users.find("ann")!);
+  t.is(plain?.credentials, known);
+  const scram = await scramLogin(
+    login.startSasl("SCRAM-SHA-256", local)!,
+    "sha256",
+    "ann",
+    "s3cret\u00e9",
+  );
+  t.is(scram.kind === "success" ? scram.principal.credentials : "", known);
+  t.not(credentialsOf(await makeUser("ann", "another", [])), known);
+  t.is(credentialsOf({ ...(await ann), allow: ["send *"] }), known, "rights are no password");
+});
+
+test("a certificate that is not good any more is nobody's login", (t) => {
+  const login = authenticator(NO_USERS, { isTrusted: ({ commonName }) => commonName !== "ann" });
+  t.is(login.withoutCredentials(certified), undefined);
+  t.false(login.mechanismsFor(certified).includes("EXTERNAL"));
 });

@@ -1,3 +1,4 @@
+import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import { request } from "node:https";
@@ -13,7 +14,7 @@ import { type TlsFiles, TlsTerminator } from "../../src/transport/tls-terminator
 import { Turn } from "../../src/util/turn.ts";
 import { frame, frameAdapter, GREETING } from "../support/frames.ts";
 import { listening } from "../support/listening.ts";
-import { temporaryFolder } from "../support/temporary-folder.ts";
+import { temporaryFile, temporaryFolder } from "../support/temporary-folder.ts";
 import { closed, until } from "../support/wait.ts";
 
 const authority = createAuthority("Sluice test CA");
@@ -25,6 +26,7 @@ function terminator(t: ExecutionContext, options: Partial<TlsFiles> = {}) {
     certificate: join(folder, "cert.pem"),
     key: join(folder, "key.pem"),
     clientCa: join(folder, "ca.pem"),
+    clientRevocations: "",
     clientCertificate: "none",
     minVersion: "TLSv1.2",
     handshakeTimeoutMs: 5000,
@@ -108,9 +110,53 @@ test("a client certificate is told to the protocol when our authority signed it"
   t.true(await echoed(secure(port, { cert: stranger.certificate, key: stranger.key }), "2"));
   t.true(await echoed(secure(port), "3"));
   t.deepEqual(
-    adapter.connections.map(({ wire }) => wire.info.certificate),
-    [{ subject: "CN=ann", commonName: "ann" }, null, null],
+    adapter.connections.map(({ wire }) => {
+      const { certificate } = wire.info;
+      return certificate === null ? null : [certificate.subject, certificate.commonName];
+    }),
+    [["CN=ann", "ann"], null, null],
   );
+});
+
+test("a revoked certificate is good for nothing, neither a new handshake nor a resumed session nor one that stands", async (t) => {
+  const adapter = frameAdapter({ echo: true });
+  const list = temporaryFile(t, "revoked.pem", authority.issueRevocations([]));
+  const { terminator: ours, files } = terminator(t, {
+    clientCertificate: "request",
+    clientRevocations: list,
+  });
+  const { port } = await listening(t, { adapters: [adapter], tls: ours });
+  const ann = authority.issueClient("ann");
+  const bob = authority.issueClient("bob");
+  const as = ({ certificate, key }: typeof ann, more: tls.ConnectionOptions = {}) =>
+    secure(port, { cert: certificate, key, ...more });
+  const first = as(ann);
+  let session: Buffer | undefined;
+  first.on("session", (ticket: Buffer) => {
+    session = ticket;
+  });
+  t.true(await echoed(first, "1"));
+  await until("a ticket", () => session !== undefined);
+  const standing = adapter.connections[0]!.wire.info.certificate!;
+  t.true(ours.trusts(standing));
+  writeFileSync(list, authority.issueRevocations([new X509Certificate(ann.certificate)]));
+  ours.refresh(SILENT);
+  t.false(ours.trusts(standing));
+  t.true(await echoed(as(ann), "2"));
+  t.true(await echoed(as(ann, { session }), "3"));
+  t.true(await echoed(as(bob), "4"));
+  t.deepEqual(
+    adapter.connections.map(({ wire }) => wire.info.certificate?.commonName ?? null),
+    ["ann", null, null, "bob"],
+  );
+  t.true(ours.trusts(adapter.connections[3]!.wire.info.certificate!));
+  // Rubbish leaves what was.
+  writeFileSync(list, "rubbish");
+  ours.refresh(SILENT);
+  t.false(ours.trusts(standing));
+  t.throws(() => new TlsTerminator({ ...files, clientRevocations: list }), {
+    message: /clientRevocations .*revoked\.pem/,
+  });
 });
 
 test("a required client certificate keeps strangers out", async (t) => {

@@ -181,6 +181,29 @@ test("[MQTT-4.12.1-1] [MQTT-4.12.1-2] a client may authenticate again while it g
   await broker.close();
 });
 
+test("a client that authenticates again with a new token may stay as long as that one holds", async (t) => {
+  const broker = await openTestBroker();
+  let expiresAt = 1000;
+  const tokens = Object.assign(await authenticator(), {
+    startSasl: (mechanism: string) => ({
+      step: () => ({
+        kind: "success" as const,
+        principal: { name: "ann", isAnonymous: false, mechanism, expiresAt: expiresAt++ },
+      }),
+    }),
+  });
+  const peer = new MqttPeer(broker, { authenticator: tokens });
+  peer.sendConnect({ protocolVersion: 5, properties: { authenticationMethod: "OAUTHBEARER" } });
+  await peer.take("connack");
+  const endsAt = () =>
+    [...broker.broker.connections.values()].map(({ principal }) => principal.expiresAt);
+  t.deepEqual(endsAt(), [1000]);
+  auth(peer, "OAUTHBEARER", Buffer.from("another"), 0x19);
+  await peer.take("auth");
+  t.deepEqual(endsAt(), [1001]);
+  await broker.close();
+});
+
 test("authenticating again as somebody else ends the connection", async (t) => {
   const broker = await openTestBroker();
   const peer = new MqttPeer(broker, { authenticator: await authenticator() });
