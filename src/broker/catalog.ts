@@ -22,6 +22,7 @@
 import type { OwnerJournal } from "../store/message-store.ts";
 import { AckState } from "./ack-state.ts";
 import type { SubscriptionIdentity } from "./facade.ts";
+import { nodeKey } from "./node-key.ts";
 
 export const ENTRY = {
   NODE: 1,
@@ -159,6 +160,8 @@ export class CatalogWriter {
 /** What the journal holds, once replayed: plain data. */
 export interface CatalogImage {
   readonly nodes: Map<number, NodeEntry>;
+  /** Numbers of the nodes, by name. */
+  readonly ids: Map<string, number>;
   readonly groups: Map<number, GroupEntry>;
   readonly progress: Map<number, ProgressImage>;
   readonly state: Map<string, Buffer>;
@@ -170,20 +173,28 @@ export interface ProgressImage {
 }
 
 export function emptyImage(): CatalogImage {
-  return { nodes: new Map(), groups: new Map(), progress: new Map(), state: new Map() };
+  return {
+    nodes: new Map(),
+    ids: new Map(),
+    groups: new Map(),
+    progress: new Map(),
+    state: new Map(),
+  };
 }
 
 /** Applies one entry. Throws on an entry that cannot be read: the journal's CRC has vouched for it, so it is a bug. */
 export function applyEntry(image: CatalogImage, bytes: Buffer): void {
   switch (bytes[0]) {
-    case ENTRY.NODE: {
-      const node = parse<NodeEntry>(bytes);
-      image.nodes.set(node.id, node);
+    case ENTRY.NODE:
+      setNode(image, nodeOf(bytes));
+      return;
+    case ENTRY.NODE_GONE: {
+      const id = bytes.readUInt32BE(1);
+      const node = image.nodes.get(id);
+      if (node !== undefined) image.ids.delete(keyOfEntry(node));
+      image.nodes.delete(id);
       return;
     }
-    case ENTRY.NODE_GONE:
-      image.nodes.delete(bytes.readUInt32BE(1));
-      return;
     case ENTRY.GROUP: {
       const group = parse<GroupEntry>(bytes);
       image.groups.set(group.journalId, group);
@@ -195,13 +206,9 @@ export function applyEntry(image: CatalogImage, bytes: Buffer): void {
       });
       return;
     }
-    case ENTRY.GROUP_GONE: {
-      const journalId = bytes.readUInt32BE(1);
-      const group = image.groups.get(journalId);
-      image.groups.delete(journalId);
-      for (const number of group?.progress ?? []) image.progress.delete(number);
+    case ENTRY.GROUP_GONE:
+      forgetGroup(image, bytes.readUInt32BE(1));
       return;
-    }
     case ENTRY.LOW: {
       const progress = image.progress.get(bytes.readUInt32BE(1));
       progress?.state.settleBelow(bytes.readDoubleBE(5));
@@ -238,6 +245,33 @@ export function applyEntry(image: CatalogImage, bytes: Buffer): void {
       );
   }
 }
+
+export function setNode(image: CatalogImage, node: NodeEntry): void {
+  const key = keyOfEntry(node);
+  const older = image.ids.get(key);
+  // Of the one that had the name before, the end is lost.
+  if (older !== undefined && older !== node.id) forgetNode(image, older);
+  image.ids.set(key, node.id);
+  image.nodes.set(node.id, node);
+}
+
+function forgetNode(image: CatalogImage, id: number): void {
+  image.nodes.delete(id);
+  for (const group of [...image.groups.values()]) {
+    if (group.node === id) forgetGroup(image, group.journalId);
+  }
+}
+
+function forgetGroup(image: CatalogImage, journalId: number): void {
+  const group = image.groups.get(journalId);
+  image.groups.delete(journalId);
+  for (const number of group?.progress ?? []) image.progress.delete(number);
+}
+
+export const keyOfEntry = ({ kind, namespace, name, isLight }: NodeEntry): string =>
+  nodeKey(isLight === true ? "light" : kind, namespace, name);
+
+export const nodeOf = (bytes: Buffer): NodeEntry => parse<NodeEntry>(bytes);
 
 function parse<T>(bytes: Buffer): T {
   return JSON.parse(bytes.toString("utf8", 1)) as T;

@@ -12,8 +12,8 @@ import type { Connection } from "./connection.ts";
 import type { Consumer } from "./consumer.ts";
 import type { ConsumerGroup } from "./consumer-group.ts";
 import { COUNTER_NAMES, type Node, type NodeCounters, noCounts } from "./node.ts";
+import { nodeKey } from "./node-key.ts";
 import { forEachOfPage, type PageRequest } from "./node-pages.ts";
-import { nodeKey } from "./packed-node.ts";
 
 export interface Overview {
   readonly node: string;

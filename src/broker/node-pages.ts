@@ -3,8 +3,8 @@
  * time, and those at rest go back to it.
  */
 import type { Node } from "./node.ts";
+import { nodeKey } from "./node-key.ts";
 import type { NodeRegistry } from "./node-registry.ts";
-import { nodeKey } from "./packed-node.ts";
 
 export interface PageRequest {
   /** Numbers above this one; the first page without. */

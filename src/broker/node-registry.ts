@@ -15,8 +15,9 @@ import { filterOf, ownGroupSettings } from "./group-settings.ts";
 import { isInternalQueue } from "./internal-queues.ts";
 import { Node, type NodeHost, queueIdOfPriority } from "./node.ts";
 import { groupEntry, nodeEntry, writeNode } from "./node-entries.ts";
+import { namesOfKey, nodeKey } from "./node-key.ts";
 import { type NodeMaker, NodeRestorer, WILDCARD_PREFIX } from "./node-restorer.ts";
-import { namesOfKey, nodeKey, PACKED } from "./packed-node.ts";
+import { PACKED } from "./packed-node.ts";
 import {
   DEFAULT_SETTINGS,
   type NodeSettings,

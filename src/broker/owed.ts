@@ -6,8 +6,8 @@ import { addressOfTopicName } from "../model/names.ts";
 import type { StoreQueue } from "../store/message-store.ts";
 import type { CatalogImage } from "./catalog.ts";
 import { maskOwed } from "./node.ts";
+import { nodeKey } from "./node-key.ts";
 import type { NodeRegistry } from "./node-registry.ts";
-import { nodeKey } from "./packed-node.ts";
 
 export function owedOf(
   registry: NodeRegistry,

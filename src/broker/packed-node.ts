@@ -12,9 +12,10 @@
  *             COUNTERS: as variable-length numbers, in memory only
  */
 import { AckState } from "./ack-state.ts";
-import { type CatalogImage, CatalogWriter } from "./catalog.ts";
+import { type CatalogImage, CatalogWriter, setNode } from "./catalog.ts";
 import { COUNTER_NAMES, type Node, type NodeCounters } from "./node.ts";
 import { writeNode } from "./node-entries.ts";
+import { namesOfKey } from "./node-key.ts";
 
 export const PACKED = {
   TOPIC: 1,
@@ -31,17 +32,6 @@ const HEADER = 5;
 const OWN_BYTES = 12;
 const ENTRIES_HEADER = 10;
 const MAX_BYTES = 32_000;
-
-export type NodeClass = "queue" | "topic" | "light";
-
-export const nodeKey = (kind: NodeClass, namespace: string, name: string): string =>
-  `${kind[0]}\x00${namespace}\x00${name}`;
-
-export function namesOfKey(key: string): { kind: NodeClass; namespace: string; name: string } {
-  const end = key.indexOf("\x00", 2);
-  const kind = key[0] === "q" ? "queue" : key[0] === "t" ? "topic" : "light";
-  return { kind, namespace: key.slice(2, end), name: key.slice(end + 1) };
-}
 
 /** Writes nodes into one buffer, which the next one overwrites. */
 export class NodePacker {
@@ -209,7 +199,7 @@ export function unpackInto(
   const { namespace, name } = namesOfKey(key);
   const kind = (flags & PACKED.TOPIC) === 0 ? "queue" : "topic";
   const node = { id, kind, namespace, name, queueIds: [0] } as const;
-  image.nodes.set(id, (flags & PACKED.LIGHT) === 0 ? node : { ...node, isLight: true });
+  setNode(image, (flags & PACKED.LIGHT) === 0 ? node : { ...node, isLight: true });
   if ((flags & PACKED.OWN) === 0) return;
   const progress = ownProgressOf(value);
   image.groups.set(progress, {

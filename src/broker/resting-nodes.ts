@@ -3,15 +3,21 @@
  * They come back when they are asked for, and say so in the journal: until then they are as the last snapshot has them.
  */
 import { ByteTable } from "../util/byte-table.ts";
-import { applyEntry, type CatalogImage, type CatalogWriter, ENTRY } from "./catalog.ts";
+import {
+  applyEntry,
+  type CatalogImage,
+  type CatalogWriter,
+  ENTRY,
+  emptyImage,
+  keyOfEntry,
+  nodeOf,
+} from "./catalog.ts";
 import { COUNTER_NAMES, type Node, type NodeCounters, noCounts } from "./node.ts";
+import { type NodeClass, namesOfKey, nodeKey } from "./node-key.ts";
 import {
   bodyLengthOf,
   factsOf,
-  type NodeClass,
   NodePacker,
-  namesOfKey,
-  nodeKey,
   PACKED,
   readCounters,
   unpackInto,
@@ -191,7 +197,7 @@ export class RestingNodes {
 }
 
 function imageOf(key: string, value: Buffer): CatalogImage {
-  const image = { nodes: new Map(), groups: new Map(), progress: new Map(), state: new Map() };
+  const image = emptyImage();
   unpackInto(image, key, value, (entry) => applyEntry(image, entry));
   return image;
 }
@@ -210,11 +216,16 @@ export function replayEntry(image: CatalogImage, resting: ByteTable, bytes: Buff
     }
     return;
   }
-  if (bytes[0] !== ENTRY.WOKEN) {
-    applyEntry(image, bytes);
+  if (bytes[0] === ENTRY.WOKEN) {
+    wake(image, resting, bytes.toString("utf8", 1));
     return;
   }
-  const key = bytes.toString("utf8", 1);
+  // Something happens to a node that should have been woken before, but for an entry that is lost: not to two of it.
+  if (bytes[0] === ENTRY.NODE && resting.size > 0) wake(image, resting, keyOfEntry(nodeOf(bytes)));
+  applyEntry(image, bytes);
+}
+
+function wake(image: CatalogImage, resting: ByteTable, key: string): void {
   const found = resting.find(key);
   if (found < 0) return;
   unpackInto(image, key, resting.valueOf(found), (entry) => applyEntry(image, entry));

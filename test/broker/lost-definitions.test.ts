@@ -1,8 +1,11 @@
 /** The journal has lost some of what defines queues, topics and groups: the broker opens with what is left. */
 import test, { type ExecutionContext } from "ava";
 import type { Broker } from "../../src/broker/broker.ts";
-import { ENTRY } from "../../src/broker/catalog.ts";
+import { CatalogWriter, ENTRY } from "../../src/broker/catalog.ts";
 import { OUTCOME } from "../../src/broker/facade.ts";
+import { nodeKey } from "../../src/broker/node-key.ts";
+import { Operations } from "../../src/broker/operations.ts";
+import { RestingNodes } from "../../src/broker/resting-nodes.ts";
 import { makeBroker } from "../support/log-broker.ts";
 import { MemoryStore } from "../support/memory-store.ts";
 import { connect, consume, draft, queue, settle, topic } from "../support/test-client.ts";
@@ -99,3 +102,49 @@ test("a subscription whose topic is lost does not become one of what is made nex
   const third = await start(t, store);
   t.deepEqual([...third.registry.find("queue", "/", "q")!.groups.keys()], [""]);
 });
+
+for (const wasAtRest of [false, true]) {
+  const kind = wasAtRest ? "at rest" : "in use";
+  test(`a queue that was deleted and made again is there once when a crash took the end of the first (${kind})`, async (t) => {
+    const { store, lose } = storeWithoutSnapshots();
+    const first = await start(t, store);
+    connect(first).openTarget(queue("q")).publish(draft("of the first"));
+    if (wasAtRest) {
+      connect(first).openTarget(queue("q")).close();
+      await settle();
+      // As a snapshot has it: nodes at rest, in one entry.
+      lose(() => true);
+      const { registry } = first;
+      const packed = new RestingNodes();
+      t.true(packed.add(nodeKey("queue", "/", "q"), registry.find("queue", "/", "q")!));
+      const writer = new CatalogWriter(store.journal);
+      for (const _ of packed.writeSnapshot(writer));
+    }
+    const other = wasAtRest ? await start(t, store) : first;
+    new Operations(other).delete({ kind: "queue", namespace: "/", name: "q" });
+    await settle();
+    const peer = connect(other);
+    consume(peer, queue("q"), { credit: 0 });
+    peer.openTarget(queue("q")).publish(draft("of the second"));
+    await settle();
+    const lost = [ENTRY.NODE_GONE, ENTRY.GROUP_GONE, ENTRY.WOKEN] as number[];
+    t.is(
+      lose((entry) => lost.includes(entry[0]!)),
+      wasAtRest ? 3 : 2,
+    );
+    const second = await start(t, store);
+    t.is(second.registry.countIn("/"), other.registry.countIn("/"));
+    const reader = consume(connect(second), queue("q"));
+    await settle();
+    t.deepEqual(reader.texts, ["of the second"]);
+    reader.consumer.settle(0, 0, OUTCOME.ACCEPT);
+    reader.consumer.close(OUTCOME.RELEASE);
+    await settle();
+    // Gone is gone, also after the next start.
+    new Operations(second).delete({ kind: "queue", namespace: "/", name: "q" });
+    await settle();
+    const third = await start(t, store);
+    t.is(third.registry.find("queue", "/", "q"), undefined);
+    t.is(third.registry.countIn("/"), second.registry.countIn("/"));
+  });
+}
