@@ -33,6 +33,8 @@ const LEAVING_LIMIT_MS = 30_000;
 /** How long the peer may take to end the connection after our last words. */
 const LINGER_MS = 1000;
 
+const LF = 0x0a;
+
 type State = "new" | "authenticating" | "open" | "leaving" | "over";
 
 export class StompConnection implements ProtocolConnection, SessionOwner {
@@ -72,6 +74,8 @@ export class StompConnection implements ProtocolConnection, SessionOwner {
     while (at < end) {
       if (this.#isDone) return end;
       if (this.#state === "authenticating" || this.#isHeld) break;
+      at = this.#takeAlike(bytes, at, end);
+      if (at === end) break;
       const next = this.#nextFrame(bytes, at, end);
       if (next < 0) {
         this.#session?.endOfChunk();
@@ -91,6 +95,14 @@ export class StompConnection implements ProtocolConnection, SessionOwner {
 
   wantedBytes(): number {
     return this.#wanted;
+  }
+
+  /** Where frames begin that are not like those before. */
+  #takeAlike(bytes: Buffer, at: number, end: number): number {
+    if (this.#session === null || !this.#parser.isBetweenFrames) return at;
+    // Many clients write a line end after each frame.
+    while (at < end && bytes[at] === LF) at++;
+    return this.#session.takeAlike(bytes, at, end);
   }
 
   /** Index after the next frame; −1 when there is none yet, or the peer broke the rules. */

@@ -1,20 +1,25 @@
 /**
  * RECEIPT frames that wait for durability. A receipt goes out once everything this connection sent before it is as safe as
- * its destinations ask for, in the order of the requests: clients take a receipt for all that came before it. All that
- * became due is written in one go, once per group commit.
+ * its destinations ask for, in the order of the requests: clients take a receipt for all that came before it.
+ *
+ * The frames are made when they are asked for. Those of one chunk of input wait for the same group commit, so they wait
+ * together, for what the last of them needs, and go out as one run of bytes.
  *
  * What waits is bounded: `isFull` tells the connection to stop reading until receipts went out.
  */
 import type { BrokerFacade, ConfirmWaiter, DurabilityLevel } from "../../src/broker/facade.ts";
 import type { Wire } from "../../src/transport/wire.ts";
 import type { FrameParser } from "./codec/frame-parser.ts";
-import { writeReceipt } from "./codec/frame-writer.ts";
+import { RECEIPT_BYTES, writeReceipt } from "./codec/frame-writer.ts";
 import { HEADER } from "./codec/header-names.ts";
 
-const MAX_WAITING = 16 * 1024;
 const MAX_WAITING_BYTES = 1024 * 1024;
-const INITIAL = 16;
+const INITIAL_RUNS = 4;
+const INITIAL_BYTES = 256;
+/** A larger buffer is given back when nothing waits. */
+const KEPT_BYTES = 128 * 1024;
 const NONE = new Float64Array(0);
+const NOTHING = Buffer.alloc(0);
 
 export interface ReceiptOwner {
   /** The DISCONNECT that waited behind the receipts is due. */
@@ -31,16 +36,19 @@ export class ReceiptQueue implements ConfirmWaiter {
   #osAt = 0;
   #fsyncAt = 0;
   #settledAt = 0;
-  // A ring of receipts: positions wanted, and the index after the id in the byte queue.
+  // A ring of runs of receipts: the positions they wait for, and where in the frames they end.
   #os = NONE;
   #fsync = NONE;
   #settled = NONE;
-  #idEnds = new Int32Array(0);
+  #ends = new Int32Array(0);
   #head = 0;
   #count = 0;
-  #ids = Buffer.alloc(0);
-  #idsStart = 0;
-  #idsEnd = 0;
+  /** The youngest run takes more: its chunk is not over. */
+  #isOpen = false;
+  /** The frames that wait. */
+  #frames = NOTHING;
+  #framesStart = 0;
+  #framesEnd = 0;
   #isRegistered = false;
   #isDisconnecting = false;
   #isClosed = false;
@@ -52,7 +60,7 @@ export class ReceiptQueue implements ConfirmWaiter {
   }
 
   get isFull(): boolean {
-    return this.#count >= MAX_WAITING || this.#idsEnd - this.#idsStart >= MAX_WAITING_BYTES;
+    return this.#framesEnd - this.#framesStart >= MAX_WAITING_BYTES;
   }
 
   /** Somebody waits for a receipt. */
@@ -76,18 +84,17 @@ export class ReceiptQueue implements ConfirmWaiter {
   request(id: Buffer, start: number, end: number, withSettled: boolean): void {
     const settled = withSettled ? this.#settledAt : 0;
     if (this.#count === 0 && this.#isDue(this.#osAt, this.#fsyncAt, settled)) {
-      writeReceipt(this.#wire, id, start, end);
+      this.#write(id, start, end);
       return;
     }
-    if (this.#count === this.#os.length) this.#grow();
-    const at = (this.#head + this.#count) & (this.#os.length - 1);
+    if (!this.#isOpen || this.#settled[this.#youngest]! !== settled) this.#openRun(settled);
+    const at = this.#youngest;
     this.#os[at] = this.#osAt;
     this.#fsync[at] = this.#fsyncAt;
-    this.#settled[at] = settled;
-    this.#keepId(id, start, end);
-    this.#idEnds[at] = this.#idsEnd;
-    this.#count++;
-    this.#wait();
+    const size = RECEIPT_BYTES + end - start;
+    if (this.#framesEnd + size > this.#frames.length) this.#makeRoom(size);
+    this.#framesEnd = writeReceipt(this.#frames, this.#framesEnd, id, start, end);
+    this.#ends[at] = this.#framesEnd;
   }
 
   /** For a frame whose receipt must not wait behind others. */
@@ -96,7 +103,12 @@ export class ReceiptQueue implements ConfirmWaiter {
     if (index < 0) return;
     const at = index * 4;
     const { base, table } = parser;
-    writeReceipt(this.#wire, bytes, base + table[at + 2]!, base + table[at + 3]!);
+    this.#write(bytes, base + table[at + 2]!, base + table[at + 3]!);
+  }
+
+  /** What is asked for from now on comes with another chunk. */
+  endOfChunk(): void {
+    this.#isOpen = false;
   }
 
   /** The owner hears of it when all receipts have gone and everything is safe. */
@@ -108,12 +120,19 @@ export class ReceiptQueue implements ConfirmWaiter {
   close(): void {
     this.#isClosed = true;
     this.#count = 0;
-    this.#ids = Buffer.alloc(0);
+    this.#frames = NOTHING;
+    this.#framesStart = this.#framesEnd = 0;
   }
 
   onConfirm(): boolean {
     this.#isRegistered = !this.#isClosed && this.#release();
     return this.#isRegistered;
+  }
+
+  #write(id: Buffer, start: number, end: number): void {
+    const wire = this.#wire;
+    wire.reserve(RECEIPT_BYTES + end - start);
+    wire.outAt = writeReceipt(wire.out, wire.outAt, id, start, end);
   }
 
   /** Writes what is due; true while something still waits. */
@@ -122,6 +141,7 @@ export class ReceiptQueue implements ConfirmWaiter {
     const confirmedFsync = this.#broker.confirmedTo("fsync");
     const before = this.#count;
     const mask = this.#os.length - 1;
+    let due = this.#framesStart;
     while (this.#count > 0) {
       const at = this.#head;
       if (
@@ -132,14 +152,20 @@ export class ReceiptQueue implements ConfirmWaiter {
       ) {
         break;
       }
-      const idEnd = this.#idEnds[at]!;
-      writeReceipt(this.#wire, this.#ids, this.#idsStart, idEnd);
-      this.#idsStart = idEnd;
+      due = this.#ends[at]!;
       this.#head = (at + 1) & mask;
       this.#count--;
     }
-    if (this.#count === 0) this.#idsStart = this.#idsEnd = 0;
-    if (this.#count < before) this.#owner.onReceipts();
+    if (this.#count < before) {
+      this.#wire.write(this.#frames, this.#framesStart, due);
+      this.#framesStart = due;
+      if (this.#count === 0) {
+        this.#framesStart = this.#framesEnd = 0;
+        this.#isOpen = false;
+        if (this.#frames.length > KEPT_BYTES) this.#frames = NOTHING;
+      }
+      this.#owner.onReceipts();
+    }
     if (this.#count > 0) return true;
     return this.#isDisconnecting && !this.#finishIfDue();
   }
@@ -166,30 +192,36 @@ export class ReceiptQueue implements ConfirmWaiter {
     this.#broker.awaitConfirm(this);
   }
 
-  #keepId(id: Buffer, start: number, end: number): void {
-    const size = end - start;
-    if (this.#idsEnd + size > this.#ids.length) {
-      const live = this.#idsEnd - this.#idsStart;
-      const isRoomy = live + size <= this.#ids.length / 2;
-      const target = isRoomy ? this.#ids : Buffer.allocUnsafe(Math.max(256, (live + size) * 2));
-      this.#ids.copy(target, 0, this.#idsStart, this.#idsEnd);
-      const shift = this.#idsStart;
-      const mask = this.#os.length - 1;
-      for (let i = 0; i < this.#count; i++) {
-        const at = (this.#head + i) & mask;
-        this.#idEnds[at] = this.#idEnds[at]! - shift;
-      }
-      this.#ids = target;
-      this.#idsStart = 0;
-      this.#idsEnd = live;
-    }
-    id.copy(this.#ids, this.#idsEnd, start, end);
-    this.#idsEnd += size;
+  get #youngest(): number {
+    return (this.#head + this.#count - 1) & (this.#os.length - 1);
   }
 
-  #grow(): void {
+  #openRun(settled: number): void {
+    if (this.#count === this.#os.length) this.#growRing();
+    this.#count++;
+    this.#settled[this.#youngest] = settled;
+    this.#isOpen = true;
+    this.#wait();
+  }
+
+  /** Room for another frame of `size` bytes. */
+  #makeRoom(size: number): void {
+    const waiting = this.#framesEnd - this.#framesStart;
+    const isRoomy = waiting + size <= this.#frames.length / 2;
+    const target = isRoomy
+      ? this.#frames
+      : Buffer.allocUnsafe(Math.max(INITIAL_BYTES, (waiting + size) * 2));
+    this.#frames.copy(target, 0, this.#framesStart, this.#framesEnd);
     const mask = this.#os.length - 1;
-    const size = Math.max(INITIAL, this.#os.length * 2);
+    for (let i = 0; i < this.#count; i++) this.#ends[(this.#head + i) & mask]! -= this.#framesStart;
+    this.#frames = target;
+    this.#framesStart = 0;
+    this.#framesEnd = waiting;
+  }
+
+  #growRing(): void {
+    const mask = this.#os.length - 1;
+    const size = Math.max(INITIAL_RUNS, this.#os.length * 2);
     const moved = <T extends Float64Array | Int32Array>(from: T, to: T): T => {
       for (let i = 0; i < this.#count; i++) to[i] = from[(this.#head + i) & mask]!;
       return to;
@@ -197,7 +229,7 @@ export class ReceiptQueue implements ConfirmWaiter {
     this.#os = moved(this.#os, new Float64Array(size));
     this.#fsync = moved(this.#fsync, new Float64Array(size));
     this.#settled = moved(this.#settled, new Float64Array(size));
-    this.#idEnds = moved(this.#idEnds, new Int32Array(size));
+    this.#ends = moved(this.#ends, new Int32Array(size));
     this.#head = 0;
   }
 }

@@ -15,6 +15,10 @@ import type { Destinations } from "./destinations.ts";
 import { StompError } from "./errors.ts";
 import type { StompOptions } from "./options.ts";
 import type { ReceiptQueue } from "./receipts.ts";
+import { RepeatedSend } from "./repeated-send.ts";
+
+/** Record bytes beyond headers and body, for `hasRoom`. */
+export const RECORD_OVERHEAD = 512;
 
 /** How often one SEND may be delivered by AMQ_SCHEDULED_REPEAT. */
 const MAX_REPEATS = 1000;
@@ -50,6 +54,11 @@ export class Sender {
   // AMQ_SCHEDULED_PERIOD and _REPEAT of the message at hand.
   #periodMs = 0;
   #repeats = 0;
+  /** The SEND before, when another one with its headers means the same. */
+  readonly #last = new RepeatedSend();
+  #isRepeatable = false;
+  /** Why the frame at which `sendAlike` stopped was refused. */
+  #refusal: unknown = null;
 
   constructor(context: SenderContext) {
     this.#context = context;
@@ -57,6 +66,11 @@ export class Sender {
 
   /** The frame is the one the parser stands on. Throws StompError and BrokerError; nothing was published then, unless a list of destinations broke in the middle. */
   send(parser: FrameParser, bytes: Buffer, transaction: Transaction | null): void {
+    const refusal = this.#refusal;
+    if (refusal !== null) {
+      this.#refusal = null;
+      throw refusal;
+    }
     const route = this.#routeOf(parser, bytes);
     const draft = this.#draft.reset();
     draft.bytes = bytes;
@@ -66,11 +80,48 @@ export class Sender {
     draft.isDurable = route.isDurableByDefault;
     this.#periodMs = 0;
     this.#repeats = 0;
+    this.#isRepeatable = transaction === null;
     this.#readHeaders(parser, bytes, draft);
     draft.properties = this.#block.end();
     const { targets } = route;
-    if (targets.length === 1 && this.#repeats === 0) this.#publish(targets[0]!, draft, transaction);
-    else this.#publishMany(targets, draft, transaction);
+    if (targets.length > 1 || this.#repeats > 0) {
+      this.#publishMany(targets, draft, transaction);
+      return;
+    }
+    const target = targets[0]!;
+    // Before it is published: that may change the draft.
+    if (this.#isRepeatable) this.#last.learn(parser, bytes, draft, target);
+    this.#publish(target, draft, transaction);
+  }
+
+  /**
+   * Publishes the frames from `at` on that repeat the last SEND but for body and receipt. Returns where others begin, or one
+   * that cannot be taken now; one that was refused is left to `send`, which throws the reason.
+   */
+  sendAlike(bytes: Buffer, at: number, end: number): number {
+    const { connection, receipts } = this.#context;
+    const last = this.#last;
+    const draft = this.#draft;
+    const { target } = last;
+    this.#refusal = null;
+    if (target === null) return at;
+    for (;;) {
+      const next = last.read(bytes, at, end);
+      if (next === 0 || receipts.isFull || target.creditAllowance === 0) return at;
+      if (!connection.hasRoom(last.bodyEnd - at + RECORD_OVERHEAD)) return at;
+      draft.like(last.draft);
+      draft.bytes = bytes;
+      draft.start = last.bodyStart;
+      draft.end = last.bodyEnd;
+      try {
+        receipts.published(target.level, target.publish(draft));
+      } catch (error) {
+        this.#refusal = error;
+        return at;
+      }
+      if (last.hasReceipt) receipts.request(bytes, last.receiptStart, last.receiptEnd, false);
+      at = next;
+    }
   }
 
   /**
@@ -97,6 +148,7 @@ export class Sender {
     for (const route of this.#routes.values()) closeRoute(route);
     this.#routes.clear();
     this.#lastRoute = null;
+    this.#last.forget();
   }
 
   #publish(target: Target, draft: Draft, transaction: Transaction | null): void {
@@ -188,6 +240,7 @@ export class Sender {
     for (const [key, route] of this.#routes) {
       this.#routes.delete(key);
       closeRoute(route);
+      this.#last.forget();
       if (route === this.#lastRoute) this.#lastRoute = null;
       return;
     }
@@ -278,6 +331,7 @@ export class Sender {
       case HEADER.MESSAGE_ID:
         // MESSAGE has a message-id of its own; the publisher's goes by the name RabbitMQ gives it.
         if (isFirst) {
+          this.#isRepeatable = false;
           draft.dedupId = parser.valueAt(bytes, index);
           this.#block.addText("amqp-message-id", draft.dedupId);
         }
@@ -286,6 +340,7 @@ export class Sender {
         return this.#readReplyTo(parser.valueAt(bytes, index), isFirst);
       case HEADER.SCHEDULED_DELAY:
         if (isFirst) {
+          this.#isRepeatable = false;
           draft.deliverAt =
             this.#context.now() + this.#number(parser, bytes, index, MAX_TIME_MS / 2);
         }
@@ -315,6 +370,7 @@ export class Sender {
   #readReplyTo(text: string, isFirst: boolean): boolean {
     const { destinations } = this.#context;
     if (!isFirst || !destinations.isOwnTemporary(text)) return true;
+    this.#isRepeatable = false;
     this.#block.addText("reply-to", destinations.publicSpelling(text));
     this.#context.expectReply(text);
     return false;

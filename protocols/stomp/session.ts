@@ -2,25 +2,21 @@
  * What a connected peer may do: every client frame but CONNECT, turned into calls of the broker. Reads the frame the parser
  * stands on; throws StompError and BrokerError for what is refused, and leaves it to connection.ts to tell the peer.
  */
-import {
-  type BrokerConnection,
-  type BrokerFacade,
-  OUTCOME,
-  type Outcome,
-} from "../../src/broker/facade.ts";
+import { type BrokerConnection, type BrokerFacade, OUTCOME } from "../../src/broker/facade.ts";
 import { BrokerError } from "../../src/model/errors.ts";
 import { hasWildcard } from "../../src/model/topic-path.ts";
 import type { Wire } from "../../src/transport/wire.ts";
+import { Acknowledgements, missingHeader } from "./acknowledgements.ts";
 import { COMMAND, commandName, type FrameParser } from "./codec/frame-parser.ts";
 import { writeHeartbeat } from "./codec/frame-writer.ts";
-import { type StompVersion, VERSION_TEXT } from "./codec/header-escape.ts";
-import { HEADER, type HeaderId, headerText } from "./codec/header-names.ts";
+import type { StompVersion } from "./codec/header-escape.ts";
+import { HEADER, type HeaderId } from "./codec/header-names.ts";
 import { Destinations } from "./destinations.ts";
 import { StompError } from "./errors.ts";
 import type { StompOptions } from "./options.ts";
 import { type ReceiptOwner, ReceiptQueue } from "./receipts.ts";
 import { RecordSpelling } from "./record-spelling.ts";
-import { Sender } from "./sender.ts";
+import { RECORD_OVERHEAD, Sender } from "./sender.ts";
 import { readDurable, readSubscribe, type Subscriber } from "./subscribe.ts";
 import { Subscription, type SubscriptionOwner } from "./subscription.ts";
 import { Transactions } from "./transactions.ts";
@@ -39,8 +35,8 @@ export interface SessionSetup {
   readonly owner: SessionOwner;
 }
 
-/** Record bytes beyond headers and body, for `hasRoom`. */
-const RECORD_OVERHEAD = 512;
+const ACK_LETTER = 0x41;
+const SEND_LETTER = 0x53;
 
 export class Session implements SubscriptionOwner {
   readonly version: StompVersion;
@@ -62,14 +58,8 @@ export class Session implements SubscriptionOwner {
   readonly #byIndex = new Map<number, Subscription>();
   /** Own temporary destination → the subscription that was made for its replies. */
   readonly #replies = new Map<string, Subscription>();
+  readonly #acknowledgements: Acknowledgements;
   #lastIndex = 0;
-  /** The subscription of the ACK before. */
-  #lastAcked: Subscription | null = null;
-  /** Subscriptions that get credit again at the end of this chunk. */
-  readonly #settledIn: Subscription[] = [];
-  // What `#readDeliveryId` found.
-  #idIndex = 0;
-  #idDelivery = 0;
 
   constructor(setup: SessionSetup) {
     this.#broker = setup.broker;
@@ -86,6 +76,14 @@ export class Session implements SubscriptionOwner {
     this.#destinations = new Destinations(setup.connection, setup.options);
     this.spelling = new RecordSpelling(this.#destinations);
     this.#transactions = new Transactions(setup.connection, setup.options);
+    this.#acknowledgements = new Acknowledgements({
+      version: setup.version,
+      connectionId: setup.connection.id,
+      subscriptions: this.#byIndex,
+      transactions: this.#transactions,
+      receipts: this.receipts,
+      lastIndex: () => this.#lastIndex,
+    });
   }
 
   /** May this frame be taken now? False: keep it; `release` is called when it is worth another try. */
@@ -107,11 +105,11 @@ export class Session implements SubscriptionOwner {
         this.#send(parser, bytes);
         break;
       case COMMAND.ACK:
-        this.#acknowledge(parser, bytes, OUTCOME.ACCEPT);
+        this.#acknowledgements.ack(parser, bytes);
         this.#receipt(parser, bytes, true);
         return;
       case COMMAND.NACK:
-        this.#nack(parser, bytes);
+        this.#acknowledgements.nack(parser, bytes);
         this.#receipt(parser, bytes, true);
         return;
       case COMMAND.SUBSCRIBE:
@@ -143,14 +141,22 @@ export class Session implements SubscriptionOwner {
     this.#receipt(parser, bytes, false);
   }
 
+  /**
+   * Takes frames from `at` on that repeat the last SEND or ACK in all that matters, without the parser. Returns where
+   * others begin: those that do not, and those that cannot be taken now or not at all.
+   */
+  takeAlike(bytes: Buffer, at: number, end: number): number {
+    if (bytes[at] === ACK_LETTER) return this.#acknowledgements.ackAlike(bytes, at, end);
+    if (bytes[at] !== SEND_LETTER || this.#sender === null) return at;
+    const next = this.#sender.sendAlike(bytes, at, end);
+    if (next > at) this.hasWritten = true;
+    return next;
+  }
+
   /** The chunk is done: consumers that were acknowledged get credit again. */
   endOfChunk(): void {
-    const settled = this.#settledIn;
-    for (let i = 0; i < settled.length; i++) {
-      settled[i]!.needsCredit = false;
-      settled[i]!.replenish();
-    }
-    settled.length = 0;
+    this.#acknowledgements.endOfChunk();
+    this.receipts.endOfChunk();
   }
 
   /** Stops deliveries and undoes what is not done; receipts may still go out. */
@@ -206,73 +212,14 @@ export class Session implements SubscriptionOwner {
     });
   }
 
-  #nack(parser: FrameParser, bytes: Buffer): void {
-    if (this.version === 10) throw new StompError("Unknown command", "STOMP 1.0 has no NACK.");
-    const requeue = parser.text(bytes, HEADER.REQUEUE);
-    this.#acknowledge(
-      parser,
-      bytes,
-      requeue === "false" ? OUTCOME.REJECT : requeue === "true" ? OUTCOME.RELEASE : OUTCOME.FAIL,
-    );
-  }
-
-  #acknowledge(parser: FrameParser, bytes: Buffer, outcome: Outcome): void {
-    const header = this.version === 12 ? HEADER.ID : HEADER.MESSAGE_ID;
-    const index = parser.indexOf(header);
-    if (index < 0) throw this.#missing(parser, header);
-    const start = parser.base + parser.table[index * 4 + 2]!;
-    const end = parser.base + parser.table[index * 4 + 3]!;
-    const isOurs = this.#readDeliveryId(bytes, start, end);
-    let subscription = this.#lastAcked;
-    if (subscription === null || subscription.options.index !== this.#idIndex) {
-      subscription = (isOurs ? this.#byIndex.get(this.#idIndex) : undefined) ?? null;
-      this.#lastAcked = subscription;
-    }
-    if (this.version === 11) this.#checkSubscription(parser, bytes, subscription);
-    const named = parser.indexOf(HEADER.TRANSACTION);
-    const work = named < 0 ? null : this.#transactions.get(parser.valueAt(bytes, named));
-    if (!isOurs) throw this.#unknownDelivery(parser, bytes, index);
-    if (subscription === null) {
-      // It was unsubscribed while this frame was on its way: its deliveries have gone back already.
-      if (this.#idIndex > 0 && this.#idIndex <= this.#lastIndex) return;
-      throw this.#unknownDelivery(parser, bytes, index);
-    }
-    const position = subscription.settle(this.#idDelivery, outcome, work);
-    if (position < 0) {
-      if (subscription.options.ackMode === "auto") {
-        throw new StompError(
-          "Unexpected ACK",
-          `The subscription "${subscription.options.id}" has ack:auto; its messages are not acknowledged.`,
-        );
-      }
-      throw this.#unknownDelivery(parser, bytes, index);
-    }
-    this.receipts.settled(position);
-    if (!subscription.needsCredit) {
-      subscription.needsCredit = true;
-      this.#settledIn.push(subscription);
-    }
-  }
-
-  /** 1.1 "ACK": the header subscription is REQUIRED and names the subscription of the message. */
-  #checkSubscription(parser: FrameParser, bytes: Buffer, subscription: Subscription | null): void {
-    const id = parser.text(bytes, HEADER.SUBSCRIPTION);
-    if (id === undefined) throw this.#missing(parser, HEADER.SUBSCRIPTION);
-    if (subscription !== null && subscription.options.shownId !== id) {
-      throw new StompError(
-        "Subscription not found",
-        `The message does not belong to the subscription "${id.slice(0, 80)}".`,
-      );
-    }
-  }
-
   #subscribe(parser: FrameParser, bytes: Buffer): void {
     const destination = parser.text(bytes, HEADER.DESTINATION);
     if (destination === undefined) {
       throw new StompError("No destination", "A SUBSCRIBE frame needs the header destination.");
     }
     const given = parser.text(bytes, HEADER.ID);
-    if (given === undefined && this.version > 10) throw this.#missing(parser, HEADER.ID);
+    if (given === undefined && this.version > 10)
+      throw missingHeader(parser, HEADER.ID, this.version);
     const key = given ?? destination;
     if (this.#byId.has(key)) {
       throw new StompError(
@@ -328,7 +275,7 @@ export class Session implements SubscriptionOwner {
   #unsubscribe(parser: FrameParser, bytes: Buffer): void {
     const given = parser.text(bytes, HEADER.ID);
     const key = given ?? (this.version === 10 ? parser.text(bytes, HEADER.DESTINATION) : undefined);
-    if (key === undefined) throw this.#missing(parser, HEADER.ID);
+    if (key === undefined) throw missingHeader(parser, HEADER.ID, this.version);
     const subscription = this.#byId.get(key);
     const named = readDurable(parser, bytes, key, undefined, this.#subscriber);
     if (subscription === undefined) {
@@ -350,7 +297,7 @@ export class Session implements SubscriptionOwner {
   #drop(subscription: Subscription): void {
     this.#byId.delete(subscription.options.id);
     this.#byIndex.delete(subscription.options.index);
-    if (this.#lastAcked === subscription) this.#lastAcked = null;
+    this.#acknowledgements.forget(subscription);
     subscription.close();
   }
 
@@ -406,6 +353,7 @@ export class Session implements SubscriptionOwner {
   ended(subscription: Subscription, reason: BrokerError): void {
     this.#byId.delete(subscription.options.id);
     this.#byIndex.delete(subscription.options.index);
+    this.#acknowledgements.forget(subscription);
     this.#owner.onSubscriptionEnded(reason);
   }
 
@@ -414,30 +362,6 @@ export class Session implements SubscriptionOwner {
   /** `<connection>-<subscription>-`: no colon, which 1.1 and 1.2 would have to escape. */
   #idPrefix(index: number): string {
     return `${this.#connection.id}-${index}-`;
-  }
-
-  /** Reads `<connection>-<subscription>-<delivery>`. False when it is not one of ours. */
-  #readDeliveryId(bytes: Buffer, start: number, end: number): boolean {
-    let part = 0;
-    let value = 0;
-    let digits = 0;
-    this.#idIndex = 0;
-    for (let i = start; i < end; i++) {
-      const c = bytes[i]!;
-      if (c === 0x2d) {
-        if (digits === 0) return false;
-        if (part === 0 && value !== this.#connection.id) return false;
-        if (part === 1) this.#idIndex = value;
-        if (++part > 2) return false;
-        value = 0;
-        digits = 0;
-      } else {
-        if (c < 0x30 || c > 0x39 || ++digits > 15) return false;
-        value = value * 10 + c - 0x30;
-      }
-    }
-    this.#idDelivery = value;
-    return part === 2 && digits > 0;
   }
 
   #receipt(parser: FrameParser, bytes: Buffer, withSettled: boolean): void {
@@ -451,21 +375,7 @@ export class Session implements SubscriptionOwner {
 
   #required(parser: FrameParser, bytes: Buffer, header: HeaderId): string {
     const text = parser.text(bytes, header);
-    if (text === undefined || text === "") throw this.#missing(parser, header);
+    if (text === undefined || text === "") throw missingHeader(parser, header, this.version);
     return text;
-  }
-
-  #missing(parser: FrameParser, header: HeaderId): StompError {
-    return new StompError(
-      "Missing header",
-      `${commandName(parser.command)} needs the header ${headerText(header)} in STOMP ${VERSION_TEXT[this.version]}.`,
-    );
-  }
-
-  #unknownDelivery(parser: FrameParser, bytes: Buffer, index: number): StompError {
-    return new StompError(
-      "Message not found",
-      `No message "${parser.valueAt(bytes, index).slice(0, 80)}" waits for an acknowledgement.`,
-    );
   }
 }

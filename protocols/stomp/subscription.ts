@@ -106,19 +106,31 @@ export class Subscription implements DeliverySink {
     const owner = this.#owner;
     const { wire } = owner;
     const { showsOffset, hasWildcard } = this.options;
-    const facts: { -readonly [K in keyof DeliveryFacts]: DeliveryFacts[K] } = this.#facts;
     const { count, firstDelivery } = run;
+    const mayRepeat = run.isPlain && !showsOffset && !hasWildcard;
+    const writer = this.#writer;
+    writer.begin();
     for (let i = 0; i < count; i++) {
-      facts.delivery = firstDelivery + i;
-      facts.isRedelivered = run.isRedelivered(i);
-      facts.deliveryCount = facts.isRedelivered ? run.deliveryCount(i) : 0;
-      if (showsOffset) facts.streamOffset = run.queueOffset(i);
       const record = run.record(i);
-      if (hasWildcard) this.#nameDestination(record);
-      const bytes = this.#write(wire, record, facts);
-      if (this.#needsAck) this.#pending.push(facts.delivery, bytes);
+      const delivery = firstDelivery + i;
+      let bytes = mayRepeat ? writer.writeAlike(wire, record, delivery) : 0;
+      if (bytes === 0) {
+        const facts = this.#factsOf(run, i);
+        if (hasWildcard) this.#nameDestination(record);
+        bytes = this.#write(wire, record, facts);
+      }
+      if (this.#needsAck) this.#pending.push(delivery, bytes);
     }
     owner.wrote();
+  }
+
+  #factsOf(run: DeliveryRun, index: number): DeliveryFacts {
+    const facts: { -readonly [K in keyof DeliveryFacts]: DeliveryFacts[K] } = this.#facts;
+    facts.delivery = run.firstDelivery + index;
+    facts.isRedelivered = run.isRedelivered(index);
+    facts.deliveryCount = facts.isRedelivered ? run.deliveryCount(index) : 0;
+    if (this.options.showsOffset) facts.streamOffset = run.queueOffset(index);
+    return facts;
   }
 
   onDrained(): void {
@@ -151,16 +163,20 @@ export class Subscription implements DeliverySink {
 
   // ---- settlement
 
+  /** Does this delivery wait for an ACK or NACK? */
+  isWaiting(delivery: number): boolean {
+    return this.#pending.has(delivery);
+  }
+
   /**
-   * Settles what an ACK or NACK of `delivery` stands for: itself, in client mode also all before it. With a transaction the
-   * settlement is staged there. Returns the position for `settledTo`; −1 when no such delivery waits for an answer.
+   * Settles what ACKs or NACKs of the deliveries `first..last`, which all wait, stand for: themselves, in client mode also
+   * all before them. With a transaction the settlement is staged there. Returns the position for `settledTo`.
    */
-  settle(delivery: number, outcome: Outcome, transaction: StagedWork | null): number {
+  settle(first: number, last: number, outcome: Outcome, transaction: StagedWork | null): number {
     const pending = this.#pending;
-    if (!pending.has(delivery)) return -1;
     let position = 0;
-    let first = this.options.ackMode === "client" ? 0 : delivery;
-    while (pending.findRun(first, delivery)) {
+    let from = this.options.ackMode === "client" ? 0 : first;
+    while (pending.findRun(from, last)) {
       const { runFirst, runLast } = pending;
       if (transaction === null) {
         position = Math.max(position, this.consumer.settle(runFirst, runLast, outcome));
@@ -168,7 +184,7 @@ export class Subscription implements DeliverySink {
         transaction.settle(this, runFirst, runLast, outcome);
       }
       pending.remove(runFirst, runLast);
-      first = runLast + 1;
+      from = runLast + 1;
     }
     return position;
   }

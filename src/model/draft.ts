@@ -52,4 +52,23 @@ export class Draft {
     this.properties = "";
     return this;
   }
+
+  /** Everything but the body as in the other one. */
+  like(other: Draft): this {
+    this.encoding = other.encoding;
+    this.isDurable = other.isDurable;
+    this.priority = other.priority;
+    this.ttlMs = other.ttlMs;
+    this.expiresAt = other.expiresAt;
+    this.deliverAt = other.deliverAt;
+    this.bornAt = other.bornAt;
+    this.isRetained = other.isRetained;
+    this.isExactlyOnce = other.isExactlyOnce;
+    this.tag = other.tag;
+    this.keys = other.keys;
+    this.group = other.group;
+    this.dedupId = other.dedupId;
+    this.properties = other.properties;
+    return this;
+  }
 }

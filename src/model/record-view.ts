@@ -217,6 +217,6 @@ export class RecordView {
   }
 
   #int64(at: number): number {
-    return this.buffer.readInt32BE(at) * TWO_POW_32 + this.buffer.readUInt32BE(at + 4);
+    return int32At(this.buffer, at) * TWO_POW_32 + (int32At(this.buffer, at + 4) >>> 0);
   }
 }

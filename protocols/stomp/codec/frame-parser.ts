@@ -201,6 +201,11 @@ export class FrameParser {
     return this.#decode(bytes, this.table[at + 2]!, this.table[at + 3]!);
   }
 
+  /** The next byte begins a frame, or a line end between two. */
+  get isBetweenFrames(): boolean {
+    return this.#phase === PHASE.COMMAND;
+  }
+
   /** CONNECT and CONNECTED are never escaped. */
   get isEscaped(): boolean {
     return this.version > 10 && this.command > COMMAND.STOMP && this.command !== COMMAND.CONNECTED;
@@ -524,8 +529,8 @@ function skipEols(bytes: Buffer, at: number, end: number): number {
 
 const isSpace = (c: number): boolean => c === 0x20 || c === 0x09;
 
-/** The native search has a fixed cost that a short body does not pay back. */
-function findNul(bytes: Buffer, from: number, end: number): number {
+/** First NUL in `bytes[from, end)`, or −1. The native search has a fixed cost that a short body does not pay back. */
+export function findNul(bytes: Buffer, from: number, end: number): number {
   const near = Math.min(end, from + 48);
   for (let i = from; i < near; i++) if (bytes[i] === 0) return i;
   if (near === end) return -1;

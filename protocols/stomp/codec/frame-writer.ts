@@ -41,16 +41,23 @@ export function writeBytes(
   return copyBytes(bytes, start, end, out, at);
 }
 
-/** `receiptId` as the peer spelled it in its `receipt` header. */
-export function writeReceipt(wire: Wire, receiptId: Buffer, start: number, end: number): void {
-  wire.reserve(RECEIPT_HEAD.length + end - start + 3);
-  const { out } = wire;
-  let at = writeBytes(out, wire.outAt, RECEIPT_HEAD, 0, RECEIPT_HEAD.length);
-  at = writeBytes(out, at, receiptId, start, end);
-  out[at++] = LF;
-  out[at++] = LF;
-  out[at++] = 0;
-  wire.outAt = at;
+/** Bytes of a RECEIPT frame but for its id. */
+export const RECEIPT_BYTES = RECEIPT_HEAD.length + 3;
+
+/** A RECEIPT frame at `out[at]`; `id[start, end)` as the peer spelled it in its `receipt` header. Returns the index after it. */
+export function writeReceipt(
+  out: Buffer,
+  at: number,
+  id: Buffer,
+  start: number,
+  end: number,
+): number {
+  let to = writeBytes(out, at, RECEIPT_HEAD, 0, RECEIPT_HEAD.length);
+  to = writeBytes(out, to, id, start, end);
+  out[to] = LF;
+  out[to + 1] = LF;
+  out[to + 2] = 0;
+  return to + 3;
 }
 
 /** A frame of few headers: CONNECTED, ERROR. `headers` are lines `name:value\n`, escaped already. */

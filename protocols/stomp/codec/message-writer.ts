@@ -4,6 +4,7 @@
  */
 import { ENCODING, FLAG, type RecordView } from "../../../src/model/record-view.ts";
 import type { Wire } from "../../../src/transport/wire.ts";
+import { FrameBefore } from "./frame-before.ts";
 import { writeBytes, writeDecimal } from "./frame-writer.ts";
 import { deathHeaders, StoredBlock } from "./header-block.ts";
 import { headerLineBytes, type StompVersion } from "./header-escape.ts";
@@ -68,7 +69,11 @@ export class MessageWriter {
   #timestamp = -1;
   readonly #timestampText = Buffer.alloc(24);
   #timestampLength = 0;
+  // Where the number of the delivery ended in the last frame: in `message-id`, in `ack` (0 for none).
+  #digitsEnd = 0;
+  #ackDigitsEnd = 0;
   #isOurs = true;
+  readonly #before = new FrameBefore();
 
   constructor(options: MessageWriterOptions) {
     this.#version = options.version;
@@ -91,6 +96,19 @@ export class MessageWriter {
     ]);
   }
 
+  /** A run of deliveries begins: what another wrote meanwhile is not repeated. */
+  begin(): void {
+    this.#before.forget();
+  }
+
+  /**
+   * A record that differs from the one before in number and body only, not delivered before: its headers are copied from
+   * there. Returns the bytes written, 0 when it is another one.
+   */
+  writeAlike(wire: Wire, record: RecordView, delivery: number): number {
+    return this.#before.repeat(wire, record, delivery);
+  }
+
   /** The block of this record, if it has one: then `writeStored` can write it. */
   findBlock(record: RecordView): StoredBlock | null {
     return this.#block.find(record) ? this.#block : null;
@@ -108,7 +126,14 @@ export class MessageWriter {
     const extra = end - start;
     const isText = !block.isBytes;
     const hasLength = (bodyEnd > bodyStart || !isText) && !(isText && this.#version === 10);
-    return this.#write(wire, record, facts, headers, start, extra, hasLength);
+    const bytes = this.#write(wire, record, facts, headers, start, extra, hasLength);
+    const isUsual = isPlain && !facts.isRedelivered && facts.streamOffset < 0;
+    if (isUsual && bytes < LARGE_BYTES) {
+      const head = bytes - 1 - (bodyEnd - bodyStart);
+      this.#before.remember(wire, record, block.end, bytes, head);
+      this.#before.number(facts.delivery, this.#digitsEnd, this.#ackDigitsEnd);
+    }
+    return bytes;
   }
 
   /** A stored block that this peer cannot take as it is. */
@@ -161,7 +186,8 @@ export class MessageWriter {
     wire.reserve(headBytes + (isLarge ? 0 : bodyLength + 1));
     const { out } = wire;
     const from = wire.outAt;
-    let at = this.#writeFacts(out, from, record, facts);
+    let at = this.#writeHead(out, from, facts.delivery);
+    at = this.#writeFacts(out, at, record, facts);
     at = writeBytes(out, at, headers, headersStart, headersStart + headersLength);
     if (hasLength) {
       at = writeBytes(out, at, CONTENT_LENGTH, 0, CONTENT_LENGTH.length);
@@ -182,19 +208,24 @@ export class MessageWriter {
     return at - from + (isLarge ? bodyLength + 1 : 0);
   }
 
-  /** The headers that the broker makes, up to and with their last LF. */
-  #writeFacts(out: Buffer, at: number, record: RecordView, facts: DeliveryFacts): number {
+  /** What is the same for all messages of the subscription, and the number of the delivery. */
+  #writeHead(out: Buffer, from: number, delivery: number): number {
     const head = this.#head;
-    head.copy(out, at);
-    at += head.length;
-    const digits = at;
-    at = writeDecimal(out, at, facts.delivery);
-    if (this.#needsAck) {
-      const end = at;
-      at = writeBytes(out, at, ACK, 0, ACK.length);
-      at = writeBytes(out, at, this.#idPrefix, 0, this.#idPrefix.length);
-      for (let i = digits; i < end; i++) out[at++] = out[i]!;
-    }
+    const digits = writeBytes(out, from, head, 0, head.length);
+    let at = writeDecimal(out, digits, delivery);
+    this.#digitsEnd = at - from;
+    this.#ackDigitsEnd = 0;
+    if (!this.#needsAck) return at;
+    const end = at;
+    at = writeBytes(out, at, ACK, 0, ACK.length);
+    at = writeBytes(out, at, this.#idPrefix, 0, this.#idPrefix.length);
+    for (let i = digits; i < end; i++) out[at++] = out[i]!;
+    this.#ackDigitsEnd = at - from;
+    return at;
+  }
+
+  /** The other headers that the broker makes, up to and with their last LF. */
+  #writeFacts(out: Buffer, at: number, record: RecordView, facts: DeliveryFacts): number {
     if (facts.isRedelivered) {
       at = writeBytes(out, at, REDELIVERED, 0, REDELIVERED.length);
       if (facts.deliveryCount > 0) {

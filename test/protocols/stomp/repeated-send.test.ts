@@ -1,0 +1,214 @@
+/** A SEND that is taken for a repetition of the one before means exactly what the parser would have read. */
+import test from "ava";
+import fc from "fast-check";
+import { FrameParser } from "../../../protocols/stomp/codec/frame-parser.ts";
+import type { StompVersion } from "../../../protocols/stomp/codec/header-escape.ts";
+import { HEADER } from "../../../protocols/stomp/codec/header-names.ts";
+import { RepeatedSend } from "../../../protocols/stomp/repeated-send.ts";
+import type { Target } from "../../../src/broker/facade.ts";
+import { Draft } from "../../../src/model/draft.ts";
+
+const TARGET = {} as Target;
+/** What lies around a frame in the shared buffer. */
+const BEFORE = Buffer.from("\0SEND\n");
+const AFTER = Buffer.from("\0\nSEND\n\0");
+
+interface Read {
+  readonly size: number;
+  readonly lines: readonly string[];
+  readonly body: string;
+  readonly receipt: string | undefined;
+}
+
+/** As the parser reads it; undefined when it refuses it or wants more. */
+function parsed(parser: FrameParser, bytes: Buffer, end: number): Read | undefined {
+  let next: number;
+  try {
+    next = parser.next(bytes, BEFORE.length, end);
+  } catch {
+    return undefined;
+  }
+  if (next < 0) return undefined;
+  const lines: string[] = [];
+  for (let i = 0; i < parser.headerCount; i++) {
+    const isOurs =
+      i === parser.indexOf(HEADER.RECEIPT) || i === parser.indexOf(HEADER.CONTENT_LENGTH);
+    lines.push(`${parser.nameAt(bytes, i)}:${isOurs ? "*" : parser.valueAt(bytes, i)}`);
+  }
+  return {
+    size: next - BEFORE.length,
+    lines,
+    body: bytes.toString("latin1", parser.base + parser.bodyStart, parser.base + parser.bodyEnd),
+    receipt: parser.text(bytes, HEADER.RECEIPT),
+  };
+}
+
+const around = (text: string): Buffer =>
+  Buffer.concat([BEFORE, Buffer.from(text, "latin1"), AFTER]);
+
+function newParser(version: StompVersion): FrameParser {
+  const parser = new FrameParser("client", {
+    maxHeaders: 128,
+    maxHeaderBytes: 1000,
+    maxBodyBytes: 200,
+  });
+  parser.version = version;
+  return parser;
+}
+
+/** Takes `first` for the pattern and reads `second` with it: its end, and what it found. 0: not alike. */
+function repeated(
+  first: string,
+  second: string,
+  version: StompVersion = 12,
+): { next: number; body: string; receipt: string | undefined } {
+  const send = new RepeatedSend();
+  const pattern = around(first);
+  const parser = newParser(version);
+  if (parsed(parser, pattern, BEFORE.length + first.length) !== undefined) {
+    send.learn(parser, pattern, new Draft(), TARGET);
+  }
+  const bytes = around(second);
+  const end = BEFORE.length + second.length;
+  const next = send.target === null ? 0 : send.read(bytes, BEFORE.length, end);
+  return {
+    next,
+    body: bytes.toString("latin1", send.bodyStart, send.bodyEnd),
+    receipt: send.hasReceipt
+      ? bytes.toString("latin1", send.receiptStart, send.receiptEnd)
+      : undefined,
+  };
+}
+
+const value = fc.oneof(
+  fc.constantFrom(
+    "1",
+    "99",
+    "100",
+    "000000007",
+    "a-b/c",
+    "",
+    "a:b",
+    "a\\c",
+    "é",
+    "x y",
+    "1234567890",
+  ),
+  fc.stringMatching(/^[a-z0-9:\\ ]{0,5}$/),
+);
+const line = fc.oneof(
+  { weight: 4, arbitrary: fc.constantFrom("destination:/queue/a", "persistent:true", "a:1") },
+  { weight: 2, arbitrary: value.map((text) => `receipt:${text}`) },
+  { weight: 1, arbitrary: fc.nat(12).map((length) => `content-length:${length}`) },
+);
+
+test("what fits is read as the parser reads it, in every version", (t) => {
+  let fitted = 0;
+  const bodies = fc.stringMatching(/^[a-z\n]{0,12}$/);
+  fc.assert(
+    fc.property(
+      fc.constantFrom<StompVersion>(10, 11, 12),
+      fc.array(line, { maxLength: 4 }),
+      fc.array(value, { minLength: 4, maxLength: 4 }),
+      fc.tuple(bodies, bodies),
+      fc.constantFrom("\n", "\r\n"),
+      fc.constantFrom("\0", "\0", "\0", "x", ""),
+      (version, lines, values, [body, otherBody], eol, last) => {
+        const frame = (all: readonly string[], text: string, end: string): string =>
+          `SEND${eol}${all.map((one) => one + eol).join("")}${eol}${text}${end}`;
+        const others = lines.map((one, i) =>
+          one.startsWith("receipt:")
+            ? `receipt:${values[i]}`
+            : one.startsWith("content-length:")
+              ? `content-length:${otherBody.length}`
+              : one,
+        );
+        const first = frame(lines, body.padEnd(12, "-").slice(0, lengthIn(lines) ?? 12), "\0");
+        const second = frame(others, otherBody, last);
+        const found = repeated(first, second, version);
+        if (found.next === 0) return;
+        fitted++;
+        const bytes = around(second);
+        const read = parsed(newParser(version), bytes, BEFORE.length + second.length);
+        t.truthy(read, second);
+        t.is(found.next, BEFORE.length + read!.size);
+        t.is(found.body, read!.body);
+        t.is(found.receipt, read!.receipt);
+        t.deepEqual(
+          read!.lines,
+          parsed(newParser(version), around(first), BEFORE.length + first.length)!.lines,
+        );
+      },
+    ),
+    { numRuns: 3000 },
+  );
+  t.true(fitted > 300, `only ${fitted} frames were alike`);
+});
+
+function lengthIn(lines: readonly string[]): number | undefined {
+  const found = lines.find((one) => one.startsWith("content-length:"));
+  return found === undefined ? undefined : Number(found.slice("content-length:".length));
+}
+
+test("body, content-length and receipt may differ, nothing else", (t) => {
+  const first = "SEND\ndestination:/queue/a\ncontent-length:3\nreceipt:9\n\nabc\0";
+  const isAlike = (text: string): boolean => repeated(first, text).next > 0;
+  t.true(isAlike(first));
+  t.true(isAlike("SEND\ndestination:/queue/a\ncontent-length:4\nreceipt:10-x\n\na\0bc\0"));
+  t.true(isAlike("SEND\ndestination:/queue/a\ncontent-length:0\nreceipt:10\n\n\0"));
+  t.false(isAlike("SEND\ndestination:/queue/b\ncontent-length:3\nreceipt:9\n\nabc\0"));
+  t.false(isAlike("SEND\ndestination:/queue/a\ncontent-length:3\n\nabc\0"));
+  t.false(isAlike("SEND\ndestination:/queue/a\ncontent-length:3\nreceipt:9\na:b\n\nabc\0"));
+  t.false(isAlike("SEND\ndestination:/queue/a\nreceipt:9\ncontent-length:3\n\nabc\0"));
+  t.false(isAlike("SEND\ndestination:/queue/a\ncontent-length:3\nreceipt:9\r\n\nabc\0"));
+});
+
+test("what the parser has to refuse, unescape or trim is left to it", (t) => {
+  const first = "SEND\ndestination:/queue/a\ncontent-length:3\nreceipt:9\n\nabc\0";
+  const next = (length: string, receipt: string, body: string): number =>
+    repeated(
+      first,
+      `SEND\ndestination:/queue/a\ncontent-length:${length}\nreceipt:${receipt}\n\n${body}`,
+    ).next;
+  t.is(next("3", "9", "abcd\0"), 0);
+  t.is(next("3", "9", "abc"), 0);
+  t.is(next("", "9", "\0"), 0);
+  t.is(next("-1", "9", "\0"), 0);
+  t.is(next("4294967296", "9", "abc\0"), 0);
+  t.is(next("201", "9", `${"x".repeat(201)}\0`), 0);
+  t.true(next("200", "9", `${"x".repeat(200)}\0`) > 0);
+  t.is(next("3", "a\\cb", "abc\0"), 0);
+  t.is(next("3", "a:b", "abc\0"), 0);
+  t.is(next("3", "é", "abc\0"), 0);
+  t.is(next("3", "x".repeat(65), "abc\0"), 0);
+  t.true(next("3", "x".repeat(64), "abc\0") > 0);
+});
+
+test("a frame that is not all there is no repetition, wherever it ends", (t) => {
+  for (const frame of [
+    "SEND\ndestination:/queue/a\ncontent-length:12\nreceipt:9\n\nabcdefghijkl\0",
+    "SEND\ndestination:/queue/a\nreceipt:9\n\nabcdefghijkl\0",
+  ]) {
+    for (let size = 0; size < frame.length; size++) {
+      t.is(repeated(frame, frame.slice(0, size)).next, 0, `${size} bytes`);
+    }
+    t.is(repeated(frame, frame).next, BEFORE.length + frame.length);
+  }
+});
+
+test("patterns that nothing fits are taken ever more rarely", (t) => {
+  const send = new RepeatedSend();
+  const parser = newParser(12);
+  let changes = 0;
+  let before = "";
+  for (let i = 0; i < 1000; i++) {
+    const bytes = around(`SEND\ndestination:/queue/a\nn:${i}\n\nx\0`);
+    parser.next(bytes, BEFORE.length, bytes.length);
+    const draft = new Draft();
+    draft.tag = String(i);
+    send.learn(parser, bytes, draft, TARGET);
+    if (send.draft.tag !== before) changes++;
+    before = send.draft.tag;
+  }
+  t.true(changes > 10 && changes < 40, `${changes} patterns of 1000 frames`);
+});
