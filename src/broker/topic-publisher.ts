@@ -2,13 +2,9 @@
  * Puts a message of a topic where it belongs: into its home shard when anybody needs it in the log, into the indexes of
  * the sessions that want it, to those who are connected and want it at once, and among the retained messages.
  */
-
-import { makeAddress, printAddress } from "../model/address.ts";
 import type { Draft } from "../model/draft.ts";
-import { RECORD_PROPERTY } from "../model/properties.ts";
-import { COPIES_TOPIC } from "../model/record-fields.ts";
 import { RecordView } from "../model/record-view.ts";
-import type { MessageStore, RecordFields, StoreQueue } from "../store/message-store.ts";
+import type { MessageStore, StoreQueue } from "../store/message-store.ts";
 import type { Turn } from "../util/turn.ts";
 import type { Node } from "./node.ts";
 import type { RecordComposer, RecordTemplate } from "./record-composer.ts";
@@ -34,13 +30,6 @@ export interface TopicPublisherHost {
   readonly overflow: SessionOverflow;
 }
 
-/** Dispatch lists of this length fit beside properties that take half the room. */
-const SURELY_FIT = 32;
-/** Room for properties, dispatch list included: the length is a signed short, and the store adds a checksum. */
-const PROPERTIES_ROOM = 32_600;
-const HALF_ROOM = 16_000;
-/** An offset in decimal and two separators. */
-const OFFSET_BYTES = 18;
 /** Records up to this size are always at hand right after the append. */
 const IN_RING_BYTES = 64 * 1024;
 
@@ -97,13 +86,9 @@ export class TopicPublisher {
     const retainedOffset = isEntered ? host.retained.queue.maxOffset : 0;
     const offset = queue.maxOffset;
     const light = this.#lightQueues(indexes, isIndexed, isEntered, received);
-    const fields = host.composer.compose(template, draft, bornHost, now, expiresAt, null);
-    let position: number;
-    if (light.length === 0) position = host.store.append(queue, fields);
-    else if (light.length <= SURELY_FIT && fields.propertiesLength < HALF_ROOM) {
-      fields.dispatch = light;
-      position = host.store.append(queue, fields);
-    } else position = this.#appendMany(queue, fields, route, light, received !== null);
+    const dispatch = light.length > 0 ? light : null;
+    const fields = host.composer.compose(template, draft, bornHost, now, expiresAt, dispatch);
+    const position = host.store.append(queue, fields);
     const size = host.store.lastSize;
     node.touch();
     if (draft.group !== "" && route.always !== null) noteKeys(route.always);
@@ -138,43 +123,6 @@ export class TopicPublisher {
     return list;
   }
 
-  /**
-   * More entries than one record can name: the message is stored as often as it takes, first for the others, last in its
-   * home. `isAtomic`: all of them or none, whatever happens. Returns the position of the last.
-   */
-  #appendMany(
-    queue: StoreQueue,
-    fields: RecordFields,
-    route: Route,
-    light: readonly StoreQueue[],
-    isAtomic: boolean,
-  ): number {
-    const { store, composer } = this.#host;
-    const copies = store.queue(COPIES_TOPIC, 0);
-    const ownLength = fields.propertiesLength;
-    const ownRoom = PROPERTIES_ROOM - ownLength;
-    if (isAtomic) store.beginAtomic();
-    let from = 0;
-    if (fitting(light, 0, ownRoom) < light.length) {
-      const { namespace, path } = route;
-      const to = printAddress(makeAddress("topic", path, { namespace }));
-      composer.add(RECORD_PROPERTY.TO, to);
-      const room = PROPERTIES_ROOM - fields.propertiesLength;
-      while (fitting(light, from, ownRoom) < light.length) {
-        const end = fitting(light, from, room);
-        fields.dispatch = light.slice(from, end);
-        store.append(copies, fields);
-        from = end;
-      }
-      fields.propertiesLength = ownLength;
-    }
-    fields.dispatch = light.slice(from);
-    const position = store.append(queue, fields);
-    if (isAtomic) store.endAtomic();
-    store.trim(copies, copies.maxOffset);
-    return position;
-  }
-
   /** Entries for the indexes in memory, and everybody's turn at the end of the turn. */
   #index(
     indexes: Indexes,
@@ -204,18 +152,6 @@ export class TopicPublisher {
       overflow.noteDurable(progress);
     }
   }
-}
-
-/** How many queues, from `from` on, can be named in so many bytes; at least one. Returns the end. */
-function fitting(light: readonly StoreQueue[], from: number, room: number): number {
-  let left = room;
-  let end = from;
-  while (end < light.length) {
-    left -= light[end]!.topic.length + OFFSET_BYTES;
-    if (left < 0 && end > from) break;
-    end++;
-  }
-  return end;
 }
 
 const NONE: readonly StoreQueue[] = [];

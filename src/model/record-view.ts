@@ -139,6 +139,10 @@ export class RecordView {
   get reconsumeTimes(): number {
     return this.buffer.readInt32BE(this.start + 56 + this.#hosts);
   }
+  /** Of a record of ours with a long dispatch list: where that begins (src/store/fan-record.ts). */
+  get preparedTransactionOffset(): number {
+    return this.#int64(this.start + 60 + this.#hosts);
+  }
   get topic(): string {
     return this.buffer.toString("latin1", this.topicStart, this.topicEnd);
   }

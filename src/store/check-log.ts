@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { RecordView } from "../model/record-view.ts";
 import { FileCheck } from "./check-report.ts";
 import { DROP_TOPIC, parseDrop } from "./drop-record.ts";
+import { FanBook } from "./fan-book.ts";
 import { LogScanner } from "./log-scanner.ts";
 import type { Quarantine } from "./quarantine.ts";
 import { LIGHT_PREFIX } from "./record.ts";
@@ -26,6 +27,8 @@ export interface LogFacts {
   readonly lights: Map<string, QueueRange>;
   /** Index entries that the records up to each of the asked places call for. */
   readonly keyCounts: number[];
+  /** Names in lists of many light queues. */
+  readonly fans: FanBook;
 }
 
 export const queueKey = (topic: string, queueId: number): string => `${topic}/${queueId}`;
@@ -75,7 +78,7 @@ export async function checkLog(
       else file.damaged(what);
     }
   }
-  const collector = new FactCollector(keyLimits);
+  const collector = new FactCollector(keyLimits, segments.minOffset);
   const { segmentBytes } = segments;
   // What was never written takes no time: it is not read.
   let total = 0;
@@ -175,6 +178,7 @@ class FactCollector {
   readonly incomplete: QueueRange[] = [];
   readonly #facts: LogFacts;
   readonly #limits: readonly number[];
+  readonly #logStart: number;
   readonly #view = new RecordView();
   readonly #dispatch = new RecordDispatch();
   #limit = 0;
@@ -184,20 +188,23 @@ class FactCollector {
   #batchEnd = 0;
   #batch: Array<() => void> = [];
 
-  constructor(keyLimits: readonly number[]) {
+  constructor(keyLimits: readonly number[], logStart: number) {
     this.#limits = keyLimits;
+    this.#logStart = logStart;
     this.#facts = {
       end: 0,
       records: 0,
       queues: new Map(),
       lights: new Map(),
       keyCounts: new Array<number>(keyLimits.length + 1).fill(0),
+      fans: new FanBook(),
     };
   }
 
   add(buffer: Buffer, at: number, offset: number): void {
     const view = this.#view.open(buffer, at);
     const dispatch = this.#dispatch.read(view);
+    this.#facts.fans.note(view);
     this.#facts.records++;
     this.#countKeys(view, offset);
     if (this.#batchId >= 0 && dispatch.batchId !== this.#batchId) this.#abandon();
@@ -205,8 +212,10 @@ class FactCollector {
       this.#moved(view);
       return;
     }
+    const isWhole = dispatch.isWhole || view.preparedTransactionOffset < this.#logStart;
     if (dispatch.batchId < 0) {
-      this.#apply(view);
+      if (isWhole) this.#apply(view);
+      else this.incomplete.push({ from: offset, to: offset + buffer.readInt32BE(at) });
       return;
     }
     if (this.#batchId < 0) {
@@ -215,7 +224,7 @@ class FactCollector {
       this.#batchStart = offset;
     }
     this.#batchEnd = offset + buffer.readInt32BE(at);
-    this.#batchNext = dispatch.batchIndex === this.#batchNext ? this.#batchNext + 1 : -1;
+    this.#batchNext = dispatch.batchIndex === this.#batchNext && isWhole ? this.#batchNext + 1 : -1;
     this.#batch.push(this.#places(view));
     if (!dispatch.isBatchEnd) return;
     if (this.#batchNext < 0) {

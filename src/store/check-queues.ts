@@ -345,6 +345,7 @@ function isDispatchedTo(probe: RecordProbe, name: string, offset: number): strin
   for (const [i, light] of dispatch.lightNames.entries()) {
     if (light === name && dispatch.lightOffsets[i] === offset) return null;
   }
+  if (probe.isFannedTo(name, offset)) return null;
   return "points to a record that was not dispatched there";
 }
 

@@ -50,7 +50,7 @@ async function check(
     limits,
     onProgress,
   );
-  const probe = new RecordProbe(segments, facts.end);
+  const probe = new RecordProbe(segments, facts.end, facts.fans);
   const { files: checkpoints, catalog } = checkCheckpoint(storage, directory);
   const queues = checkQueues(storage, directory, facts, catalog, probe, onProgress);
   onProgress("queues/arena");

@@ -19,6 +19,7 @@ import { CommandRing } from "./command-ring.ts";
 import { CommitLog } from "./commit-log.ts";
 import type { ConsumeQueue } from "./consume-queue.ts";
 import { dropFields } from "./drop-record.ts";
+import { FanWriter } from "./fan-writer.ts";
 import { loadFileMapper } from "./file-mapping.ts";
 import { IndexReader } from "./index-store.ts";
 import { Journal } from "./journal.ts";
@@ -64,6 +65,7 @@ export type { StoreOptions } from "./store-options.ts";
 export class CommitLogStore implements MessageStore {
   readonly #directory: string;
   readonly #options: StoreOptions;
+  readonly #fanAbove: number;
   readonly #storage: Storage;
   readonly #lock: StoreLock;
   readonly #control = new SharedControl();
@@ -77,6 +79,7 @@ export class CommitLogStore implements MessageStore {
   #segments!: SegmentList;
   #quarantine!: Quarantine;
   #log!: CommitLog;
+  #fan!: FanWriter;
   #reader!: LogReader;
   #planner!: CheckpointPlanner;
   #retention!: SegmentRetention;
@@ -101,6 +104,7 @@ export class CommitLogStore implements MessageStore {
 
   constructor(options: StoreOptions) {
     this.#options = options;
+    this.#fanAbove = options.fanAbove ?? DEFAULT.fanAbove;
     this.#directory = resolve(options.directory);
     this.#storage = options.inlineOn ?? fileSystem;
     this.#lock = new StoreLock(this.#directory);
@@ -247,11 +251,15 @@ export class CommitLogStore implements MessageStore {
     const own = queue as ConsumeQueue;
     const log = this.#log;
     const isDispatched = (fields.sysFlag & SYS_FLAG.NOT_DISPATCHED) === 0;
-    const offset = log.append(own, isDispatched ? own.maxOffset : 0, fields);
+    const dispatch = fields.dispatch as readonly ConsumeQueue[] | null;
+    const isFanned =
+      dispatch !== null && (dispatch.length > this.#fanAbove || !log.canName(fields));
+    const offset = isFanned
+      ? this.#appendFanned(own, fields, dispatch)
+      : log.append(own, isDispatched ? own.maxOffset : 0, fields);
     const size = log.lastSize;
     if (isDispatched) {
       this.#table.append(own, offset, size, fields.tagHash);
-      const dispatch = fields.dispatch as readonly ConsumeQueue[] | null;
       if (dispatch !== null) {
         for (let i = 0; i < dispatch.length; i++) {
           this.#table.append(dispatch[i]!, offset, size, fields.tagHash);
@@ -265,6 +273,22 @@ export class CommitLogStore implements MessageStore {
     }
     this.watermarks.appended = log.appended;
     return log.appended;
+  }
+
+  /** A record whose list of light queues lies before it. */
+  #appendFanned(
+    queue: ConsumeQueue,
+    fields: RecordFields,
+    dispatch: readonly ConsumeQueue[],
+  ): number {
+    const log = this.#log;
+    const { sysFlag, preparedTransactionOffset } = fields;
+    fields.dispatch = null;
+    fields.preparedTransactionOffset = this.#fan.write(dispatch, null, log.sizeOf(queue, fields));
+    fields.sysFlag = sysFlag | SYS_FLAG.FANNED;
+    const offset = log.append(queue, queue.maxOffset, fields);
+    Object.assign(fields, { sysFlag, preparedTransactionOffset, dispatch });
+    return offset;
   }
 
   get lastSize(): number {
@@ -408,6 +432,7 @@ export class CommitLogStore implements MessageStore {
       sideBytes: options.sideBytes ?? DEFAULT.sideBytes,
       post: (offset, bytes, used) => this.#post({ kind: "side", offset, bytes, used }),
     });
+    this.#fan = new FanWriter(this.#log, this.#segments.segmentBytes);
     this.#log.lastStoreTimestamp = recovered.lastStoreTimestamp;
     const isMapped = options.readMode !== "positioned" && this.#storage === fileSystem;
     const { mapper } = isMapped ? await loadFileMapper() : { mapper: null };
@@ -439,6 +464,8 @@ export class CommitLogStore implements MessageStore {
         table: this.#table,
         segments: this.#segments,
         log: this.#log,
+        fan: this.#fan,
+        fanAbove: this.#fanAbove,
         ringBytes: this.#ring.size,
         owed: this.#events.owed?.bind(this.#events) ?? oweAll,
         onMoved: (...moved) => this.#events.onMoved?.(...moved),
@@ -563,6 +590,8 @@ export class CommitLogStore implements MessageStore {
       () => this.#commands.issued,
       isClosing,
     );
+    // Recovery will read the log from here: it has to meet every name again.
+    this.#fan.endEpoch();
     // With it become durable: the trims by which segments are removed afterwards, and what the owner noted of them.
     this.#retention.choose();
     this.journal.requestSync();

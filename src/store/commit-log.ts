@@ -147,6 +147,47 @@ export class CommitLog {
     return this.appended;
   }
 
+  /** Bytes that a record takes, at most. */
+  sizeOf(queue: LogQueue, fields: RecordFields): number {
+    const dispatch = fields.dispatch as readonly LogQueue[] | null;
+    return recordSize(
+      fields.bodyEnd - fields.bodyStart,
+      queue.topicBytes.length,
+      this.#propertiesSize(fields, dispatch) + CRC_TAIL_SIZE,
+      fields.bornHost.length,
+      this.#storeHost.length,
+    );
+  }
+
+  /** Do the record's own properties hold its dispatch list? */
+  canName(fields: RecordFields): boolean {
+    const dispatch = fields.dispatch as readonly LogQueue[] | null;
+    return this.#propertiesSize(fields, dispatch) <= MAX_PROPERTIES_BYTES;
+  }
+
+  #propertiesSize(fields: RecordFields, dispatch: readonly LogQueue[] | null): number {
+    let size = fields.propertiesLength + CRC_TAIL_SIZE;
+    if (dispatch !== null) size += dispatchSize(dispatch);
+    if (this.#batchId >= 0) size += this.#batchSize();
+    return size;
+  }
+
+  /** Where the segment ends that the log ends in. */
+  get segmentEnd(): number {
+    return this.#segmentEnd;
+  }
+
+  hasRoomInSegment(bytes: number): boolean {
+    return bytes + BLANK_SIZE <= this.#segmentEnd - this.appended;
+  }
+
+  /** So many bytes of records will lie in one segment, if one can hold them. */
+  reserve(bytes: number): void {
+    if (!this.hasRoomInSegment(bytes) && bytes + BLANK_SIZE <= this.#segmentBytes) {
+      this.#roll(bytes);
+    }
+  }
+
   /**
    * Writes one record at the end of the log. `queueOffset` is its place in `queue`; each light queue of the dispatch
    * list takes part with its current maxOffset. Returns the physical offset; `lastSize` is the record's size.
@@ -155,9 +196,7 @@ export class CommitLog {
     const { bodyStart, bodyEnd, bornHost } = fields;
     const topic = queue.topicBytes;
     const dispatch = fields.dispatch as readonly LogQueue[] | null;
-    let propertiesLength = fields.propertiesLength + CRC_TAIL_SIZE;
-    if (dispatch !== null) propertiesLength += dispatchSize(dispatch);
-    if (this.#batchId >= 0) propertiesLength += this.#batchSize();
+    const propertiesLength = this.#propertiesSize(fields, dispatch);
     if (propertiesLength > MAX_PROPERTIES_BYTES) {
       throw new RangeError(
         `append to ${queue.topic}: ${propertiesLength} bytes of properties, expected at most ${MAX_PROPERTIES_BYTES}`,

@@ -89,6 +89,10 @@ export class ConsumeQueue implements LogQueue {
   isOwedAnew = false;
   /** Files before this number have been removed. */
   firstFile = 0;
+  /** A light queue's number in fan records, in which epoch, and the offset it had then (fan-writer.ts). */
+  fanEpoch = 0;
+  fanNumber = 0;
+  fanBase = 0;
   #pages: PageNumbers | null = null;
   #blocks: PageNumbers | null = null;
   #topicBytes: Buffer | null = null;

@@ -9,6 +9,7 @@
 import { RecordView } from "../model/record-view.ts";
 import { type CheckOptions, withStore } from "./check.ts";
 import { DROP_TOPIC } from "./drop-record.ts";
+import { FAN_TOPIC } from "./fan-record.ts";
 import { LogScanner } from "./log-scanner.ts";
 import { RecordDispatch } from "./record-dispatch.ts";
 
@@ -91,16 +92,22 @@ class Exporter {
     const { topic } = view;
     const line =
       topic === DROP_TOPIC ||
+      topic === FAN_TOPIC ||
       (dispatch.movedFrom >= 0 && this.#isTold(dispatch.movedFrom)) ||
       (this.#topic !== undefined && this.#topic !== topic)
         ? null
         : lineOf(view, dispatch);
+    const isWhole =
+      dispatch.isWhole ||
+      dispatch.movedFrom >= 0 ||
+      view.preparedTransactionOffset < this.#logStart;
     if (dispatch.batchId < 0) {
-      if (line !== null) this.#emit(line);
+      if (!isWhole) this.incompleteBatches++;
+      else if (line !== null) this.#emit(line);
       return;
     }
     this.#batchId = dispatch.batchId;
-    if (dispatch.batchIndex === this.#batchNext) this.#batchNext++;
+    if (dispatch.batchIndex === this.#batchNext && isWhole) this.#batchNext++;
     else this.#batchNext = Number.NaN; // Something is missing before it.
     if (line !== null) this.#batch.push(line);
     if (!dispatch.isBatchEnd) return;

@@ -30,7 +30,7 @@ export interface RecordFields {
   tagHash: number;
   /** Keys for the Index, or null. */
   keys: readonly string[] | null;
-  /** Light queues that get an entry for this record too (INNER_MULTI_DISPATCH), or null. */
+  /** Light queues that get an entry for this record too, any number, all or none after a crash; or null. */
   dispatch: readonly StoreQueue[] | null;
 }
 

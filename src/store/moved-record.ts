@@ -5,7 +5,8 @@
  *
  *   sysFlag          bit 24 is set (record.ts SYS_FLAG.MOVED)
  *   physicalOffset   where it lies now
- *   INNER_MULTI_*    only the light queues that still have their entry here
+ *   INNER_MULTI_*    only the light queues that still have their entry here; where they are too many for it, they are
+ *                    named by fan records before the copy (fan-record.ts), as they may have been before the original
  *   x-batch          left out: its batch was whole, or it would not be owed
  *   __MOVED          `<first>:<h|->:<end>`: where the record was first stored; "h" when the entry of its home queue points
  *                    here, "-" when that queue is done with it; the end of the home queue at that time
@@ -16,6 +17,7 @@
 import type { RecordView } from "../model/record-view.ts";
 import {
   CRC_TAIL_SIZE,
+  hostBytes,
   LIGHT_PREFIX,
   MAX_PROPERTIES_BYTES,
   SYS_FLAG,
@@ -70,10 +72,22 @@ export class MovedRecord {
     if (at - head > MAX_PROPERTIES_BYTES) return false;
     bytes.writeUInt16BE(at - head, head - 2);
     bytes.writeInt32BE(at, 0);
-    bytes.writeInt32BE(bytes.readInt32BE(36) | SYS_FLAG.MOVED, 36);
+    bytes.writeInt32BE((bytes.readInt32BE(36) | SYS_FLAG.MOVED) & ~SYS_FLAG.FANNED, 36);
+    if ((view.sysFlag & SYS_FLAG.FANNED) !== 0) this.#setFirstFan(0);
     this.size = at;
     this.hasKeys = dispatch.keys !== "" || dispatch.uniqueKey !== "";
     return true;
+  }
+
+  /** The light queues are named by the fan records that begin at this offset. */
+  setFanned(firstFan: number): void {
+    this.bytes.writeInt32BE(this.bytes.readInt32BE(36) | SYS_FLAG.FANNED, 36);
+    this.#setFirstFan(firstFan);
+  }
+
+  #setFirstFan(offset: number): void {
+    const hosts = hostBytes(this.bytes.readInt32BE(36));
+    this.bytes.writeBigInt64BE(BigInt(offset), 60 + hosts);
   }
 }
 

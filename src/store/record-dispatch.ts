@@ -1,8 +1,10 @@
 /**
  * What a stored record says about where its entries belong: everything that recovery needs to build ConsumeQueues,
- * light queues and the Index again, from the record alone. One object is reused.
+ * light queues and the Index again, from the record alone; or, where it lies in many light queues, from it and the fan
+ * records before it. One object is reused, and reads records in the order of the log.
  */
 import type { RecordView } from "../model/record-view.ts";
+import { FanReader } from "./fan-reader.ts";
 import { javaHash, LIGHT_PREFIX, SYS_FLAG } from "./record.ts";
 
 const NAME_END = 0x01;
@@ -22,12 +24,15 @@ export class RecordDispatch {
   isBatchEnd = false;
   /** Half messages of RocketMQ transactions have no entry. */
   isDispatched = true;
+  /** False: some of the light queues are not known, because what named them is damaged. */
+  isWhole = true;
   /** Where a moved record lay at first; -1 when it was not moved. */
   movedFrom = -1;
   /** Moved: its home queue has its entry here too, and not only the light queues named. */
   keepsHome = false;
   /** Moved: the end of its home queue at that time. */
   homeEnd = 0;
+  readonly #fan = new FanReader();
 
   read(record: RecordView): this {
     this.tagHash = 0;
@@ -38,6 +43,7 @@ export class RecordDispatch {
     this.batchId = -1;
     this.movedFrom = -1;
     this.isDispatched = (record.sysFlag & SYS_FLAG.NOT_DISPATCHED) === 0;
+    this.isWhole = true;
     const isMoved = (record.sysFlag & SYS_FLAG.MOVED) !== 0;
     const { buffer, propertiesEnd: end } = record;
     for (let at = record.propertiesStart; at < end; ) {
@@ -60,6 +66,10 @@ export class RecordDispatch {
     if (this.lightNames.length !== this.lightOffsets.length) {
       this.lightNames = [];
       this.lightOffsets = [];
+    }
+    if (!this.isDispatched) this.#fan.note(record);
+    else if ((record.sysFlag & SYS_FLAG.FANNED) !== 0) {
+      this.isWhole = this.#fan.take(record, this.lightNames, this.lightOffsets);
     }
     return this;
   }

@@ -1,6 +1,7 @@
 /** For offline checks: looks at single records of the log by position, and says what is wrong with an entry that names one. */
 import { RecordView } from "../model/record-view.ts";
-import { MAGIC_V1, MAGIC_V2, MIN_RECORD_SIZE } from "./record.ts";
+import type { FanBook } from "./fan-book.ts";
+import { MAGIC_V1, MAGIC_V2, MIN_RECORD_SIZE, SYS_FLAG } from "./record.ts";
 import { RecordDispatch } from "./record-dispatch.ts";
 import type { SegmentList } from "./segment-list.ts";
 import { SegmentReader } from "./segment-reader.ts";
@@ -10,13 +11,16 @@ const LOOKS_PER_TURN = 64;
 export class RecordProbe {
   readonly view = new RecordView();
   readonly dispatch = new RecordDispatch();
+  readonly #fans: FanBook;
+  readonly #fan = new RecordView();
   readonly #segments: SegmentList;
   readonly #end: number;
   readonly #reader: SegmentReader;
   #looks = 0;
 
-  /** `end`: where the log ends. */
-  constructor(segments: SegmentList, end: number) {
+  /** `end`: where the log ends. `fans`: what all of it says about long dispatch lists. */
+  constructor(segments: SegmentList, end: number, fans: FanBook) {
+    this.#fans = fans;
     this.#segments = segments;
     this.#end = end;
     this.#reader = new SegmentReader({ segmentSize: segments.segmentBytes });
@@ -39,6 +43,29 @@ export class RecordProbe {
     if (physicalOffset < 0 || physicalOffset + Math.max(size, MIN_RECORD_SIZE) > this.#end) {
       return "points beyond the end of the log";
     }
+    const fault = this.#open(physicalOffset, size, this.view);
+    if (fault === null) this.dispatch.read(this.view);
+    return fault;
+  }
+
+  /** Is the record that was looked at in this light queue, as the list before it says? */
+  isFannedTo(name: string, offset: number): boolean {
+    const { view } = this;
+    if ((view.sysFlag & SYS_FLAG.FANNED) === 0) return false;
+    const end = view.physicalOffset;
+    for (let at = view.preparedTransactionOffset; at >= 0 && at < end; ) {
+      if (this.#open(at, 0, this.#fan) === null) {
+        const isThere = this.#fans.has(this.#fan, name, offset);
+        if (isThere !== "more") return isThere;
+        at += this.#fan.size;
+      } else {
+        at = this.#segments.startOf(at) + this.#segments.segmentBytes;
+      }
+    }
+    return false;
+  }
+
+  #open(physicalOffset: number, size: number, view: RecordView): string | null {
     try {
       if (!this.#reader.locate(physicalOffset, MIN_RECORD_SIZE, this.#end))
         return "points to a missing segment";
@@ -55,10 +82,8 @@ export class RecordProbe {
     const { buffer, offset } = this.#reader;
     // Every length is inside of the record, or it is none.
     if (!isShaped(buffer, offset, buffer.readInt32BE(offset))) return "points to no record";
-    this.view.open(buffer, offset);
-    if (this.view.physicalOffset !== physicalOffset) return "points to no record";
-    this.dispatch.read(this.view);
-    return null;
+    view.open(buffer, offset);
+    return view.physicalOffset === physicalOffset ? null : "points to no record";
   }
 }
 

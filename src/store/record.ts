@@ -35,6 +35,8 @@ export const SYS_FLAG = {
   STORE_HOST_V6: 1 << 5,
   /** Ours: a copy of a record whose segment was given back (moved-record.ts). RocketMQ uses bits 0 to 10. */
   MOVED: 1 << 24,
+  /** Ours: the records before it say which light queues it lies in (fan-record.ts). */
+  FANNED: 1 << 25,
 } as const;
 
 /** Hints from the event loop to the store thread, in the place of bodyCRC until the record is sealed. */
@@ -129,7 +131,8 @@ export function writeOffsetsName(bytes: Uint8Array, at: number): number {
   return writeShort(bytes, at, OFFSETS_NAME);
 }
 
-const hostBytes = (sysFlag: number): number =>
+/** Of both hosts together. */
+export const hostBytes = (sysFlag: number): number =>
   (sysFlag & SYS_FLAG.BORN_HOST_V6 ? 20 : 8) + (sysFlag & SYS_FLAG.STORE_HOST_V6 ? 20 : 8);
 
 /**

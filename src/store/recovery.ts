@@ -115,7 +115,7 @@ export async function recover(context: RecoveryContext): Promise<Recovered> {
   index.close();
   for (const range of redo.incomplete) {
     quarantined++;
-    quarantine.add(segments, range.from, range.to, "atomic batch without its end");
+    quarantine.add(segments, range.from, range.to, "atomic batch that is not whole");
     warnings.push(`commitlog: an atomic batch at ${range.from} is incomplete and left out`);
   }
   table.letGo();

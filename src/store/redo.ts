@@ -1,7 +1,8 @@
 /**
  * Builds queue entries again from the records of the log, in log order, from a point at which the queues are known.
  *
- * The records of an atomic batch wait until its end is seen; a batch without an end is left out. An offset that no
+ * The records of an atomic batch wait until its end is seen; a batch without an end is left out, as is a record of whose
+ * list of light queues (fan-record.ts) something is missing. An offset that no
  * record has (its record was damaged, or left out) becomes a filler entry, so that later ones keep their place.
  *
  * A moved record (moved-record.ts) is no new message: the entry of its offset names its new place from there on. When the
@@ -47,7 +48,7 @@ export class Redo {
   #damage = 0;
   lastStoreTimestamp = 0;
   records = 0;
-  /** Ranges of records that belong to incomplete batches. */
+  /** Ranges of records that belong to incomplete batches, or have incomplete lists of light queues. */
   readonly incomplete: Array<{ from: number; to: number }> = [];
 
   constructor(table: QueueTable, logStart: number, isRebuild: boolean, drain: () => void) {
@@ -67,8 +68,10 @@ export class Redo {
       this.#moved(view, physicalOffset, size);
       return;
     }
+    const isWhole = dispatch.isWhole || view.preparedTransactionOffset < this.#logStart;
     if (dispatch.batchId < 0) {
-      this.#entries(view, physicalOffset, size, null);
+      if (isWhole) this.#entries(view, physicalOffset, size, null);
+      else this.#leaveOut(physicalOffset, physicalOffset + size);
       return;
     }
     if (this.#batchId < 0) {
@@ -80,7 +83,7 @@ export class Redo {
     }
     this.#batchEnd = physicalOffset + size;
     // A record that is missing inside makes all of it incomplete, whatever follows.
-    if (dispatch.batchIndex === this.#batchNext) this.#batchNext++;
+    if (dispatch.batchIndex === this.#batchNext && isWhole) this.#batchNext++;
     else this.#batchNext = -1;
     this.#entries(view, physicalOffset, size, this.#batch);
     if (!dispatch.isBatchEnd) return;
@@ -115,9 +118,13 @@ export class Redo {
   }
 
   #abandonBatch(): void {
-    this.incomplete.push({ from: this.#batchStart, to: this.#batchEnd });
-    this.#damage = this.#batchStart;
+    this.#leaveOut(this.#batchStart, this.#batchEnd);
     this.#batchId = -1;
+  }
+
+  #leaveOut(from: number, to: number): void {
+    this.incomplete.push({ from, to });
+    this.#damage = from;
   }
 
   #entries(view: RecordView, physicalOffset: number, size: number, batch: Pending[] | null): void {

@@ -13,6 +13,7 @@
 import { RecordView } from "../model/record-view.ts";
 import type { CommitLog } from "./commit-log.ts";
 import type { ConsumeQueue } from "./consume-queue.ts";
+import type { FanWriter } from "./fan-writer.ts";
 import { isRecordAt } from "./log-reader.ts";
 import type { EntryBatch, OwedMask } from "./message-store.ts";
 import { MovedRecord } from "./moved-record.ts";
@@ -38,10 +39,15 @@ interface Switch {
   readonly tagHash: number;
 }
 
+const NONE: readonly number[] = [];
+
 export interface MoverHost {
   readonly table: QueueTable;
   readonly segments: SegmentList;
   readonly log: CommitLog;
+  readonly fan: FanWriter;
+  /** More light queues than this are named by fan records. */
+  readonly fanAbove: number;
   readonly ringBytes: number;
   readonly owed: OwedMask;
   /** The entry of this offset names this place from now on. */
@@ -171,11 +177,12 @@ export class SegmentMover {
   #move(at: number, index: number, size: number): boolean {
     const { table, log } = this.#host;
     const view = this.#view.open(this.#chunk, index);
-    const dispatch = this.#dispatch;
+    // Of every record: what names many light queues lies before the one that has the body.
+    const dispatch = this.#dispatch.read(view);
+    if (!dispatch.isDispatched) return true;
     const home = this.#homeOf(view);
     const keepsHome = home !== undefined && this.#isOwed(home, view.queueOffset, at);
     let tagHash = keepsHome ? this.#entry.tagHash[0]! : 0;
-    dispatch.read(view);
     const lights: number[] = [];
     const queues: ConsumeQueue[] = [];
     for (let i = 0; i < dispatch.lightNames.length; i++) {
@@ -185,13 +192,22 @@ export class SegmentMover {
       lights.push(i);
       queues.push(light);
     }
+    // Some of its queues are not known: they would go on pointing here.
+    if (!dispatch.isWhole) return false;
     if (!keepsHome && lights.length === 0) return true;
     const limit = this.#chunk.length;
     if (checkRecord(this.#chunk, this.#chunkView, index, limit, limit, at) !== size) return false;
     const copy = this.#copy;
-    if (!copy.compose(view, dispatch, keepsHome, keepsHome ? home.maxOffset : 0, lights))
-      return false;
+    const homeEnd = keepsHome ? home.maxOffset : 0;
+    const isNamed =
+      lights.length <= this.#host.fanAbove &&
+      copy.compose(view, dispatch, keepsHome, homeEnd, lights);
+    if (!isNamed && !copy.compose(view, dispatch, keepsHome, homeEnd, NONE)) return false;
     if (copy.size + BLANK_SIZE > this.#segmentBytes) return false;
+    if (!isNamed) {
+      const offsets = lights.map((i) => dispatch.lightOffsets[i]!);
+      copy.setFanned(this.#host.fan.write(queues, offsets, copy.size));
+    }
     const to = log.appendLaidOut(copy.bytes, copy.size, copy.hasKeys);
     this.records++;
     this.bytes += copy.size;

@@ -26,6 +26,8 @@ export interface StoreOptions {
   readonly storeHost?: Buffer;
   /** Below this much free space the store takes no more records. Default: 1 GiB; a quarter of the file system at most. */
   readonly minFreeBytes?: number;
+  /** Records for more light queues than this have their list in records of their own (fan-record.ts). */
+  readonly fanAbove?: number;
   /** How sealed segments are read here and there: through mappings where koffi is there, or by position. */
   readonly readMode?: "auto" | "mapped" | "positioned";
   /** How often checkpoints are made and the free space is looked at; 0 leaves both to `tick`. */
@@ -47,6 +49,8 @@ export const DEFAULT = {
   queuePages: 4096,
   tickMs: 1000,
   storeHost: LOCALHOST,
+  /** A list of this length among the properties costs about a kilobyte. */
+  fanAbove: 32,
 } as const;
 /** How much log is written before what is done with leaves the page cache. */
 export const FORGET_STEP = 16 << 20;

@@ -59,8 +59,10 @@ class StoreSimulation {
     moved: 0,
     rebuilds: 0,
   };
+  readonly #fanAbove: number;
   readonly #shape: { segmentBytes: number; ringBytes: number; sideBytes: number };
   readonly #topics: readonly string[];
+  readonly #lightNames: readonly string[];
   readonly #view = new RecordView();
   readonly #batch: EntryBatch = {
     physicalOffset: new Float64Array(READ_BATCH),
@@ -77,6 +79,13 @@ class StoreSimulation {
 
   constructor(seed: number, trace: ((line: string) => void) | null) {
     this.#random = new Random(seed);
+    // Of their own, so that a story is what it was before there were long dispatch lists, where it has none.
+    const fans = new Random(seed + 2_000_000);
+    this.#fanAbove = fans.pick([0, 1, 2, 32]);
+    const isMany = fans.chance(30);
+    this.#lightNames = isMany
+      ? Array.from({ length: fans.between(4, 60) }, (_, i) => `light ${"x".repeat(i % 7)}${i}`)
+      : ["one", "two", "three"];
     this.time = new SimulatedPerformance(new Random(seed + 1_000_000));
     this.#disk = new FaultyStorage(this.#random);
     this.#disk.tellsUsage = this.#random.chance(50);
@@ -175,6 +184,7 @@ class StoreSimulation {
     this.#store = new CommitLogStore({
       directory: "/data",
       ...this.#shape,
+      fanAbove: this.#fanAbove,
       minFreeBytes: 0,
       indexShape: { slots: 512, entries: 4096 },
       queuePages: this.#random.pick([2, 8, 4096]),
@@ -325,7 +335,7 @@ class StoreSimulation {
     const keys = [keyOf(queue)];
     const lights: StoreQueue[] = [];
     if (random.chance(20)) {
-      for (const name of ["one", "two", "three"].slice(0, random.between(1, 3))) {
+      for (const name of this.#lightNames.slice(0, random.between(1, this.#lightNames.length))) {
         lights.push(store.lightQueue(name));
         keys.push(keyOf(lights.at(-1)!));
       }

@@ -1,0 +1,149 @@
+/**
+ * A message for more light queues than its own properties name well: the record holds the body once, and fan records
+ * right before it hold the list. What is in a fan record belongs to the next record that says so (sysFlag bit 25,
+ * SYS_FLAG.FANNED; its preparedTransactionOffset is where the first of its fan records lies). The record with the body
+ * comes last and is what makes the list count: fan records that no such record follows mean nothing. So a log that was
+ * cut anywhere in between has all of the publish, or none.
+ *
+ * Names are said once and have numbers from then on. An epoch of numbers begins with each segment, each checkpoint and
+ * each start: whoever reads a segment from its beginning, or the log from a checkpoint, knows every number.
+ *
+ *   topic `rmq_sys_sluice_fanned`, sysFlag 12 (rolled back: no queue gets an entry), body, big-endian:
+ *
+ *   at  size
+ *    0     1  version: 1
+ *    1     1  bit 0: the last one of its list; bit 1: an epoch begins here
+ *    2     2  its place in the list, from 0
+ *    4     8  physical offset of the fan record that began the epoch; where bit 1 is set, 0
+ *   12     4  number of the first name below: names are numbered as they come, from 0 in each epoch
+ *   16     4  how many names
+ *   20     4  how many runs
+ *   24     -  names: length, UTF-8, base offset
+ *    -     -  runs: first number less the number after the last run, count, distance less that of the last run
+ *
+ * Numbers from 24 on are varints, seven bits at a time, the lowest first; differences in zigzag. A run stands for `count`
+ * queues with consecutive numbers; the message lies in each of them at its base offset plus the run's distance. To the same
+ * ten thousand queues, each time the same, that is one run: four bytes.
+ *
+ * Valid: as any record. A list of which something is missing makes its message count for nothing, as in a batch. The list
+ * that comes after one with names repeats them: one damaged record costs no other message than its own.
+ */
+import type { RecordFields } from "./message-store.ts";
+import { LOCALHOST, SYS_FLAG } from "./record.ts";
+
+export const FAN_TOPIC = "rmq_sys_sluice_fanned";
+export const FAN_HEADER = 24;
+export const FAN_FLAG = { LAST: 1, BEGINS_EPOCH: 2 } as const;
+const VERSION = 1;
+const ROLLED_BACK = SYS_FLAG.NOT_DISPATCHED | (1 << 3);
+const PROPERTIES = Buffer.from("x-enc\x01raw\x02");
+/** Bytes of a varint at most: 2^53 in zigzag. */
+export const VARINT_MAX = 8;
+
+export interface FanHeader {
+  readonly flags: number;
+  readonly index: number;
+  readonly epoch: number;
+  readonly firstNumber: number;
+  readonly nameCount: number;
+  readonly runCount: number;
+}
+
+export function writeFanHeader(bytes: Buffer, header: FanHeader): void {
+  bytes[0] = VERSION;
+  bytes[1] = header.flags;
+  bytes.writeUInt16BE(header.index, 2);
+  bytes.writeBigInt64BE(BigInt(header.epoch), 4);
+  bytes.writeUInt32BE(header.firstNumber, 12);
+  bytes.writeUInt32BE(header.nameCount, 16);
+  bytes.writeUInt32BE(header.runCount, 20);
+}
+
+/** Null when this is no fan record's body. `ownOffset`: where the record lies. */
+export function readFanHeader(
+  bytes: Buffer,
+  start: number,
+  end: number,
+  ownOffset: number,
+): FanHeader | null {
+  if (end - start < FAN_HEADER || bytes[start] !== VERSION) return null;
+  const flags = bytes[start + 1]!;
+  return {
+    flags,
+    index: bytes.readUInt16BE(start + 2),
+    epoch: flags & FAN_FLAG.BEGINS_EPOCH ? ownOffset : Number(bytes.readBigInt64BE(start + 4)),
+    firstNumber: bytes.readUInt32BE(start + 12),
+    nameCount: bytes.readUInt32BE(start + 16),
+    runCount: bytes.readUInt32BE(start + 20),
+  };
+}
+
+/** Fields of a fan record with this body. */
+export function fanFields(body: Buffer): RecordFields {
+  return {
+    body,
+    bodyStart: 0,
+    bodyEnd: body.length,
+    flag: 0,
+    sysFlag: ROLLED_BACK,
+    bornTimestamp: Date.now(),
+    bornHost: LOCALHOST,
+    reconsumeTimes: 0,
+    preparedTransactionOffset: 0,
+    properties: PROPERTIES,
+    propertiesLength: PROPERTIES.length,
+    tagHash: 0,
+    keys: null,
+    dispatch: null,
+  };
+}
+
+/** Returns where it ends. */
+export function writeVarint(bytes: Uint8Array, at: number, value: number): number {
+  let rest = value;
+  while (rest >= 0x8000_0000) {
+    bytes[at++] = (rest % 128) | 0x80;
+    rest = Math.floor(rest / 128);
+  }
+  let low = rest | 0;
+  while (low >= 0x80) {
+    bytes[at++] = (low & 0x7f) | 0x80;
+    low >>>= 7;
+  }
+  bytes[at++] = low;
+  return at;
+}
+
+/** Small numbers of either sign as small numbers. */
+export const zigzag = (value: number): number => (value < 0 ? -2 * value - 1 : 2 * value);
+const unzigzag = (value: number): number => (value % 2 === 1 ? -(value + 1) / 2 : value / 2);
+
+/** Reads varints one after the other, never beyond `end`. */
+export class VarintReader {
+  readonly bytes: Uint8Array;
+  at: number;
+  readonly end: number;
+  /** A number, or what it speaks of, went beyond the end: nothing read since means anything. */
+  isBroken = false;
+
+  constructor(bytes: Uint8Array, at: number, end: number) {
+    this.bytes = bytes;
+    this.at = at;
+    this.end = end;
+  }
+
+  next(): number {
+    let value = 0;
+    for (let scale = 1; this.at < this.end && scale < 2 ** 54; scale *= 128) {
+      const byte = this.bytes[this.at++]!;
+      value += (byte & 0x7f) * scale;
+      if (byte < 0x80) return value;
+    }
+    this.isBroken = true;
+    return 0;
+  }
+
+  nextSigned(): number {
+    return unzigzag(this.next());
+  }
+}
