@@ -30,6 +30,8 @@ export abstract class BaseWire implements Wire, LoopWire, BudgetHolder {
   receivedBytes = 0;
   sentBytes = 0;
   protected readonly loop: TransportLoop;
+  /** Bytes left free at the beginning of each chunk of output, for what the carrier puts before it. */
+  readonly #headRoom: number;
   protected isClosed = false;
   protected isEnding = false;
   #connection: ProtocolConnection | null = null;
@@ -53,9 +55,10 @@ export abstract class BaseWire implements Wire, LoopWire, BudgetHolder {
   #graceTimer: NodeJS.Timeout | null = null;
   #closeError: Error | null = null;
 
-  constructor(loop: TransportLoop, info: WireInfo) {
+  constructor(loop: TransportLoop, info: WireInfo, headRoom = 0) {
     this.loop = loop;
     this.info = info;
+    this.#headRoom = headRoom;
   }
 
   /** Binds the protocol. Before any input. */
@@ -66,7 +69,10 @@ export abstract class BaseWire implements Wire, LoopWire, BudgetHolder {
 
   // ── carrier side ────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Gives `chunk[0, length)` to the carrier. Calls `onSent` once, later. True when the bytes are already with the kernel. */
+  /**
+   * Gives `chunk[0, length)`, head room included, to the carrier. Calls `onSent` once, later. True when the bytes are
+   * already with the kernel.
+   */
   protected abstract transmit(chunk: Buffer, length: number): boolean;
   /** Starts or stops reading from the carrier. */
   protected abstract setReading(isReading: boolean): void;
@@ -148,7 +154,7 @@ export abstract class BaseWire implements Wire, LoopWire, BudgetHolder {
   write(bytes: Uint8Array, start = 0, end = bytes.length): void {
     let at = start;
     while (at < end) {
-      const count = Math.min(end - at, LARGEST_CHUNK);
+      const count = Math.min(end - at, LARGEST_CHUNK - this.#headRoom);
       this.reserve(count);
       if (Buffer.isBuffer(bytes)) copyBytes(bytes, at, at + count, this.out, this.outAt);
       else this.out.set(bytes.subarray(at, at + count), this.outAt);
@@ -160,7 +166,7 @@ export abstract class BaseWire implements Wire, LoopWire, BudgetHolder {
   flush(): void {
     this.#isDirty = false;
     const length = this.outAt;
-    if (length === 0) return;
+    if (length === 0 || length === this.#headRoom) return;
     const chunk = this.out;
     this.#sizeHint = length;
     this.out = NOTHING;
@@ -174,7 +180,7 @@ export abstract class BaseWire implements Wire, LoopWire, BudgetHolder {
       this.loop.pool.release(chunk);
       return;
     }
-    this.sentBytes += length;
+    this.sentBytes += length - this.#headRoom;
     if (this.transmit(chunk, length)) {
       this.#earlyWrites++;
       this.loop.pool.release(chunk);
@@ -195,8 +201,10 @@ export abstract class BaseWire implements Wire, LoopWire, BudgetHolder {
   #grow(bytes: number): void {
     const { pool } = this.loop;
     const { out, outAt } = this;
+    const headRoom = this.#headRoom;
     if (out.length === 0) {
-      this.out = pool.take(Math.max(bytes, Math.min(this.#sizeHint, LARGEST_CHUNK)));
+      this.out = pool.take(Math.max(headRoom + bytes, Math.min(this.#sizeHint, LARGEST_CHUNK)));
+      this.outAt = headRoom;
       this.loop.collectedBytes += this.out.length;
       return;
     }
@@ -209,8 +217,8 @@ export abstract class BaseWire implements Wire, LoopWire, BudgetHolder {
       return;
     }
     // A full large chunk is worth a system call of its own.
-    this.out = pool.take(Math.max(bytes, LARGEST_CHUNK));
-    this.outAt = 0;
+    this.out = pool.take(Math.max(headRoom + bytes, LARGEST_CHUNK));
+    this.outAt = headRoom;
     this.#sizeHint = LARGEST_CHUNK;
     this.loop.collectedBytes += this.out.length;
     this.#transmit(out, outAt);

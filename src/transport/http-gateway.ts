@@ -4,10 +4,10 @@
  */
 import * as http from "node:http";
 import type * as net from "node:net";
-import { WebSocketServer } from "ws";
 import { isLoopbackAddress } from "../util/network.ts";
 import type { Visit } from "./greeting.ts";
 import type { TransportLoop } from "./loop.ts";
+import { answerTo, refusalOf } from "./websocket-handshake.ts";
 import { WebSocketWire } from "./websocket-wire.ts";
 import type { ProtocolAdapter, WireInfo } from "./wire.ts";
 
@@ -42,7 +42,6 @@ export class HttpGateway {
   readonly #loop: TransportLoop;
   readonly #options: HttpGatewayOptions;
   readonly #server: http.Server;
-  readonly #webSockets: WebSocketServer;
   readonly #visitors = new WeakMap<object, Visitor>();
   readonly #sockets = new Set<net.Socket>();
 
@@ -66,13 +65,6 @@ export class HttpGateway {
     this.#server.timeout = IDLE_MS;
     // Sockets come from our listeners. This is what begins the watch over slow requests.
     this.#server.emit("listening");
-    this.#webSockets = new WebSocketServer({
-      noServer: true,
-      clientTracking: false,
-      perMessageDeflate: false,
-      maxPayload: options.messageBytesMax,
-      handleProtocols: (_, request) => this.#agree(request)?.subProtocol || false,
-    });
     this.#server.on("upgrade", (request, socket, head) => {
       this.#upgrade(request, socket as net.Socket, head);
     });
@@ -119,16 +111,25 @@ export class HttpGateway {
       refuse(socket, "403 Forbidden");
       return;
     }
+    const refusal = refusalOf(request);
     const agreed = this.#agree(request);
-    if (agreed === null) {
-      refuse(socket, "400 Bad Request");
+    if (refusal !== null || agreed === null) {
+      refuse(socket, refusal ?? "400 Bad Request");
       return;
     }
-    this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {
-      visitor.isUpgraded = true;
-      this.#sockets.delete(socket);
-      const info = { ...visitor.facts, isWebSocket: true, subProtocol: agreed.subProtocol };
-      WebSocketWire.open(this.#loop, webSocket, agreed.candidates, info, visitor.visit);
+    visitor.isUpgraded = true;
+    this.#sockets.delete(socket);
+    socket.setTimeout(0);
+    socket.pause();
+    const { subProtocol, candidates } = agreed;
+    WebSocketWire.upgrade(this.#loop, {
+      socket,
+      first: head,
+      answer: answerTo(request, subProtocol),
+      info: { ...visitor.facts, isWebSocket: true, subProtocol },
+      visit: visitor.visit,
+      candidates,
+      messageBytesMax: this.#options.messageBytesMax,
     });
   }
 

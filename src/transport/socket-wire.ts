@@ -1,5 +1,5 @@
 /**
- * A wire over a stream socket: TCP, a Unix socket, or TLS on top of either.
+ * A wire over a stream socket: TCP, a Unix socket, or TLS on top of either. WebSocket builds upon it.
  *
  * Plain sockets read through `onread` into the loop's one shared buffer, which is documented for client sockets only; for
  * an accepted one its handle is adopted by a fresh socket (`adopt`). Where that is not possible, and for TLS, ordinary
@@ -19,9 +19,9 @@ const WIRE = Symbol("wire");
 type WiredSocket = net.Socket & { [WIRE]: SocketWire };
 
 export class SocketWire extends BaseWire {
-  readonly #socket: WiredSocket;
+  protected readonly socket: net.Socket;
   readonly #visit: Visit;
-  #isReading = true;
+  protected isReading = true;
   #sinceYield = 0;
   #error: Error | null = null;
 
@@ -41,19 +41,25 @@ export class SocketWire extends BaseWire {
     const wire = new SocketWire(loop, accepted, info, visit);
     wire.attach(adapter.open(wire));
     if (first.length > 0) wire.receive(first, 0, first.length);
-    wire.#startReading();
+    wire.startReading();
     return wire;
   }
 
-  private constructor(loop: TransportLoop, accepted: net.Socket, info: WireInfo, visit: Visit) {
-    super(loop, info);
+  protected constructor(
+    loop: TransportLoop,
+    accepted: net.Socket,
+    info: WireInfo,
+    visit: Visit,
+    headRoom = 0,
+  ) {
+    super(loop, info, headRoom);
     this.#visit = visit;
     const adopted = info.isTls
       ? null
       : adopt(accepted, loop.readBuffer, (count, bytes) => this.takeRead(count, bytes));
     const socket = (adopted ?? accepted) as WiredSocket;
     socket[WIRE] = this;
-    this.#socket = socket;
+    this.socket = socket;
     if (adopted === null) {
       socket.on("data", onData);
       socket.pause();
@@ -77,42 +83,42 @@ export class SocketWire extends BaseWire {
   }
 
   protected transmit(chunk: Buffer, length: number): boolean {
-    const socket = this.#socket;
+    const { socket } = this;
     socket.write(length === chunk.length ? chunk : chunk.subarray(0, length), this.onSent);
     return socket.writableLength === 0;
   }
 
   protected setReading(isReading: boolean): void {
-    if (this.#isReading === isReading) return;
-    this.#isReading = isReading;
-    if (this.#socket.destroyed) return;
-    if (isReading) this.#socket.resume();
-    else this.#socket.pause();
+    if (this.isReading === isReading) return;
+    this.isReading = isReading;
+    if (this.socket.destroyed) return;
+    if (isReading) this.socket.resume();
+    else this.socket.pause();
   }
 
   protected finish(): void {
-    this.#socket.end();
+    this.socket.end();
   }
 
   protected abort(): void {
-    this.#socket.destroy();
+    this.socket.destroy();
   }
 
   /** After the protocol is attached: it may have paused while it looked at the first bytes. */
-  #startReading(): void {
-    if (this.#isReading && !this.#socket.destroyed) this.#socket.resume();
+  protected startReading(): void {
+    if (this.isReading && !this.socket.destroyed) this.socket.resume();
   }
 
   /** False stops the reading. */
   takeRead(count: number, bytes: Uint8Array): boolean {
     this.receive(bytes as Buffer, 0, count);
     this.#sinceYield += count;
-    if (this.#sinceYield > FAIR_SHARE_BYTES && this.#isReading) {
+    if (this.#sinceYield > FAIR_SHARE_BYTES && this.isReading) {
       this.#sinceYield = 0;
-      this.#isReading = false;
+      this.isReading = false;
       this.loop.requestPump(this);
     }
-    return this.#isReading;
+    return this.isReading;
   }
 }
 

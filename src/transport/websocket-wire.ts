@@ -1,58 +1,85 @@
 /**
- * A wire over a WebSocket. Messages are only envelopes of a byte stream: a frame may span several, one may hold many, in
- * both directions. Answers are binary, or text for a STOMP client that began with text, as long as they are valid UTF-8.
+ * A wire over a WebSocket. Messages are only envelopes of a byte stream: a frame of the protocol may span several, one
+ * may hold many, in both directions. Answers are binary, or text for a STOMP client that began with text, as long as they
+ * are valid UTF-8.
+ *
+ * Input is unmasked and put together in the buffer it was read into, and the protocol gets one run of bytes per read; what
+ * a turn has to say goes out as one message, whose header is written into room left before it. So a message costs little
+ * more than over TCP.
  */
 import { isUtf8 } from "node:buffer";
-import type { WebSocket } from "ws";
-import { BaseWire } from "./base-wire.ts";
+import type * as net from "node:net";
 import type { Visit } from "./greeting.ts";
-import type { TransportLoop } from "./loop.ts";
+import { READ_BUFFER_BYTES, type TransportLoop } from "./loop.ts";
 import { sniff } from "./sniff.ts";
+import { SocketWire } from "./socket-wire.ts";
+import {
+  CLOSE_CODE,
+  closeFrame,
+  FrameDecoder,
+  OPCODE,
+  putHeader,
+  SERVER_HEADER_MAX,
+} from "./websocket-frames.ts";
 import type { ProtocolAdapter, ProtocolConnection, WireInfo } from "./wire.ts";
 
 const PING_IDLE_MS = 30_000;
-const CLOSE_NORMAL = 1000;
-const CLOSE_UNSUPPORTED_DATA = 1003;
+const PING_FRAME = Buffer.from([0x80 | OPCODE.PING, 0]);
 
-export class WebSocketWire extends BaseWire {
-  readonly #socket: WebSocket;
-  #isReading = true;
+/** A client that asked for a WebSocket and shall have it. */
+export interface Upgrade {
+  /** Nobody reads it. */
+  readonly socket: net.Socket;
+  /** What was read of it already, behind the request. */
+  readonly first: Buffer;
+  /** The answer that turns it into a WebSocket. */
+  readonly answer: string;
+  readonly info: WireInfo;
+  readonly visit: Visit;
+  /** The adapters that the agreed sub-protocol allows; more than one are told apart by their first bytes. */
+  readonly candidates: readonly ProtocolAdapter[];
+  readonly messageBytesMax: number;
+}
+
+export class WebSocketWire extends SocketWire {
+  readonly #decoder: FrameDecoder;
   #isText: boolean | null = null;
   #mayBeText = true;
-  #error: Error | null = null;
+  /** What is given to the carrier is a control frame as it stands. */
+  #isFramed = false;
+  #closeCode: number = CLOSE_CODE.NORMAL;
+  #closeReason = "";
+  /** The peer's close frame came, or will not: nothing is waited for. */
+  #isPeerDone = false;
   #lastHeardMs: number;
   #pingedMs = 0;
 
-  /** `candidates`: the adapters that the agreed sub-protocol allows; more than one are told apart by their first bytes. */
-  static open(
-    loop: TransportLoop,
-    socket: WebSocket,
-    candidates: readonly ProtocolAdapter[],
-    info: WireInfo,
-    visit: Visit,
-  ): WebSocketWire {
-    const wire = new WebSocketWire(loop, socket, info, visit);
+  /** The visit ends after the protocol was told. */
+  static upgrade(loop: TransportLoop, upgrade: Upgrade): WebSocketWire {
+    loop.turn.touch();
+    const wire = new WebSocketWire(loop, upgrade);
+    wire.socket.write(upgrade.answer);
+    const { candidates, first } = upgrade;
     const [only] = candidates;
     if (candidates.length === 1 && only !== undefined) wire.#choose(only);
     else wire.attach(new Chooser(wire, candidates, (adapter) => wire.#choose(adapter)));
+    if (first.length > 0) wire.receive(first, 0, first.length);
+    wire.startReading();
     return wire;
   }
 
-  private constructor(loop: TransportLoop, socket: WebSocket, info: WireInfo, visit: Visit) {
-    super(loop, info);
-    this.#socket = socket;
+  private constructor(
+    loop: TransportLoop,
+    {
+      socket,
+      info,
+      visit,
+      messageBytesMax,
+    }: Pick<Upgrade, "socket" | "info" | "visit" | "messageBytesMax">,
+  ) {
+    super(loop, socket, info, visit, SERVER_HEADER_MAX);
+    this.#decoder = new FrameDecoder(messageBytesMax);
     this.#lastHeardMs = loop.turn.now;
-    socket.on("message", (data, isBinary) => this.#onMessage(data as Buffer, isBinary));
-    socket.on("pong", () => {
-      this.#lastHeardMs = this.loop.turn.now;
-    });
-    socket.on("error", (error) => {
-      this.#error = error;
-    });
-    socket.on("close", () => {
-      this.closed(this.#error);
-      visit.end();
-    });
   }
 
   setTextMode(isText: boolean): void {
@@ -61,56 +88,120 @@ export class WebSocketWire extends BaseWire {
 
   override tick(nowMs: number): void {
     super.tick(nowMs);
-    if (this.isClosed || nowMs - this.#lastHeardMs < PING_IDLE_MS) return;
+    if (this.isClosed || this.isEnding || nowMs - this.#lastHeardMs < PING_IDLE_MS) return;
     if (this.#pingedMs > this.#lastHeardMs) {
       // Not even a pong since the last ping: nobody is there.
-      if (nowMs - this.#pingedMs > PING_IDLE_MS && this.#isReading) this.destroy();
+      if (nowMs - this.#pingedMs > PING_IDLE_MS && this.isReading) this.destroy();
       return;
     }
     this.#pingedMs = nowMs;
-    this.#socket.ping();
-  }
-
-  protected transmit(chunk: Buffer, length: number): boolean {
-    const bytes = length === chunk.length ? chunk : chunk.subarray(0, length);
-    const binary = !(this.#isText === true && isUtf8(bytes));
-    this.#socket.send(bytes, { binary }, this.onSent);
-    return this.#socket.bufferedAmount === 0;
-  }
-
-  protected setReading(isReading: boolean): void {
-    if (this.#isReading === isReading) return;
-    this.#isReading = isReading;
-    if (isReading) this.#socket.resume();
-    else this.#socket.pause();
-  }
-
-  protected finish(): void {
-    this.#socket.close(CLOSE_NORMAL);
-  }
-
-  protected abort(): void {
-    this.#socket.terminate();
+    this.#control(PING_FRAME, 0, PING_FRAME.length);
   }
 
   #choose(adapter: ProtocolAdapter): ProtocolConnection {
     this.#mayBeText = adapter.name === "stomp";
+    this.#decoder.isBinaryOnly = !this.#mayBeText;
     const connection = adapter.open(this);
     this.attach(connection);
     return connection;
   }
 
-  #onMessage(data: Buffer, isBinary: boolean): void {
+  // ── input ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  protected override receive(bytes: Buffer, start: number, end: number): void {
     this.#lastHeardMs = this.loop.turn.now;
-    this.#isText ??= !isBinary;
-    if (!isBinary && !this.#mayBeText) {
-      this.#socket.close(CLOSE_UNSUPPORTED_DATA, "binary messages only");
+    const { readBuffer } = this.loop;
+    if (bytes === readBuffer) {
+      this.#decode(bytes, start, end);
       return;
     }
-    this.receive(data, 0, data.length);
-    if (!isBinary && !this.#mayBeText) {
-      this.#socket.close(CLOSE_UNSUPPORTED_DATA, "binary messages only");
+    // Unmasking is much faster there.
+    for (let at = start; at < end && !this.isClosed; at += READ_BUFFER_BYTES) {
+      const count = Math.min(end - at, READ_BUFFER_BYTES);
+      bytes.copy(readBuffer, 0, at, at + count);
+      this.#decode(readBuffer, 0, count);
     }
+  }
+
+  #decode(bytes: Buffer, start: number, end: number): void {
+    const decoder = this.#decoder;
+    if (this.isClosed || decoder.isOver) return;
+    const until = decoder.decode(bytes, start, end);
+    if (this.isEnding) {
+      // Our close frame is out: the peer's own is all that is waited for.
+      if (decoder.isOver) this.#leave();
+      return;
+    }
+    if (decoder.firstOpcode !== 0) this.#isText ??= decoder.firstOpcode === OPCODE.TEXT;
+    if (until > start) super.receive(bytes, start, until);
+    if (this.isClosed || this.isEnding) {
+      if (decoder.isOver && !this.isClosed) this.#leave();
+      return;
+    }
+    const { error, closeCode, ping } = decoder;
+    if (error !== null) this.#fail(error.code, error.reason);
+    else if (decoder.hadText && !this.#mayBeText)
+      this.#fail(CLOSE_CODE.UNSUPPORTED_DATA, "binary messages only");
+    else if (closeCode !== 0) {
+      this.#isPeerDone = true;
+      this.#closeCode = closeCode;
+      this.end();
+    } else if (ping !== null) {
+      const pong = Buffer.allocUnsafe(2 + ping.length);
+      putHeader(pong, 2, OPCODE.PONG, ping.length);
+      ping.copy(pong, 2);
+      this.#control(pong, 0, pong.length);
+    }
+  }
+
+  /** §7.1.7: says why, and listens no more. */
+  #fail(code: number, reason: string): void {
+    this.#isPeerDone = true;
+    this.#closeCode = code;
+    this.#closeReason = reason;
+    this.takeError(new Error(`WebSocket: ${reason}`));
+    this.end();
+  }
+
+  override takeEnd(): void {
+    // No close frame came before it, and none will.
+    if (this.isEnding) this.#leave();
+    this.#isPeerDone = true;
+    super.takeEnd();
+  }
+
+  // ── output ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  protected override transmit(chunk: Buffer, length: number): boolean {
+    const { socket } = this;
+    let start = SERVER_HEADER_MAX;
+    if (!this.#isFramed) {
+      const isText = this.#isText === true && isUtf8(chunk.subarray(start, length));
+      start = putHeader(chunk, start, isText ? OPCODE.TEXT : OPCODE.BINARY, length - start);
+    }
+    socket.write(chunk.subarray(start, length), this.onSent);
+    return socket.writableLength === 0;
+  }
+
+  /** Sends a control frame, behind what was collected so far. */
+  #control(frame: Buffer, start: number, end: number): void {
+    this.flush();
+    this.write(frame, start, end);
+    this.#isFramed = true;
+    this.flush();
+    this.#isFramed = false;
+  }
+
+  /** Says goodbye; the connection goes when the peer did the same, so that it reads what it was sent. */
+  protected override finish(): void {
+    this.socket.write(closeFrame(this.#closeCode, this.#closeReason));
+    if (this.#isPeerDone) super.finish();
+  }
+
+  #leave(): void {
+    if (this.#isPeerDone) return;
+    this.#isPeerDone = true;
+    super.finish();
   }
 }
 

@@ -1,12 +1,16 @@
 /**
- * The WebAssembly module of a CopyMemory (copy-memory.ts), put together by hand: two functions over one shared memory.
+ * The WebAssembly module of a CopyMemory (copy-memory.ts), put together by hand: three functions over one shared memory.
  *
  *   (import "m" "m" (memory N N shared))
  *   (func (export "c") (param $to i32) (param $from i32) (param $length i32)   memory.copy)
  *   (func (export "s") (param $at i32) (param $end i32) (param $crc i32) (result i32) …)
+ *   (func (export "x") (param $to i32) (param $from i32) (param $end i32) (param $key i32) …)
  *
  * `s` carries a CRC-32 register over the bytes [at, end): sixteen bytes a step over sixteen tables, which lie at the
  * beginning of the memory; TABLE[k][byte] is the CRC of `byte` followed by k zero bytes, without the two inversions.
+ *
+ * `x` copies the bytes [from, end) to `to`, which is not above `from`, each combined with one of the four bytes of
+ * `key` in turn, the lowest first: sixteen bytes a step in a vector register.
  */
 
 const TABLES = 16;
@@ -29,6 +33,7 @@ export function writeTables(memory: SharedArrayBuffer): void {
 }
 
 const I32 = 0x7f;
+const V128 = 0x7b;
 const OP = {
   BLOCK: 0x02,
   LOOP: 0x03,
@@ -39,6 +44,7 @@ const OP = {
   SET: 0x21,
   LOAD: 0x28,
   LOAD8: 0x2d,
+  STORE8: 0x3a,
   CONST: 0x41,
   LESS: 0x49,
   NOT_LESS: 0x4f,
@@ -48,8 +54,12 @@ const OP = {
   XOR: 0x73,
   LEFT: 0x74,
   RIGHT: 0x76,
+  ROTATE_RIGHT: 0x78,
   COPY: 0xfc,
+  VECTOR: 0xfd,
 } as const;
+/** Behind OP.VECTOR. */
+const VECTOR = { LOAD: 0x00, STORE: 0x0b, SPLAT: 0x11, XOR: 0x51 } as const;
 const NO_RESULT = 0x40;
 
 type Code = number[];
@@ -105,17 +115,52 @@ function sumCode(): Code {
   return [1, 4, I32, ...loop(isShort, stepCode()), ...loop(isOver, one), ...get(CRC), OP.END];
 }
 
+// Locals of the masked copy: its parameters, and the key in all lanes.
+const TO = 0;
+const FROM = 1;
+const STOP = 2;
+const KEY = 3;
+const KEYS = 4;
+
+const advance = (local: number, by: number): Code => [
+  ...[...get(local), ...constant(by), OP.ADD, ...set(local)],
+];
+
+function maskedCopyCode(): Code {
+  const isShort = [...get(STOP), ...get(FROM), OP.SUBTRACT, ...constant(16), OP.LESS];
+  const step = [
+    ...[...get(TO), ...get(FROM), OP.VECTOR, VECTOR.LOAD, 0, 0],
+    ...[...get(KEYS), OP.VECTOR, VECTOR.XOR, OP.VECTOR, VECTOR.STORE, 0, 0],
+    ...[...advance(FROM, 16), ...advance(TO, 16)],
+  ];
+  const isOver = [...get(FROM), ...get(STOP), OP.NOT_LESS];
+  const one = [
+    ...[...get(TO), ...get(FROM), OP.LOAD8, 0, 0, ...get(KEY), OP.XOR, OP.STORE8, 0, 0],
+    ...[...get(KEY), ...constant(8), OP.ROTATE_RIGHT, ...set(KEY)],
+    ...[...advance(FROM, 1), ...advance(TO, 1)],
+  ];
+  const keys = [...get(KEY), OP.VECTOR, VECTOR.SPLAT, ...set(KEYS)];
+  return [1, 1, V128, ...keys, ...loop(isShort, step), ...loop(isOver, one), OP.END];
+}
+
+/** Of the three functions: parameters, then results. */
+const TYPES: Code = [
+  ...[0x60, 3, I32, I32, I32, 0],
+  ...[0x60, 3, I32, I32, I32, 1, I32],
+  ...[0x60, 4, I32, I32, I32, I32, 0],
+];
+
 /** The module for a memory of so many pages. */
 export function memoryModule(pages: number): Uint8Array {
   const size = unsigned(pages);
-  const sum = sumCode();
+  const bodies = [COPY_CODE, sumCode(), maskedCopyCode()].flatMap(withLength);
   return Uint8Array.from([
     ...[0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0], // magic, version
-    ...section(1, [2, 0x60, 3, I32, I32, I32, 0, 0x60, 3, I32, I32, I32, 1, I32]), // types
+    ...section(1, [3, ...TYPES]),
     ...section(2, [1, 1, 0x6d, 1, 0x6d, 2, 3, ...size, ...size]), // import m.m, shared memory
-    ...section(3, [2, 0, 1]), // functions
-    ...section(7, [2, 1, 0x63, 0, 0, 1, 0x73, 0, 1]), // exports "c", "s"
-    ...section(10, [2, ...withLength(COPY_CODE), ...withLength(sum)]),
+    ...section(3, [3, 0, 1, 2]), // functions
+    ...section(7, [3, 1, 0x63, 0, 0, 1, 0x73, 0, 1, 1, 0x78, 0, 2]), // exports "c", "s", "x"
+    ...section(10, [3, ...bodies]),
   ]);
 }
 

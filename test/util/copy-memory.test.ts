@@ -4,7 +4,7 @@ import { Worker } from "node:worker_threads";
 import { crc32 as nativeCrc32 } from "node:zlib";
 import test from "ava";
 import fc from "fast-check";
-import { CopyMemory, copyBytes, sumBytes } from "../../src/util/copy-memory.ts";
+import { CopyMemory, copyBytes, moveMasked, sumBytes } from "../../src/util/copy-memory.ts";
 import { crc32 } from "../../src/util/crc32.ts";
 
 const SIZE = 4096;
@@ -116,6 +116,31 @@ test.serial(
     const [sum] = await once(worker, "message");
     t.is(sum, nativeCrc32(piece.subarray(1, 1000), 7));
     await worker.terminate();
+    memory.close();
+  },
+);
+
+test.serial(
+  "bytes moved down and unmasked are those that were masked, in all kinds of memory",
+  (t) => {
+    const memory = CopyMemory.open(2 * SIZE)!;
+    const buffers = [memory.takeBuffer(SIZE)!, Buffer.alloc(SIZE)];
+    const place = fc.nat(SIZE);
+    fc.assert(
+      fc.property(place, place, fc.nat(40), fc.integer(), fc.nat(1), (a, b, down, key, which) => {
+        const bytes = buffers[which]!;
+        const from = Math.min(a, b);
+        const end = Math.max(a, b);
+        const to = Math.max(0, from - down);
+        for (let i = 0; i < SIZE; i++) bytes[i] = i * 11;
+        const expected = Buffer.from(bytes);
+        for (let i = from; i < end; i++) {
+          expected[to + i - from] = bytes[i]! ^ (key >>> (((i - from) & 3) * 8));
+        }
+        moveMasked(bytes, from, end, to, key);
+        t.true(bytes.equals(expected));
+      }),
+    );
     memory.close();
   },
 );
