@@ -26,7 +26,8 @@ const PREFIXES: readonly Buffer[] = ENCODING_NAMES.map((name) =>
 export class RecordTemplate {
   /** Path tag of a topic, "" for none. */
   readonly pathTag: string;
-  readonly pathTagHash: number;
+  /** Of the tag of messages that bring none of their own. */
+  readonly ownTagHash: number;
   /** The head of the encoding used last: a target's messages mostly come over one protocol. */
   #head: Buffer | null = null;
   #headEncoding: Encoding = ENCODING.RAW;
@@ -43,7 +44,8 @@ export class RecordTemplate {
     this.isInPath = isInPath;
     this.to = to;
     this.label = label;
-    this.pathTagHash = pathTag === "" ? 0 : javaHash(pathTag);
+    const tag = isInPath || label === "" ? pathTag : label;
+    this.ownTagHash = tag === "" ? 0 : javaHash(tag);
   }
 
   /** For messages that are not stored: their readers are told the path, and a very long one fits into no record. */
@@ -87,6 +89,12 @@ export class RecordComposer {
     dispatch: null,
   };
 
+  /** `fields.properties` still begins with what a message of this template had, which said nothing of its own but its text. */
+  #sameTemplate: RecordTemplate | null = null;
+  #sameEncoding: Encoding = ENCODING.RAW;
+  #sameText = "";
+  #sameLength = 0;
+
   /** The last property text, and its bytes once it came twice. */
   #lastText = "";
   #lastBytes: Buffer | null = null;
@@ -116,6 +124,21 @@ export class RecordComposer {
     if (draft.isRetained) flag |= FLAG.RETAIN;
     if (draft.isExactlyOnce) flag |= FLAG.EXACTLY_ONCE;
 
+    const isOrdinary =
+      expiresAt === 0 && draft.tag === "" && draft.keys === "" && draft.group === "";
+    if (
+      isOrdinary &&
+      template === this.#sameTemplate &&
+      draft.encoding === this.#sameEncoding &&
+      draft.properties === this.#sameText
+    ) {
+      fields.flag = template.isInPath ? flag | FLAG.TAG_IN_PATH : flag;
+      fields.tagHash = template.ownTagHash;
+      fields.propertiesLength = this.#sameLength;
+      return fields;
+    }
+    this.#sameTemplate = null;
+
     const prefix =
       expiresAt === 0 ? template.head(draft.encoding) : template.prefix(draft.encoding);
     this.#check(0, prefix.length);
@@ -128,13 +151,13 @@ export class RecordComposer {
       flag |= FLAG.HAS_EXPIRY;
       at += out.write(`x-exp\x01${expiresAt}\x02`, at, "latin1");
     }
-    let tagHash = template.pathTagHash;
+    let tagHash = template.ownTagHash;
     if (template.isInPath) {
       flag |= FLAG.TAG_IN_PATH;
       if (expiresAt !== 0 && template.pathTag !== "") at = this.#put(at, "TAGS", template.pathTag);
     } else if (draft.tag !== "" || template.label !== "") {
       const tag = draft.tag === "" ? template.label : draft.tag;
-      tagHash = javaHash(tag);
+      if (draft.tag !== "") tagHash = javaHash(tag);
       at = this.#put(at, "TAGS", tag);
     }
     if (template.to !== "") at = this.#put(at, "x-to", template.to);
@@ -150,6 +173,12 @@ export class RecordComposer {
       at = this.#putText(at, draft.properties);
     }
     if (at > PROPERTIES_MAX_BYTES) throw tooLarge(at);
+    if (isOrdinary) {
+      this.#sameTemplate = template;
+      this.#sameEncoding = draft.encoding;
+      this.#sameText = draft.properties;
+      this.#sameLength = at;
+    }
     fields.flag = flag;
     fields.tagHash = tagHash;
     fields.propertiesLength = at;

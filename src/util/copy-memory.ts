@@ -60,6 +60,9 @@ let fastMask: MaskFunction | null = null;
 // The buffers of the last copy, and where they begin in that memory; -1: elsewhere.
 let source = NOTHING;
 let sourceBase = -1;
+// Mostly two of them take turns: what was received or stored, and what was written before.
+let otherSource = NOTHING;
+let otherSourceBase = -1;
 let target = NOTHING;
 let targetBase = -1;
 // The same of the last sum.
@@ -167,16 +170,21 @@ export function copyBytes(
 }
 
 function setSource(from: Buffer): void {
+  const base = from === otherSource ? otherSourceBase : baseOf(from);
+  otherSource = source;
+  otherSourceBase = sourceBase;
   source = from;
-  sourceBase = from.buffer === (fastMemory as unknown) ? from.byteOffset : -1;
+  sourceBase = base;
 }
 function setTarget(to: Buffer): void {
   target = to;
-  targetBase = to.buffer === (fastMemory as unknown) ? to.byteOffset : -1;
+  targetBase = baseOf(to);
 }
+const baseOf = (bytes: Buffer): number =>
+  bytes.buffer === (fastMemory as unknown) ? bytes.byteOffset : -1;
 function forgetBuffers(): void {
-  source = target = summed = NOTHING;
-  sourceBase = targetBase = summedBase = -1;
+  source = otherSource = target = summed = NOTHING;
+  sourceBase = otherSourceBase = targetBase = summedBase = -1;
 }
 
 /** The CRC-32 of `bytes[start, end)`, a range that was checked, continuing from `seed`; -1 when they lie elsewhere. */

@@ -7,6 +7,7 @@
 import type { RecordView } from "../../../src/model/record-view.ts";
 import type { Wire } from "../../../src/transport/wire.ts";
 import { copyBytes } from "../../../src/util/copy-memory.ts";
+import { KnownBytes } from "../../../src/util/known-bytes.ts";
 
 /** Longer properties are not compared. */
 const MAX_PROPERTIES = 512;
@@ -31,8 +32,7 @@ export class FrameBefore {
   #flag = 0;
   #bornTimestamp = 0;
   #bodyLength = 0;
-  #properties: Uint8Array = NOTHING;
-  #propertiesLength = 0;
+  readonly #properties = new KnownBytes();
   #misses = 0;
 
   forget(): void {
@@ -46,13 +46,9 @@ export class FrameBefore {
    */
   remember(wire: Wire, record: RecordView, end: number, bytes: number, head: number): void {
     const { buffer, propertiesStart: start } = record;
-    const length = end + 1 - start;
     this.#out = NOTHING;
-    if (length > MAX_PROPERTIES || this.#misses++ > MAX_MISSES) return;
-    if (this.#properties.length < length) this.#properties = new Uint8Array(length * 2);
-    const properties = this.#properties;
-    for (let i = 0; i < length; i++) properties[i] = buffer[start + i]!;
-    this.#propertiesLength = length;
+    if (end + 1 - start > MAX_PROPERTIES || this.#misses++ > MAX_MISSES) return;
+    this.#properties.learn(buffer, start, end + 1);
     this.#flag = record.flag;
     this.#bornTimestamp = record.bornTimestamp;
     this.#bodyLength = record.bodyEnd - record.bodyStart;
@@ -97,7 +93,7 @@ export class FrameBefore {
 
   #isAlike(record: RecordView): boolean {
     const { buffer, propertiesStart: start, propertiesEnd } = record;
-    const length = this.#propertiesLength;
+    const { length } = this.#properties;
     if (
       record.flag !== this.#flag ||
       record.bodyEnd - record.bodyStart !== this.#bodyLength ||
@@ -107,9 +103,7 @@ export class FrameBefore {
     ) {
       return false;
     }
-    const properties = this.#properties;
-    for (let i = 0; i < length; i++) if (buffer[start + i] !== properties[i]) return false;
-    return true;
+    return this.#properties.isAt(buffer, start);
   }
 }
 

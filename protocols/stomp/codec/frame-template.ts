@@ -10,11 +10,12 @@
  * means anything inside a header line. Everything else does not fit, and is read by the parser.
  */
 
+import { KnownBytes } from "../../../src/util/known-bytes.ts";
+
 /** Longer ones are not remembered. */
-export const TEMPLATE_BYTES = 1024;
+const TEMPLATE_BYTES = 1024;
 const MAX_TEXT = 64;
 const MAX_DIGITS = 9;
-const NONE = new Uint8Array(0);
 
 /** Visible ASCII but the colon and the backslash. */
 const IS_PLAIN = new Uint8Array(256).fill(1, 0x21, 0x7f);
@@ -26,36 +27,27 @@ export class FrameTemplate {
   number = 0;
   textStart = 0;
   textEnd = 0;
-  #bytes: Uint8Array = NONE;
-  #size = 0;
+  readonly #known = new KnownBytes();
   // Where number and text lie in it, -1 for none; the first of them.
   #numberStart = -1;
   #numberEnd = 0;
   #textStart = -1;
   #textEnd = 0;
 
-  get isEmpty(): boolean {
-    return this.#size === 0;
-  }
-
   get hasText(): boolean {
     return this.#textStart >= 0;
   }
 
   forget(): void {
-    this.#size = 0;
+    this.#known.length = 0;
   }
 
   /** `bytes[start, end)` is the pattern from now on, everything in it as it is. False when it is too long. */
   learn(bytes: Buffer, start: number, end: number): boolean {
-    this.#size = 0;
+    this.forget();
     this.#numberStart = this.#textStart = -1;
     if (end - start > TEMPLATE_BYTES) return false;
-    const size = end - start;
-    if (this.#bytes.length < size) this.#bytes = new Uint8Array(Math.max(128, size * 2));
-    const memo = this.#bytes;
-    for (let i = 0; i < size; i++) memo[i] = bytes[start + i]!;
-    this.#size = size;
+    this.#known.learn(bytes, start, end);
     return true;
   }
 
@@ -73,8 +65,8 @@ export class FrameTemplate {
 
   /** The index after what fits the pattern from `at` on, 0 when it does not or is not all there. */
   read(bytes: Buffer, at: number, end: number): number {
-    const size = this.#size;
-    const memo = this.#bytes;
+    const known = this.#known;
+    const size = known.length;
     let p = at;
     let t = 0;
     while (t < size) {
@@ -87,15 +79,18 @@ export class FrameTemplate {
         t = this.#textEnd;
       }
       const stop = this.#nextVaryingAfter(t);
-      for (; t < stop; t++, p++) if (bytes[p] !== memo[t]) return 0;
+      if (!known.isAt(bytes, p, t, stop)) return 0;
+      p += stop - t;
+      t = stop;
     }
     return size > 0 && p <= end ? p : 0;
   }
 
   /** Where the next varying part begins, or the pattern ends. */
   #nextVaryingAfter(at: number): number {
-    const number = this.#numberStart >= at ? this.#numberStart : this.#size;
-    const text = this.#textStart >= at ? this.#textStart : this.#size;
+    const size = this.#known.length;
+    const number = this.#numberStart >= at ? this.#numberStart : size;
+    const text = this.#textStart >= at ? this.#textStart : size;
     return number < text ? number : text;
   }
 
