@@ -6,11 +6,13 @@
 import type { Message } from "rhea";
 import { type Endpoint, sleep } from "./broker-process.ts";
 import { MqttPeer } from "./mqtt-peer.ts";
-import { RheaPeer, textOf } from "./rhea-peer.ts";
+import { RheaPeer, type RheaReceiver, textOf } from "./rhea-peer.ts";
 import { Stompit } from "./stompit-client.ts";
 
-export type MemberKind = "mqtt" | "amqp" | "stomp";
-export const MEMBER_KINDS: readonly MemberKind[] = ["mqtt", "amqp", "stomp"];
+/** `shared` and `durable`: shared subscriptions as Qpid JMS attaches them for a client without an identifier. */
+export type MemberKind = PublisherKind | "shared" | "durable";
+export type PublisherKind = "mqtt" | "amqp" | "stomp";
+export const MEMBER_KINDS: readonly PublisherKind[] = ["mqtt", "amqp", "stomp"];
 
 const AHEAD = 5;
 
@@ -47,6 +49,9 @@ export function join(
       return joinMqtt(endpoint, membership);
     case "amqp":
       return joinAmqp(endpoint, membership);
+    case "shared":
+    case "durable":
+      return joinShared(endpoint, kind, membership);
     case "stomp":
       return joinStomp(endpoint, membership);
   }
@@ -93,13 +98,37 @@ async function joinMqtt(endpoint: Endpoint, { topic, group, worker }: Membership
   return member;
 }
 
-async function joinAmqp(endpoint: Endpoint, { topic, group, worker }: Membership): Promise<Member> {
+async function joinAmqp(endpoint: Endpoint, membership: Membership): Promise<Member> {
+  const { topic, group } = membership;
   const peer = await RheaPeer.connect(endpoint);
   const address = group === "" ? topic : `topic://${topic}#${group}`;
-  const receiver = await peer.receiver(address, "topic");
+  return onLink(peer, await peer.receiver(address, "topic"), "amqp", membership);
+}
+
+async function joinShared(
+  endpoint: Endpoint,
+  kind: "shared" | "durable",
+  membership: Membership,
+): Promise<Member> {
+  const { topic, group } = membership;
+  const peer = await RheaPeer.connect(endpoint);
+  const lasting = kind === "durable" ? { durable: 2, expiry_policy: "never" } : { durable: 0 };
+  const receiver = await peer.receiver({
+    name: kind === "durable" ? `${group}|global` : `${group}|global-volatile1`,
+    source: { address: topic, capabilities: ["topic", "shared", "global"], ...lasting },
+  } as Parameters<RheaPeer["receiver"]>[0]);
+  return onLink(peer, receiver, kind, membership);
+}
+
+function onLink(
+  peer: RheaPeer,
+  receiver: RheaReceiver,
+  kind: MemberKind,
+  { worker }: Membership,
+): Member {
   const line = new Line();
   const member: Member = {
-    kind: "amqp",
+    kind,
     drop: () => {
       line.isOver = true;
       peer.abort();
@@ -170,7 +199,7 @@ export class Publishers {
   }
 
   async publish(
-    kind: MemberKind,
+    kind: PublisherKind,
     topic: string,
     texts: readonly string[],
     key = "",

@@ -28,6 +28,15 @@ const ORDERS: readonly (readonly MemberKind[])[] = [
   ["amqp", "stomp", "mqtt"],
   ["stomp", "mqtt", "amqp"],
   ["stomp", "amqp", "mqtt"],
+  ["shared", "mqtt", "stomp", "amqp"],
+  ["shared", "stomp", "mqtt", "amqp"],
+  ["mqtt", "shared", "stomp", "amqp"],
+  ["stomp", "mqtt", "shared", "amqp"],
+  ["durable", "mqtt", "stomp", "amqp"],
+  ["durable", "amqp", "mqtt", "stomp"],
+  ["mqtt", "durable", "stomp", "amqp"],
+  ["stomp", "durable", "mqtt", "amqp"],
+  ["amqp", "shared", "durable", "mqtt", "stomp"],
 ];
 
 const numbered = (name: string): string[] =>
@@ -42,7 +51,7 @@ async function shareTheLoad(
   kinds: readonly MemberKind[],
 ): Promise<string> {
   const topic = `share.${kinds.join("-")}`;
-  const got = new Map<MemberKind, string[]>(MEMBER_KINDS.map((kind) => [kind, []]));
+  const got = new Map<MemberKind, string[]>(kinds.map((kind) => [kind, []]));
   const worker = async ({ text, member }: Work): Promise<void> => {
     got.get(member.kind)!.push(text);
     await sleep(2);
@@ -58,6 +67,24 @@ async function shareTheLoad(
   for (const [kind, texts] of got) truly(texts.length > 0, `${kind} got some`);
   for (const member of members) await member.leave();
   return [...got].map(([kind, texts]) => `${kind} ${texts.length}`).join(", ");
+}
+
+/** A durable subscription that came to the group of a MQTT share gets what it is owed when it comes back. */
+async function durableGuest(endpoint: Endpoint, publishers: Publishers): Promise<void> {
+  const topic = "share.guest";
+  const done: string[] = [];
+  const worker = async ({ text }: Work): Promise<void> => {
+    done.push(text);
+  };
+  const share = await join(endpoint, "mqtt", { topic, group: "g", worker });
+  const durable = await join(endpoint, "durable", { topic, group: "g", worker });
+  durable.drop();
+  await share.leave();
+  await publishers.publish("stomp", topic, numbered("alone"));
+  const again = await join(endpoint, "durable", { topic, group: "g", worker });
+  await until(`all of ${COUNT}`, () => done.length >= COUNT);
+  equal(counted(done), counted(numbered("alone")), "each message once");
+  await again.leave();
 }
 
 /** Two of three break off with messages in hand, and nobody is there for a while. */
@@ -192,6 +219,11 @@ export const groupsStep: Step = {
     }
     await context.check(CLIENTS, "one group: what leaving members held goes to others", () =>
       loseNothing(endpoint, publishers),
+    );
+    await context.check(
+      CLIENTS,
+      "one group: a durable subscription that joined it is owed its messages",
+      () => durableGuest(endpoint, publishers),
     );
     await context.check(CLIENTS, "no group: everybody gets everything, in order", () =>
       everybodyGetsAll(endpoint, publishers),

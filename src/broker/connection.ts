@@ -107,11 +107,16 @@ export class Connection implements BrokerConnection {
   }
 
   findSubscription(identity: SubscriptionIdentity): SubscriptionInfo | undefined {
-    return this.#broker.subscriptions.info(this.namespace, identity);
+    const { subscriptions, sessions } = this.#broker;
+    return (
+      subscriptions.info(this.namespace, identity) ?? sessions.joint.info(this.namespace, identity)
+    );
   }
 
   deleteSubscription(identity: SubscriptionIdentity): void {
-    this.#broker.subscriptions.delete(this.namespace, identity);
+    const { subscriptions, sessions } = this.#broker;
+    if (sessions.joint.delete(this.namespace, identity)) return;
+    subscriptions.delete(this.namespace, identity);
   }
 
   createTemporary(kind: "queue" | "topic", lifetime: TemporaryLifetime): Address {

@@ -35,7 +35,7 @@ export interface GroupSettings {
 
 export class ConsumerGroup {
   readonly node: Node;
-  readonly settings: GroupSettings;
+  settings: GroupSettings;
   shards: ShardProgress[] = [];
   /** Shards by falling priority, when the node has more than one level; else null. */
   levels: ShardProgress[] | null = null;

@@ -8,6 +8,7 @@ import type { ConsumerGroup } from "./consumer-group.ts";
 import type { ConsumerRequest, DeliverySink, StartPosition } from "./facade.ts";
 import type { MessageFilter } from "./filter.ts";
 import { ownGroupSettings } from "./group-settings.ts";
+import type { JointGroups } from "./joint-groups.ts";
 import type { Node } from "./node.ts";
 import { cancelMembers, type NodeDirectory } from "./node-directory.ts";
 import type { NodeRegistry } from "./node-registry.ts";
@@ -18,9 +19,7 @@ export interface ConsumerOpenerHost extends ConsumerHost {
   readonly registry: NodeRegistry;
   readonly directory: NodeDirectory;
   readonly subscriptions: Subscriptions;
-  readonly sessions: {
-    shareGroup(namespace: string, name: string, filter: string): ConsumerGroup | undefined;
-  };
+  readonly sessions: { readonly joint: JointGroups };
   readonly visibility: Visibility;
   nextConsumerId(): number;
   /** What was written to the journal so far is durable once `settledTo` is here; 0 when it is. */
@@ -42,7 +41,7 @@ export class ConsumerOpener {
     const isQueue = node?.kind === "queue";
     const group = isQueue
       ? node.ownGroup
-      : (this.#groupOfOthers(request) ??
+      : (this.#host.sessions.joint.groupFor(request) ??
         this.#host.subscriptions.groupFor(
           node ?? address.namespace,
           address.name,
@@ -51,7 +50,9 @@ export class ConsumerOpener {
           (stolen) => cancelMembers(stolen, stolenReason(stolen)),
         ));
     checkExclusive(group, request);
-    const isDurable = group.settings.identity?.isDurable ?? (isQueue || group.isDurable);
+    // Of a subscription that joined a group it is told what it is, not what the group is.
+    const identity = request.subscription ?? group.settings.identity;
+    const isDurable = identity?.isDurable ?? (isQueue || group.isDurable);
     const consumer = new Consumer(
       {
         id: this.#host.nextConsumerId(),
@@ -59,7 +60,7 @@ export class ConsumerOpener {
         info: {
           kind: isQueue ? "queue" : "topic",
           isDurable,
-          isShared: group.settings.identity?.isShared ?? false,
+          isShared: identity?.isShared ?? false,
           tags: request.tags ?? address.tags,
           selector: request.selector ?? "",
           noLocal: !isQueue && (request.noLocal ?? false),
@@ -80,31 +81,6 @@ export class ConsumerOpener {
     if (consumer.isBrowser) this.#placeBrowser(consumer);
     else group.add(consumer);
     return consumer;
-  }
-
-  /**
-   * The group of that name over the same path that clients of another protocol made (spec protocols.md §3.4), for a request
-   * that takes every message. A shared subscription that is to outlive its consumers is always its own.
-   */
-  #groupOfOthers(request: ConsumerRequest): ConsumerGroup | undefined {
-    const { subscription, address, group } = request;
-    if (request.mode === "browse") return undefined;
-    const tags = request.tags ?? address.tags;
-    if (tags !== "" || (request.selector ?? "") !== "" || request.noLocal === true)
-      return undefined;
-    const { namespace, name: path } = address;
-    const { subscriptions, sessions } = this.#host;
-    if (subscription !== undefined) {
-      const { clientId, name, isShared, isDurable } = subscription;
-      if (!isShared || isDurable || clientId !== "") return undefined;
-      if (subscriptions.find(namespace, subscription) !== undefined) return undefined;
-      return (
-        sessions.shareGroup(namespace, name, path) ?? subscriptions.named(namespace, path, name)
-      );
-    }
-    const name = group?.name ?? address.group;
-    if (name === "" || group?.mode === "broadcast") return undefined;
-    return subscriptions.named(namespace, path, name) ?? sessions.shareGroup(namespace, name, path);
   }
 
   #nodeFor(connection: Connection, { address, mode }: ConsumerRequest): Node {

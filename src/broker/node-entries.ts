@@ -37,6 +37,40 @@ export function* writeNode(node: Node, catalog: CatalogWriter): Generator<void> 
   }
 }
 
+/** A group that others count on gets the name they know it by, and lasts: written as it is now. */
+export function makeLasting(
+  group: ConsumerGroup,
+  name: string,
+  nextProgress: () => number,
+  catalog: CatalogWriter,
+): void {
+  const { groups } = group.node;
+  groups.delete(group.name);
+  group.settings = {
+    ...group.settings,
+    name,
+    isDurable: true,
+    isVolatile: false,
+    identity: null,
+  };
+  groups.set(name, group);
+  for (const shard of group.shards) if (shard.journalId < 0) shard.journalId = nextProgress();
+  group.journalId = group.shards[0]!.journalId;
+  writeGroup(group, catalog);
+}
+
+/** The group that a global shared subscription has become, by the name it had before. */
+export function keptAs(node: Node, nameBefore: string): ConsumerGroup | undefined {
+  const name = /^(?:~volatile-)?~global\/(.*)$/s.exec(nameBefore)?.[1];
+  if (name === undefined) return undefined;
+  for (const group of node.groups.values()) {
+    const { path } = group.settings;
+    const rest = path.slice(path.indexOf("/") + 1);
+    if (group.name === name || group.name === `${rest}#${name}`) return group;
+  }
+  return undefined;
+}
+
 function writeGroup(group: ConsumerGroup, catalog: CatalogWriter): void {
   const lows = group.shards.map((shard) => shard.state.low);
   catalog.group(groupEntry(group, lows));

@@ -14,7 +14,7 @@ import type { MessageFilter } from "./filter.ts";
 import { filterOf, ownGroupSettings } from "./group-settings.ts";
 import { isInternalQueue } from "./internal-queues.ts";
 import { Node, type NodeHost, queueIdOfPriority } from "./node.ts";
-import { groupEntry, nodeEntry, writeNode } from "./node-entries.ts";
+import { groupEntry, keptAs, makeLasting, nodeEntry, writeNode } from "./node-entries.ts";
 import { namesOfKey, nodeKey } from "./node-key.ts";
 import { type NodeMaker, NodeRestorer, WILDCARD_PREFIX } from "./node-restorer.ts";
 import { PACKED } from "./packed-node.ts";
@@ -314,6 +314,12 @@ export class NodeRegistry implements NodeMaker {
     return group;
   }
 
+  /** A subscription becomes a named group that outlives its members. */
+  keepGroup(group: ConsumerGroup, name: string): void {
+    makeLasting(group, name, () => this.nextProgress(), this.#journal.catalog);
+    group.node.touch();
+  }
+
   addOwnGroup(node: Node): void {
     this.addGroup(node, ownGroupSettings(true), "first");
   }
@@ -361,7 +367,9 @@ export class NodeRegistry implements NodeMaker {
   /** A group's progress over a shard, by names that mean the same whatever the journal remembers. */
   findShard(isLight: boolean, topic: string, queueId: number, group: string) {
     const node = this.#ofStoreName(isLight, topic);
-    return node?.groups.get(group)?.shards.find(({ queue }) => queue.queueId === queueId);
+    if (node === undefined) return undefined;
+    const found = node.groups.get(group) ?? keptAs(node, group);
+    return found?.shards.find(({ queue }) => queue.queueId === queueId);
   }
 
   #ofStoreName(isLight: boolean, topic: string): Node | undefined {

@@ -13,6 +13,7 @@ import type { Connection } from "./connection.ts";
 import type { Consumer } from "./consumer.ts";
 import type { ConsumerGroup } from "./consumer-group.ts";
 import type { BrokerConnection, DeliverySink } from "./facade.ts";
+import { JointGroups } from "./joint-groups.ts";
 import { Node } from "./node.ts";
 import { ReceivedIds } from "./received-ids.ts";
 import { RetainedMessages } from "./retained.ts";
@@ -75,8 +76,22 @@ export class SessionRegistry implements SessionHost {
   #dropped = 0;
   readonly #emptyShares = new Set<SharedSubscription>();
 
+  /** Groups that clients of every protocol may be part of. */
+  readonly joint: JointGroups;
+
   constructor(core: SessionCore) {
     this.#core = core;
+    this.joint = new JointGroups(
+      () => core.subscriptions,
+      {
+        find: (namespace, name, filter) => this.#shares.get(shareKey(namespace, name, filter)),
+        open: (share) => this.#openShare(share),
+        adopt: (namespace, name, filter, group) =>
+          this.shareEmpty(this.#makeShare(group, false, { namespace, name, filter })),
+        drop: (share) => this.#dropShare(share),
+      },
+      (key, value) => core.journalState(key, value),
+    );
     this.routes = core.routes;
     this.retained = new RetainedMessages(core);
     this.received = new ReceivedIds(core);
@@ -304,10 +319,16 @@ export class SessionRegistry implements SessionHost {
     this.wills.tidy(this.#sessionOf);
     for (const share of [...this.#emptyShares]) {
       if (share.emptySince === 0) this.#emptyShares.delete(share);
-      else if (share.progress === null) this.#dropShare(share);
+      else if (this.joint.outlives(share)) {
+        // Nothing of its own goes with it; an index that others have a claim on stays.
+        if (share.progress === null) this.#dropShare(share);
+      }
       // Clients of other protocols are members still.
       else if (share.group.members.length > 0) share.emptySince = this.now;
-      else if (this.now - share.emptySince >= this.shareExpiryMs) this.#dropShare(share);
+      else if (this.now - share.emptySince >= this.shareExpiryMs) {
+        this.joint.end(share);
+        this.#dropShare(share);
+      }
     }
   }
 
@@ -355,7 +376,7 @@ export class SessionRegistry implements SessionHost {
     let share = this.#shares.get(key);
     if (share === undefined) {
       const own = this.#core.findLightNode(`${SHARE_PREFIX}${key}`);
-      const group = own?.ownGroup ?? this.#core.subscriptions.named(namespace, filter, name);
+      const group = own?.ownGroup ?? this.joint.forShare(namespace, name, filter);
       share = this.#makeShare(
         group ?? this.#core.lightNode(`${SHARE_PREFIX}${key}`).ownGroup,
         own !== undefined || group === undefined,
@@ -381,9 +402,8 @@ export class SessionRegistry implements SessionHost {
   /** Somebody may have deleted the group that a share is part of. */
   checkShare(share: SharedSubscription): void {
     const { namespace, name, filter } = share;
-    const { subscriptions } = this.#core;
-    if (share.progress !== null || subscriptions.has(share.group)) return;
-    const group = subscriptions.named(namespace, filter, name);
+    if (share.progress !== null || this.#core.subscriptions.has(share.group)) return;
+    const group = this.joint.forShare(namespace, name, filter);
     if (group !== undefined) {
       share.group = group;
       return;
@@ -394,15 +414,10 @@ export class SessionRegistry implements SessionHost {
     this.routes.add(namespace, filter, share.binding);
   }
 
-  /** The share of this name, for a member that is no session; undefined when it has no index of its own. */
-  shareGroup(namespace: string, name: string, filter: string): ConsumerGroup | undefined {
-    const share = this.#shares.get(shareKey(namespace, name, filter));
-    if (share === undefined || share.progress === null) return undefined;
-    if (!share.takesAll) {
-      share.takesAll = true;
-      this.routes.changed();
-    }
-    return share.group;
+  #openShare(share: SharedSubscription): void {
+    if (share.takesAll) return;
+    share.takesAll = true;
+    this.routes.changed();
   }
 
   shareEmpty(share: SharedSubscription): void {
@@ -479,6 +494,7 @@ export class SessionRegistry implements SessionHost {
 
   /** A session a step. */
   *writeSnapshot(catalog: CatalogWriter): Generator<void> {
+    yield* this.joint.writeSnapshot(catalog);
     for (const session of this.#sessions.values()) {
       yield;
       if (!session.isDurable) continue;
@@ -523,6 +539,7 @@ export class SessionRegistry implements SessionHost {
       for (const packetId of openIds) session.openIds.add(packetId);
     }
     this.#restoreShares();
+    this.joint.restore(state);
     this.received.restore(this.#sessionOf);
     this.wills.restore(this.#sessionOf);
     this.retained.restore();

@@ -21,7 +21,7 @@ const NO_ATTEMPTS: ReadonlyMap<number, Attempts> = new Map();
 
 export class ShardProgress {
   /** Number of this (group, shard) in the owner's journal. */
-  readonly journalId: number;
+  journalId: number;
   readonly group: ConsumerGroup;
   readonly queue: StoreQueue;
   /** Index within the group. */

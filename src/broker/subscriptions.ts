@@ -77,19 +77,19 @@ export class Subscriptions {
     return this.#registry.find("topic", namespace, found)?.groups.get(groupNameOf(identity));
   }
 
-  /**
-   * The group of a topic that clients of every protocol mean by this name, when it is there and takes every message: one
-   * that outlives its members, named or a global shared subscription.
-   */
+  /** The group of this name that reads a topic and takes every message of the path, when it is there. */
   named(namespace: string, path: string, name: string): ConsumerGroup | undefined {
     if (isWild(path)) return undefined;
-    const rest = restOf(path);
     const node = this.#registry.find("topic", namespace, rootOf(path));
-    const group =
-      node?.groups.get(rest === "" ? name : `${rest}#${name}`) ??
-      this.find(namespace, { clientId: "", name, isDurable: true, isShared: true });
+    const group = node?.groups.get(namedGroup(path, name));
     const everything = { tags: "", selector: "", noLocal: false, path };
     return group !== undefined && isSameWish(group.settings, everything) ? group : undefined;
+  }
+
+  /** A subscription becomes the group of that name, which outlives its members. */
+  outlive(group: ConsumerGroup, name: string): void {
+    this.#byIdentity.delete(this.#keyOf(group));
+    this.#registry.keepGroup(group, namedGroup(group.settings.path, name));
   }
 
   /** What `named` found is still there. */
@@ -100,18 +100,22 @@ export class Subscriptions {
   info(namespace: string, identity: SubscriptionIdentity): SubscriptionInfo | undefined {
     const group = this.find(namespace, identity);
     if (group === undefined) return undefined;
-    const { settings, node } = group;
+    const { settings } = group;
     return {
       identity: settings.identity!,
-      address:
-        node.kind === "topic"
-          ? { ...node.address, name: settings.path, tags: settings.tags }
-          : makeAddress("topic", settings.path, { namespace, tags: settings.tags }),
+      address: this.addressOf(namespace, settings.path, settings.tags),
       selector: settings.selector,
       noLocal: settings.noLocal,
       consumerCount: group.members.length,
       backlog: group.backlog,
     };
+  }
+
+  addressOf(namespace: string, path: string, tags = ""): Address {
+    const node = isWild(path) ? undefined : this.#registry.find("topic", namespace, rootOf(path));
+    return node === undefined
+      ? makeAddress("topic", path, { namespace, tags })
+      : { ...node.address, name: path, tags };
   }
 
   delete(namespace: string, identity: SubscriptionIdentity): void {
@@ -235,8 +239,7 @@ export class Subscriptions {
   ): ConsumerGroup {
     const isBroadcast = request.group?.mode === "broadcast";
     // Broadcast: a cursor for each member, kept under its client id where it has one.
-    const rest = typeof home === "string" ? "" : restOf(path);
-    const shared = rest === "" ? name : `${rest}#${name}`;
+    const shared = typeof home === "string" ? name : namedGroup(path, name);
     const groupName = isBroadcast
       ? `${shared}@${clientId === "" ? `~${++this.#volatileNumber}` : clientId}`
       : shared;
@@ -302,6 +305,12 @@ export class Subscriptions {
     );
   }
 }
+
+/** A topic's groups are told apart by the part of its tree that they read. */
+const namedGroup = (path: string, name: string): string => {
+  const rest = restOf(path);
+  return rest === "" ? name : `${rest}#${name}`;
+};
 
 const groupNameOf = ({ isDurable, clientId, name }: SubscriptionIdentity): string =>
   `${isDurable ? "" : "~volatile-"}${clientId === "" ? "~global" : clientId}/${name}`;
