@@ -15,7 +15,7 @@ import type {
 import type { Session } from "../../src/broker/session-facade.ts";
 import { parseAddress } from "../../src/model/address-dialects.ts";
 import { Draft } from "../../src/model/draft.ts";
-import { BrokerError } from "../../src/model/errors.ts";
+import { BrokerError, type ErrorCode } from "../../src/model/errors.ts";
 import { ENCODING } from "../../src/model/record-view.ts";
 import type { Wire } from "../../src/transport/wire.ts";
 import { ACK_SIZE_MAX, putAck } from "./codec/ack.ts";
@@ -42,6 +42,9 @@ export interface InboundHost {
 
 /** Index = level of an entry in the ring of acknowledgements. */
 export const LEVELS: readonly DurabilityLevel[] = ["memory", "os", "fsync"];
+
+/** Refused today and for ever. */
+const NEVER_FITS: ReadonlySet<ErrorCode> = new Set(["message-too-large", "properties-too-large"]);
 
 // One message is read at a time, whatever connection it comes from.
 const publishView = new PublishView();
@@ -216,6 +219,8 @@ export class Inbound {
     // MQTT 3 has no word for no. Denied: acknowledged and dropped, unless configured. Anything else must not look like success.
     if (!this.#isV5 && (this.#host.settings.closeOnDeny || (!isDenied && view.qos > 0)))
       throw error;
+    // QoS 0 has no answer at all. Lost for once is what it promises; what can never be taken, its sender should know of.
+    if (view.qos === 0 && NEVER_FITS.has(error.code)) throw error;
     this.#refuse(view, ackReason(error.code));
   }
 

@@ -14,8 +14,8 @@ export const LOOPBACK = Buffer.from([127, 0, 0, 1, 0, 0, 0, 0]);
 /** The length field is a signed short; room is left for what the store adds (dispatch list, record CRC). */
 export const PROPERTIES_MAX_BYTES = 31_000;
 
-/** Longest path tag, in characters, that surely leaves room for other properties. */
-const LONG_TAG = 8_000;
+/** Longest text that tells the path, in characters, that surely leaves room for other properties. */
+const LONG_PATH = 8_000;
 
 /** The property `x-enc` of each encoding. */
 const PREFIXES: readonly Buffer[] = ENCODING_NAMES.map((name) =>
@@ -50,7 +50,7 @@ export class RecordTemplate {
 
   /** For messages that are not stored: their readers are told the path, and a very long one fits into no record. */
   get direct(): RecordTemplate {
-    return this.pathTag.length < LONG_TAG ? this : UNTAGGED;
+    return this.pathTag.length + this.to.length < LONG_PATH ? this : UNTAGGED;
   }
 
   prefix(encoding: Encoding): Buffer {

@@ -2,18 +2,11 @@
 import test from "ava";
 import { OUTCOME } from "../../src/broker/facade.ts";
 import { CrashingBroker } from "../support/crashing-broker.ts";
-import { MqttPeer } from "../support/mqtt-peer.ts";
+import { kept, MqttPeer, V5 } from "../support/mqtt-peer.ts";
 import { connect, consume, settle, topic } from "../support/test-client.ts";
 
-const V5 = { protocolVersion: 5 } as const;
 const SHARE = "$share/g/t/a";
 const inGroup = { group: { name: "g", mode: "clustering" } } as const;
-const kept = (clientId: string): object => ({
-  ...V5,
-  clientId,
-  clean: false,
-  properties: { sessionExpiryInterval: 600 },
-});
 
 for (const first of ["MQTT", "another protocol"] as const) {
   for (const qos of [0, 1] as const) {

@@ -39,6 +39,18 @@ export function mqttAdapter(
 
 type Connect = Partial<Extract<Packet, { cmd: "connect" }>>;
 
+/** CONNECT of MQTT 5. */
+export const V5 = { protocolVersion: 5 } as const;
+
+/** CONNECT of MQTT 5 for a session that is kept. */
+export const kept = (clientId: string, more: Connect = {}): Connect => ({
+  ...V5,
+  clientId,
+  clean: false,
+  properties: { sessionExpiryInterval: 600 },
+  ...more,
+});
+
 export interface PeerOptions {
   readonly settings?: Partial<MqttSettings>;
   readonly adapter?: ProtocolAdapter;

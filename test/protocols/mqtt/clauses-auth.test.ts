@@ -8,7 +8,7 @@ import type { UserStore } from "../../../src/security/users.ts";
 import { makeUser } from "../../../src/security/users-file.ts";
 import { SILENT } from "../../../src/telemetry/log.ts";
 import { MqttPeer } from "../../support/mqtt-peer.ts";
-import { openTestBroker } from "../../support/test-broker.ts";
+import { openTestBroker, type TestBroker } from "../../support/test-broker.ts";
 
 const ann = makeUser("ann", "secret", []);
 const bob = makeUser("bob", "secret", []);
@@ -91,10 +91,30 @@ const auth = (peer: MqttPeer, method: string, data: Buffer, reasonCode = 0x18): 
     properties: { authenticationMethod: method, authenticationData: data },
   } as Packet);
 
+/** A peer that may log in. */
+const arriving = async (broker: TestBroker): Promise<MqttPeer> =>
+  new MqttPeer(broker, { authenticator: await authenticator() });
+
+/** Answers the challenge that comes next. */
+async function respond(peer: MqttPeer, scram: Scram): Promise<void> {
+  const { properties } = await peer.take("auth");
+  auth(peer, scram.method, scram.final(properties!.authenticationData!));
+}
+
+/** A peer that is in, as Ann. */
+async function loggedIn(broker: TestBroker): Promise<MqttPeer> {
+  const peer = await arriving(broker);
+  const scram = new Scram("sha256");
+  connectWith(peer, scram);
+  await respond(peer, scram);
+  await peer.take("connack");
+  return peer;
+}
+
 for (const hash of ["sha256", "sha512"] as const) {
   test(`[MQTT-4.12.0-2] [MQTT-4.12.0-3] [MQTT-4.12.0-5] SCRAM with ${hash}: challenge, response, CONNACK with the server's proof`, async (t) => {
     const broker = await openTestBroker();
-    const peer = new MqttPeer(broker, { authenticator: await authenticator() });
+    const peer = await arriving(broker);
     const scram = new Scram(hash);
     connectWith(peer, scram);
     const challenge = await peer.take("auth");
@@ -112,7 +132,7 @@ for (const hash of ["sha256", "sha512"] as const) {
 
 test("[MQTT-4.12.0-1] a method the server does not have is refused with 0x8C", async (t) => {
   const broker = await openTestBroker();
-  const peer = new MqttPeer(broker, { authenticator: await authenticator() });
+  const peer = await arriving(broker);
   peer.sendConnect({ protocolVersion: 5, properties: { authenticationMethod: "GS2-KRB5" } });
   t.is((await peer.take("connack")).reasonCode, 0x8c);
   await peer.closed();
@@ -121,11 +141,10 @@ test("[MQTT-4.12.0-1] a method the server does not have is refused with 0x8C", a
 
 test("[MQTT-4.12.0-4] a wrong proof is refused, and the connection closed", async (t) => {
   const broker = await openTestBroker();
-  const peer = new MqttPeer(broker, { authenticator: await authenticator() });
+  const peer = await arriving(broker);
   const scram = new Scram("sha256", "ann", "guess");
   connectWith(peer, scram);
-  const challenge = await peer.take("auth");
-  auth(peer, scram.method, scram.final(challenge.properties!.authenticationData!));
+  await respond(peer, scram);
   t.is((await peer.take("connack")).reasonCode, 0x87);
   await peer.closed();
   await broker.close();
@@ -133,7 +152,7 @@ test("[MQTT-4.12.0-4] a wrong proof is refused, and the connection closed", asyn
 
 test("[MQTT-3.1.2-30] during the exchange nothing but AUTH and DISCONNECT is taken", async (t) => {
   const broker = await openTestBroker();
-  const peer = new MqttPeer(broker, { authenticator: await authenticator() });
+  const peer = await arriving(broker);
   connectWith(peer, new Scram("sha256"));
   await peer.take("auth");
   peer.send({ cmd: "pingreq" });
@@ -144,7 +163,7 @@ test("[MQTT-3.1.2-30] during the exchange nothing but AUTH and DISCONNECT is tak
 
 test("AUTH with another method than CONNECT, or without any, is a protocol error", async (t) => {
   const broker = await openTestBroker();
-  const peer = new MqttPeer(broker, { authenticator: await authenticator() });
+  const peer = await arriving(broker);
   connectWith(peer, new Scram("sha256"));
   await peer.take("auth");
   auth(peer, "SCRAM-SHA-512", Buffer.from("x"));
@@ -157,11 +176,7 @@ test("AUTH with another method than CONNECT, or without any, is a protocol error
 
 test("[MQTT-4.12.1-1] [MQTT-4.12.1-2] a client may authenticate again while it goes on; failing ends the connection", async (t) => {
   const broker = await openTestBroker();
-  const peer = new MqttPeer(broker, { authenticator: await authenticator() });
-  const scram = new Scram("sha256");
-  connectWith(peer, scram);
-  auth(peer, scram.method, scram.final((await peer.take("auth")).properties!.authenticationData!));
-  await peer.take("connack");
+  const peer = await loggedIn(broker);
   await peer.subscribe("a", 1);
 
   const again = new Scram("sha256");
@@ -176,7 +191,7 @@ test("[MQTT-4.12.1-1] [MQTT-4.12.1-2] a client may authenticate again while it g
 
   const wrong = new Scram("sha256", "ann", "guess");
   auth(peer, wrong.method, wrong.first(), 0x19);
-  auth(peer, wrong.method, wrong.final((await peer.take("auth")).properties!.authenticationData!));
+  await respond(peer, wrong);
   t.is((await peer.take("disconnect")).reasonCode, 0x87);
   await broker.close();
 });
@@ -206,14 +221,10 @@ test("a client that authenticates again with a new token may stay as long as tha
 
 test("authenticating again as somebody else ends the connection", async (t) => {
   const broker = await openTestBroker();
-  const peer = new MqttPeer(broker, { authenticator: await authenticator() });
-  const scram = new Scram("sha256");
-  connectWith(peer, scram);
-  auth(peer, scram.method, scram.final((await peer.take("auth")).properties!.authenticationData!));
-  await peer.take("connack");
+  const peer = await loggedIn(broker);
   const other = new Scram("sha256", "bob");
   auth(peer, other.method, other.first(), 0x19);
-  auth(peer, other.method, other.final((await peer.take("auth")).properties!.authenticationData!));
+  await respond(peer, other);
   t.is((await peer.take("disconnect")).reasonCode, 0x87);
   await broker.close();
 });

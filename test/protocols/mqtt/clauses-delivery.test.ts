@@ -1,11 +1,10 @@
 /** QoS 1 and 2 in both directions, order, redelivery, wills, by clause. */
 import test from "ava";
 import type { Packet } from "mqtt-packet";
-import { MqttPeer } from "../../support/mqtt-peer.ts";
+import { MqttPeer, V5 } from "../../support/mqtt-peer.ts";
 import { openTestBroker } from "../../support/test-broker.ts";
 import { until } from "../../support/wait.ts";
 
-const V5 = { protocolVersion: 5 } as const;
 const KEPT = { ...V5, clean: false, properties: { sessionExpiryInterval: 600 } } as const;
 
 const publish = (peer: MqttPeer, packet: object): void =>

@@ -1,10 +1,9 @@
 /** PUBLISH: topics, aliases, properties, retained messages, quotas, by clause. */
 import test from "ava";
 import type { Packet } from "mqtt-packet";
-import { MqttPeer } from "../../support/mqtt-peer.ts";
+import { MqttPeer, V5 } from "../../support/mqtt-peer.ts";
 import { openTestBroker, type TestBroker } from "../../support/test-broker.ts";
 
-const V5 = { protocolVersion: 5 } as const;
 type Publish = Partial<Extract<Packet, { cmd: "publish" }>>;
 
 const publish = (peer: MqttPeer, packet: Publish): void =>
@@ -83,6 +82,37 @@ test("[MQTT-4.7.3-4] topics are compared character by character: no normalisatio
     peer.send({ cmd: "unsubscribe", messageId: 1, unsubscriptions: [topic] });
     await peer.take("unsuback");
   }
+  await broker.close();
+});
+
+test("a topic of any length the standard allows: delivered with QoS 0; what no record holds is refused in words", async (t) => {
+  const broker = await openTestBroker();
+  const { peer: reader } = await MqttPeer.connect(broker, V5);
+  await reader.subscribe("#", 1);
+  for (const topic of ["x".repeat(65_535), `a/${"x".repeat(65_533)}`, "\u20ac".repeat(21_845)]) {
+    for (const protocolVersion of [4, 5] as const) {
+      const { peer } = await MqttPeer.connect(broker, { protocolVersion });
+      await peer.subscribe(topic, 0);
+      await peer.publish(topic, "hello");
+      for (const one of [peer, reader]) {
+        const message = await one.message();
+        t.is(message.text, "hello");
+        t.true(message.topic === topic);
+      }
+    }
+    const { peer: v5 } = await MqttPeer.connect(broker, V5);
+    t.is(await v5.publish(topic, "kept", 1), 0x97);
+    await v5.publish(topic, "kept", 0, { retain: true });
+    t.is((await v5.take("disconnect")).reasonCode, 0x95);
+    for (const qos of [0, 1] as const) {
+      const { peer: v4 } = await MqttPeer.connect(broker);
+      publish(v4, { topic, qos, messageId: 1, retain: true });
+      await v4.closed();
+      t.deepEqual(v4.packets, []);
+    }
+  }
+  await reader.settle();
+  t.deepEqual(reader.publishes, []);
   await broker.close();
 });
 

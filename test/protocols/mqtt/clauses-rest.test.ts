@@ -2,11 +2,10 @@
 import test from "ava";
 import type { Packet } from "mqtt-packet";
 import { CrashingBroker } from "../../support/crashing-broker.ts";
-import { MqttPeer, type PeerOptions } from "../../support/mqtt-peer.ts";
+import { MqttPeer, type PeerOptions, V5 } from "../../support/mqtt-peer.ts";
 import { openTestBroker, type TestBroker } from "../../support/test-broker.ts";
 import { until } from "../../support/wait.ts";
 
-const V5 = { protocolVersion: 5 } as const;
 const KEPT = { ...V5, clean: false, properties: { sessionExpiryInterval: 600 } } as const;
 
 const publish = (messageId: number, qos: 1 | 2, more: object = {}): Packet =>

@@ -2,11 +2,10 @@
 import test from "ava";
 import type { Packet } from "mqtt-packet";
 import { matches } from "../../../protocols/mqtt/codec/topic.ts";
-import { MqttPeer } from "../../support/mqtt-peer.ts";
+import { MqttPeer, V5 } from "../../support/mqtt-peer.ts";
 import { openTestBroker, type TestBroker } from "../../support/test-broker.ts";
 import { until } from "../../support/wait.ts";
 
-const V5 = { protocolVersion: 5 } as const;
 const KEPT = { ...V5, clean: false, properties: { sessionExpiryInterval: 600 } } as const;
 
 async function pair(broker: TestBroker): Promise<{ reader: MqttPeer; writer: MqttPeer }> {

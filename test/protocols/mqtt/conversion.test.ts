@@ -6,13 +6,11 @@ import { type BrokerConnection, OUTCOME } from "../../../src/broker/facade.ts";
 import { makeAddress } from "../../../src/model/address.ts";
 import type { Neutral } from "../../../src/model/neutral.ts";
 import { ANONYMOUS } from "../../../src/security/principal.ts";
-import { MqttPeer } from "../../support/mqtt-peer.ts";
+import { MqttPeer, V5 } from "../../support/mqtt-peer.ts";
 import { StompPeer } from "../../support/stomp-peer.ts";
 import type { TestBroker } from "../../support/test-broker.ts";
 import { openTestBroker } from "../../support/test-broker.ts";
 import { until } from "../../support/wait.ts";
-
-const V5 = { protocolVersion: 5 } as const;
 
 /** Messages of a topic as other protocols' adapters get them. */
 function neutralReader(test: TestBroker, topic: string): Neutral[] {

@@ -2,17 +2,9 @@
 import test from "ava";
 import type { Packet } from "mqtt-packet";
 import { CrashingBroker } from "../../support/crashing-broker.ts";
-import { MqttPeer } from "../../support/mqtt-peer.ts";
+import { kept, MqttPeer, V5 } from "../../support/mqtt-peer.ts";
 import { until } from "../../support/wait.ts";
 
-const V5 = { protocolVersion: 5 } as const;
-const kept = (clientId: string, more: object = {}): object => ({
-  ...V5,
-  clientId,
-  clean: false,
-  properties: { sessionExpiryInterval: 600 },
-  ...more,
-});
 const send = (peer: MqttPeer, cmd: string, messageId: number | undefined): void =>
   peer.send({ cmd, messageId } as Packet);
 
@@ -218,7 +210,8 @@ test("expiry goes on while the broker is down", async (t) => {
   await peer.closed();
   broker = await broker.restart();
   await until("the session is gone", () => broker.broker.sessions.stats.sessions === 0);
-  t.pass();
+  const { connack } = await MqttPeer.connect(broker, kept("c"));
+  t.false(connack.sessionPresent);
   await broker.broker.close();
 });
 

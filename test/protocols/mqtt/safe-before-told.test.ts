@@ -1,17 +1,18 @@
 /** What a client was told right before the broker was cut off is so afterwards. */
 import test from "ava";
 import { CrashingBroker } from "../../support/crashing-broker.ts";
-import { MqttPeer } from "../../support/mqtt-peer.ts";
+import { kept, MqttPeer, V5 } from "../../support/mqtt-peer.ts";
 import { until } from "../../support/wait.ts";
 
-const V5 = { protocolVersion: 5 } as const;
-const kept = (clientId: string, more: object = {}): object => ({
-  ...V5,
-  clientId,
-  clean: false,
-  properties: { sessionExpiryInterval: 600 },
-  ...more,
-});
+/** Nothing reaches the store from now on, until the answer is called. */
+function holdBack(broker: CrashingBroker): () => void {
+  const { store } = broker.broker as unknown as { store: { publish(sync: boolean): void } };
+  const publish = store.publish.bind(store);
+  store.publish = () => undefined;
+  return () => {
+    store.publish = publish;
+  };
+}
 
 for (const qos of [1, 2] as const) {
   test(`a retained message taken away with QoS ${qos} stays away, though the broker is cut off with the answer`, async (t) => {
@@ -45,15 +46,12 @@ test("an empty retained message for a topic that has none is not stored", async 
 
 test("a session that is kept is promised once it is stored, one that is not at once", async (t) => {
   const broker = await CrashingBroker.open();
-  const { store } = broker.broker as unknown as { store: { publish(sync: boolean): void } };
-  const publish = store.publish.bind(store);
-  // Nothing reaches the store.
-  store.publish = () => undefined;
+  const letThrough = holdBack(broker);
   const waiting = new MqttPeer(broker);
   waiting.sendConnect(kept("kept", { will: { topic: "w", payload: Buffer.from("x"), qos: 1 } }));
   await MqttPeer.connect(broker, { ...V5, clean: true });
   t.false(waiting.packets.some(({ cmd }) => cmd === "connack"));
-  store.publish = publish;
+  letThrough();
   // The store hears of it with the next turn.
   await MqttPeer.connect(broker, kept("another"));
   await until("CONNACK", () => waiting.packets.some(({ cmd }) => cmd === "connack"));
@@ -66,9 +64,7 @@ test("a session that is kept is promised once it is stored, one that is not at o
 
 test("what comes behind CONNECT waits with it, and a connection that ends meanwhile leaves its session", async (t) => {
   const broker = await CrashingBroker.open();
-  const { store } = broker.broker as unknown as { store: { publish(sync: boolean): void } };
-  const publish = store.publish.bind(store);
-  store.publish = () => undefined;
+  const letThrough = holdBack(broker);
   const eager = new MqttPeer(broker);
   eager.sendConnect(kept("eager"));
   eager.send({ cmd: "subscribe", messageId: 1, subscriptions: [{ topic: "a", qos: 1 }] } as never);
@@ -76,7 +72,7 @@ test("what comes behind CONNECT waits with it, and a connection that ends meanwh
   gone.sendConnect(kept("gone"));
   gone.drop();
   t.deepEqual(eager.packets, []);
-  store.publish = publish;
+  letThrough();
   await MqttPeer.connect(broker, kept("another"));
   await eager.take("suback");
   t.deepEqual(
