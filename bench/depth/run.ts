@@ -11,7 +11,7 @@ import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "n
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { BrokerProcess, sleep } from "../../interop/harness/broker-process.ts";
-import { loadgen } from "../../interop/harness/loadgen.ts";
+import { loadgen, loadgenProgram } from "../../interop/harness/loadgen.ts";
 import { ROOT } from "../../interop/harness/paths.ts";
 import { thisMachine } from "../report.ts";
 import { drain, fill, isHeads } from "./amqp-client.ts";
@@ -124,7 +124,21 @@ async function settleDown(broker: BrokerProcess): Promise<void> {
   note("rssMiB_whileMoving", maxRss, "MiB");
 }
 
+/** Does a part of the run and notes what the broker's CPU time for one of `messages` was: the client may be slower than it. */
+async function costing<T>(
+  broker: BrokerProcess,
+  label: string,
+  messages: number,
+  part: () => Promise<T>,
+): Promise<T> {
+  const before = cpuSeconds(broker.pid);
+  const result = await part();
+  note(`${label}CpuUs`, ((cpuSeconds(broker.pid) - before) * 1e6) / messages, "µs");
+  return result;
+}
+
 async function run(): Promise<void> {
+  await loadgenProgram.prepare();
   const args = [
     "--set",
     `store.segmentBytes=${values.segment}`,
@@ -136,7 +150,8 @@ async function run(): Promise<void> {
   try {
     watch(broker, "empty");
     await publishRate(broker, "empty");
-    note("fillRate", await fill(broker, QUEUE, 0, count, bodyBytes), "/s");
+    const filled = () => fill(broker, QUEUE, 0, count, bodyBytes);
+    note("fillRate", await costing(broker, "fill", count, filled), "/s");
     watch(broker, "full");
     await publishRate(broker, "full");
     let heads = 0;
@@ -150,11 +165,8 @@ async function run(): Promise<void> {
         next = number + 1;
       };
     };
-    note(
-      "takeHalfRate",
-      await drain(broker, QUEUE, heads, bodyBytes, "coin = 'heads'", inOrder(true)),
-      "/s",
-    );
+    const halved = () => drain(broker, QUEUE, heads, bodyBytes, "coin = 'heads'", inOrder(true));
+    note("takeHalfRate", await costing(broker, "takeHalf", heads, halved), "/s");
     watch(broker, "half");
     await settleDown(broker);
     watch(broker, "givenBack");
@@ -164,11 +176,8 @@ async function run(): Promise<void> {
     note("restartMs", broker.startMs, "ms");
     watch(broker, "restarted");
     await publishRate(broker, "restarted");
-    note(
-      "drainRate",
-      await drain(broker, QUEUE, count - heads, bodyBytes, "", inOrder(false)),
-      "/s",
-    );
+    const drained = () => drain(broker, QUEUE, count - heads, bodyBytes, "", inOrder(false));
+    note("drainRate", await costing(broker, "drain", count - heads, drained), "/s");
     watch(broker, "drained");
     note("outOfPlace", wrong.count);
     if (wrong.count > 0) {
