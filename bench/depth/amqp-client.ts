@@ -21,7 +21,10 @@ import {
 
 const HEADER = Buffer.from("AMQP\x00\x01\x00\x00", "latin1");
 const WINDOW = 0x7fffffff;
-const CREDIT = 4000;
+const CREDIT = 16_000;
+/** Accepted with one disposition, at the latest after so many ms. */
+const ACCEPT_AT = 1000;
+const ACCEPT_MS = 5;
 const MAX_FRAME = 1 << 20;
 const IN_FLIGHT = 4000;
 const BURST = 128;
@@ -301,9 +304,10 @@ export async function drain(
   await new Promise<void>((resolve, reject) => {
     link.socket.on("close", () => reject(new Error(`the broker closed after ${received}`)));
     let first = -1;
-    let isSettling = false;
+    let timer: NodeJS.Timeout | undefined;
     const settle = (): void => {
-      isSettling = false;
+      clearTimeout(timer);
+      timer = undefined;
       if (first < 0) return;
       const length = writeDisposition(out, 0, 0, true, first, received - 1, true, 0x24, null);
       link.socket.write(Buffer.from(out.subarray(0, length)));
@@ -320,10 +324,8 @@ export async function drain(
       check(bytes.readUInt32BE(end - bodyBytes));
       if (first < 0) first = received;
       received++;
-      if (!isSettling) {
-        isSettling = true;
-        queueMicrotask(settle);
-      }
+      if (received - first >= ACCEPT_AT || received >= count) settle();
+      else timer ??= setTimeout(settle, ACCEPT_MS);
     };
   });
   const seconds = (performance.now() - began - 200) / 1000;
