@@ -9,7 +9,8 @@ import type { Node } from "./node.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 
 const PAGES_PER_SWEEP = 16;
-const BATCH = 256;
+/** Records looked at in one piece. */
+const BATCH = 32;
 /** A page with held messages that are over time is looked at again after this long. */
 const HELD_AGAIN_MS = 5000;
 
@@ -35,23 +36,32 @@ export class Expirer {
     this.#bury = bury;
   }
 
-  sweep(node: Node, now: number): void {
+  /** A sweep in pieces of a few records each: between two of them anything may happen to the node. */
+  *sweep(node: Node, now: number): Generator<void> {
     const index = node.expiry!;
     for (let pages = 0; pages < PAGES_PER_SWEEP; pages++) {
       const due = index.takeDue(now);
       if (due === undefined) break;
-      const at = node.shards.indexOf(due.queue);
-      if (at < 0) continue;
-      const shards = [...node.groups.values()].map((group) => group.shards[at]!);
-      const low = Math.min(due.queue.maxOffset, ...shards.map((shard) => shard.state.low));
-      const from = Math.max(due.from, low);
-      const to = Math.min(due.to, due.queue.maxOffset);
-      const end = Math.min(to, this.#visibleEnd(due.queue));
-      let earliest = this.#sweepRange(shards, from, end, now);
-      if (end < to) earliest = Math.min(earliest, now + HELD_AGAIN_MS);
-      if (earliest !== Number.POSITIVE_INFINITY) index.note(due.queue, due.from, earliest);
+      const { queue } = due;
+      const to = Math.min(due.to, queue.maxOffset);
+      let earliest = Number.POSITIVE_INFINITY;
+      for (let at = due.from; at < to; ) {
+        if (node.isDeleted) return;
+        const shards = shardsOf(node, queue);
+        if (shards.length === 0) break;
+        at = Math.max(at, Math.min(...shards.map((shard) => shard.state.low)));
+        const end = Math.min(to, at + BATCH, this.#visibleEnd(queue));
+        if (end <= at) {
+          if (at < to) earliest = Math.min(earliest, now + HELD_AGAIN_MS);
+          break;
+        }
+        earliest = Math.min(earliest, this.#sweepRange(shards, at, end, now));
+        at = end;
+        yield;
+      }
+      if (earliest !== Number.POSITIVE_INFINITY) index.note(queue, due.from, earliest);
     }
-    if (!index.isEmpty) return;
+    if (!index.isEmpty || node.expiry !== index) return;
     node.expiry = null;
     // Nothing that can expire is owed to anybody. Who comes later to a history may find some.
     if (!node.hasHistory) node.mayExpire = false;
@@ -60,13 +70,12 @@ export class Expirer {
   /** Buries what is over; returns the earliest expiry of what stays. */
   #sweepRange(shards: readonly ShardProgress[], from: number, to: number, now: number): number {
     let earliest = Number.POSITIVE_INFINITY;
-    const queue = shards[0]?.queue;
-    if (queue === undefined) return earliest;
+    const { queue } = shards[0]!;
+    const { physicalOffset, size } = this.#entries;
     for (let at = from; at < to; ) {
-      const count = this.#store.read(queue, at, Math.min(BATCH, to - at), this.#entries);
+      const count = this.#store.read(queue, at, to - at, this.#entries);
       if (count === 0) return Math.min(earliest, now + HELD_AGAIN_MS);
       for (let i = 0; i < count; i++) {
-        const { physicalOffset, size } = this.#entries;
         if (!this.#store.view(physicalOffset[i]!, size[i]!, this.#view)) continue;
         const { expiresAt } = this.#view;
         if (expiresAt === 0) continue;
@@ -88,4 +97,10 @@ export class Expirer {
     }
     return isHeld;
   }
+}
+
+/** Where the node's groups stand in this queue; nothing when it is not the node's own any more. */
+function shardsOf(node: Node, queue: StoreQueue): ShardProgress[] {
+  const at = node.shards.indexOf(queue);
+  return at < 0 ? [] : [...node.groups.values()].map((group) => group.shards[at]!);
 }

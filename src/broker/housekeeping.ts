@@ -10,7 +10,7 @@ import { type Node, type NodeHost, owedFrom } from "./node.ts";
 import { VolatileIndex } from "./volatile-index.ts";
 
 /** Longest time the event loop is kept from its other work. */
-const SLICE_MS = 8;
+const SLICE_MS = 2;
 /** The clock is read after so many steps. */
 const STEPS_PER_LOOK = 16;
 /** A history is looked at for its age after at most so many rounds. */
@@ -135,7 +135,7 @@ export class Housekeeping implements NodeHost {
     const { expirer, turn } = this.#host;
     for (const node of this.#expiring) {
       if (node.expiry === null || node.isDeleted) this.#expiring.delete(node);
-      else if (node.expiry.earliest <= turn.now) expirer.sweep(node, turn.now);
+      else if (node.expiry.earliest <= turn.now) yield* expirer.sweep(node, turn.now);
       yield;
     }
     const touched = this.#touched;
