@@ -39,6 +39,7 @@ import { LOOP_MEMORY_BYTES, TransportLoop } from "./transport/loop.ts";
 import type { TlsTerminator } from "./transport/tls-terminator.ts";
 import { CopyMemory } from "./util/copy-memory.ts";
 import { networkList } from "./util/network.ts";
+import { ownSpareMemory } from "./util/spare-memory.ts";
 import { Turn } from "./util/turn.ts";
 import { VERSION } from "./version.ts";
 
@@ -195,7 +196,9 @@ export class Server {
         { cause: error },
       );
     }
+    const spareMemory = ownSpareMemory();
     this.#refresher = setInterval(() => {
+      spareMemory.tick();
       const now = Date.now();
       this.#users.refresh(this.#logger);
       this.#logins.followUsers(now);

@@ -23,6 +23,7 @@ export class LogReader {
   readonly #endTurn = (): void => {
     this.#isEndScheduled = false;
     this.#reader.endTurn();
+    if (this.#known.size === 0) this.#reader.relax();
   };
 
   constructor(segments: SegmentList, mapper: FileMapper | null) {

@@ -29,9 +29,9 @@ export interface SegmentReaderOptions {
   readonly mapper?: FileMapper | null;
   /** Default 16 MiB. */
   readonly cacheBytes?: number;
-  /** Default 16 (of 256 MiB). */
+  /** Default 2: what is read of a view counts as this process's memory as long as it is mapped. */
   readonly maxViews?: number;
-  /** Default 256 MiB; a multiple of 64 KiB. */
+  /** Default 32 MiB; a multiple of 64 KiB. */
   readonly viewBytes?: number;
 }
 
@@ -44,8 +44,8 @@ const SEQUENTIAL_GAP = 65_536;
 export const MAP_AFTER = 32;
 /** They are searched one by one. */
 const MAX_BLOCKS = 64;
-/** Retired buffers kept for use after the turn: so many bytes of each class. */
-const SPARE_BYTES = 1_048_576;
+/** Retired buffers kept for use after the turn: so many bytes of each class. A turn of a drain reads a few MiB. */
+const SPARE_BYTES = 4_194_304;
 
 /** A range of the log that is at hand: a block that was read, or a mapped view. */
 class Extent {
@@ -105,8 +105,8 @@ export class SegmentReader {
     this.#segmentSize = options.segmentSize;
     this.#mapper = options.mapper ?? null;
     this.#cacheBytes = options.cacheBytes ?? 16 * 1024 * 1024;
-    this.#maxViews = options.maxViews ?? 16;
-    this.#viewBytes = options.viewBytes ?? MAX_VIEW_BYTES;
+    this.#maxViews = options.maxViews ?? 2;
+    this.#viewBytes = options.viewBytes ?? 32 * 1024 * 1024;
     if (this.#viewBytes % VIEW_ALIGNMENT !== 0 || this.#viewBytes > MAX_VIEW_BYTES) {
       throw new RangeError(`views of ${this.#viewBytes} bytes: expected a multiple of 64 KiB`);
     }
@@ -180,11 +180,16 @@ export class SegmentReader {
     if (this.#retired.length === 0) return;
     for (const extent of this.#retired) {
       const spare = this.#spare[extent.sizeClass];
-      if (spare !== undefined && spare.length * extent.buffer.length < SPARE_BYTES) {
+      if (spare !== undefined && (spare.length + 1) * extent.buffer.length <= SPARE_BYTES) {
         spare.push(extent.buffer);
       }
     }
     this.#retired = [];
+  }
+
+  /** Lets go of the buffers that are kept for the next reads. */
+  relax(): void {
+    for (const buffers of this.#spare) buffers.length = 0;
   }
 
   /** Bytes of blocks held, for metrics and tests. */

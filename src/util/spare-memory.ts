@@ -1,0 +1,90 @@
+/**
+ * Gives memory back that the C library keeps. After a burst its heap is full of holes that nobody uses and that count as
+ * the process's memory all the same, for good: half of the resident memory after some million messages. Once it has grown
+ * and there is little to do, or when it has grown a lot, the pages in those holes go back to the system (malloc_trim of
+ * glibc, through koffi; without either nothing is done). It takes some milliseconds, so it is not done often.
+ */
+import { createRequire } from "node:module";
+import { performance } from "node:perf_hooks";
+
+/** Grown by so many bytes since the last time, it is worth it in a quiet moment ... */
+const SOME = 8 << 20;
+/** ... and by so many in any. */
+const MUCH = 64 << 20;
+const MIN_PAUSE_MS = 10_000;
+const BUSY_PAUSE_MS = 30_000;
+/** Share of the time the event loop may be at work in a quiet moment. */
+const QUIET = 0.2;
+
+/** What it asks of the machine. */
+export interface SpareMemorySystem {
+  /** Resident bytes. */
+  resident(): number;
+  /** Share of the time since the last call in which the event loop was at work. */
+  utilization(): number;
+  /** ms, never backwards. */
+  now(): number;
+  /** Gives back what is free. */
+  trim(): void;
+}
+
+export class SpareMemory {
+  readonly #system: SpareMemorySystem;
+  #resident: number;
+  #lookedAt: number;
+
+  constructor(system: SpareMemorySystem) {
+    this.#system = system;
+    this.#resident = system.resident();
+    this.#lookedAt = system.now();
+  }
+
+  /** About every second. */
+  tick(): void {
+    const system = this.#system;
+    const isQuiet = system.utilization() < QUIET;
+    const since = system.now() - this.#lookedAt;
+    if (since < (isQuiet ? MIN_PAUSE_MS : BUSY_PAUSE_MS)) return;
+    this.#lookedAt = system.now();
+    const resident = system.resident();
+    if (resident - this.#resident < (isQuiet ? SOME : MUCH)) {
+      this.#resident = Math.min(this.#resident, resident);
+      return;
+    }
+    system.trim();
+    this.#resident = system.resident();
+  }
+}
+
+/** Of this process. */
+export function ownSpareMemory(): SpareMemory {
+  let before = performance.eventLoopUtilization();
+  let trim: Trim | null | undefined;
+  return new SpareMemory({
+    resident: () => process.memoryUsage.rss(),
+    utilization: () => {
+      const current = performance.eventLoopUtilization();
+      const { utilization } = performance.eventLoopUtilization(current, before);
+      before = current;
+      return utilization;
+    },
+    now: () => performance.now(),
+    trim: () => {
+      // Not before it is wanted: loading takes its time, too.
+      if (trim === undefined) trim = loadTrim();
+      trim?.(0);
+    },
+  });
+}
+
+type Trim = (padding: number) => number;
+
+function loadTrim(): Trim | null {
+  if (process.platform !== "linux") return null;
+  try {
+    const koffi = createRequire(import.meta.url)("koffi") as typeof import("koffi");
+    return koffi.load(null).func("int malloc_trim(size_t padding)") as Trim;
+  } catch {
+    return null;
+  }
+}
