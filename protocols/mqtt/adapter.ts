@@ -1,9 +1,10 @@
 /** MQTT 3.1, 3.1.1 and 5.0 as a listener sees them: how to recognise the protocol and how to open a connection. */
 import type { ProtocolServices } from "../../src/broker/protocol-services.ts";
 import type { ProtocolAdapter, ProtocolConnection, Wire } from "../../src/transport/wire.ts";
-import { MqttConnection, type MqttServer } from "./connection.ts";
+import { MqttConnection } from "./connection.ts";
 import { Counters } from "./counters.ts";
 import { registerMqttDecoder } from "./neutral.ts";
+import type { MqttServer } from "./server.ts";
 import { DEFAULT_SETTINGS, type MqttSettings } from "./settings.ts";
 import { SharedPackets } from "./shared-packets.ts";
 import { SysTree } from "./sys-tree.ts";

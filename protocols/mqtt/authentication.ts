@@ -10,8 +10,8 @@ import { REASON } from "./codec/constants.ts";
 import { encodeAuth, type ReasonPacket } from "./codec/control.ts";
 import type { Properties } from "./codec/properties.ts";
 import { ProtocolError, protocolError } from "./codec/protocol-error.ts";
-import type { MqttServer } from "./connection.ts";
 import type { Login } from "./login.ts";
+import type { MqttServer } from "./server.ts";
 
 export interface AuthenticationHost {
   readonly wire: Wire;
