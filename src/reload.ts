@@ -14,33 +14,17 @@ export interface ReloadReport {
   readonly destinations: number;
 }
 
-/** Keys, or all below them, that take effect while the broker runs. */
-const LIVE: readonly string[] = [
-  "policies",
-  "quotas",
-  "queues",
-  "topics",
-  "shutdownTimeout",
-  "security.loopback",
-  "security.allowPlainWithoutTls",
-  "security.failureDelay",
-  "security.trustedProxies",
-  "security.allowedOrigins",
-  "tokens",
-  "tls.certificate",
-  "tls.key",
-  "tls.clientCa",
-  "tls.clientRevocations",
-  "tls.clientName",
-  "tls.minVersion",
-  "limits.connectionsMax",
-  "limits.connectionsPerAddressMax",
-  "limits.messageRate",
-  "limits.byteRate",
-  "limits.messageBytesMax",
-  "limits.sessionsPerConnectionMax",
-  "limits.linksPerSessionMax",
-  "log.level",
+/** Keys that the process is made of, or that stand in what it has open: everything else takes effect while it runs. */
+const AT_START: readonly string[] = [
+  "data",
+  "nodeName",
+  "store.segmentBytes",
+  "store.ringBytes",
+  "store.readMode",
+  "security.users",
+  "tls.clientCertificate",
+  "log.format",
+  "metrics.destinationsMax",
 ];
 
 export interface ReloadPlan {
@@ -54,7 +38,7 @@ export interface ReloadPlan {
 export function planReload(before: Config, after: Config, hasTls: boolean): ReloadPlan {
   const isTlsThere = hasTls && after.tls.certificate !== "" && after.tls.key !== "";
   const isLive = (path: string): boolean =>
-    LIVE.some((live) => path === live || path.startsWith(`${live}.`)) &&
+    !AT_START.includes(path) &&
     (!path.startsWith("tls.") || path === "tls.clientName" || isTlsThere);
   const differing = changedKeys(before, after);
   const changed = differing.filter(isLive);

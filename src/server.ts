@@ -6,13 +6,13 @@ import { randomBytes } from "node:crypto";
 import { Broker } from "./broker/broker.ts";
 import type { BrokerLimits } from "./broker/facade.ts";
 import { Inspection } from "./broker/inspect.ts";
-import type { Config, ListenerConfig, ProtocolName } from "./config/schema.ts";
+import type { Config } from "./config/schema.ts";
 import { openDataDirectory, removeLocalAccess, writeLocalAccess } from "./data-directory.ts";
-import { spareDescriptors } from "./descriptors.ts";
 import { destinationSettings } from "./destination-settings.ts";
+import { Listeners } from "./listeners.ts";
 import { Logins } from "./logins.ts";
 import { BrokerError } from "./model/errors.ts";
-import { loadProtocols } from "./protocols.ts";
+import { Protocols } from "./protocols.ts";
 import { quotaRules } from "./quota-rules.ts";
 import { planReload, type ReloadReport, reloadMessage } from "./reload.ts";
 import { LoopbackPolicy } from "./security/loopback.ts";
@@ -22,23 +22,14 @@ import { UserAuthenticator } from "./security/user-authenticator.ts";
 import type { UsersFile } from "./security/users-file.ts";
 import { compileSelector } from "./selector/selector.ts";
 import { EXIT, StartError } from "./start-error.ts";
-import {
-  checkReach,
-  exchangeTls,
-  openStore,
-  openTls,
-  openUsers,
-  portError,
-  tokenRules,
-} from "./startup.ts";
+import { checkReach, exchangeTls, openStore, openTls, openUsers, tokenRules } from "./startup.ts";
 import type { MessageStore } from "./store/message-store.ts";
 import type { Logger } from "./telemetry/log.ts";
 import type { HttpGateway, RequestHandler } from "./transport/http-gateway.ts";
-import { ConnectionCounts, Listener } from "./transport/listener.ts";
+import { ConnectionCounts, type Listener } from "./transport/listener.ts";
 import { LOOP_MEMORY_BYTES, TransportLoop } from "./transport/loop.ts";
 import type { TlsTerminator } from "./transport/tls-terminator.ts";
 import { CopyMemory } from "./util/copy-memory.ts";
-import { networkList } from "./util/network.ts";
 import { ownSpareMemory } from "./util/spare-memory.ts";
 import { Turn } from "./util/turn.ts";
 import { VERSION } from "./version.ts";
@@ -65,7 +56,7 @@ export class Server {
   /** What is in force. */
   config: Config;
   readonly broker: Broker;
-  readonly listeners: Listener[] = [];
+  readonly #listeners: Listeners;
   readonly #logger: Logger;
   readonly #loop: TransportLoop;
   readonly #memory: CopyMemory | null;
@@ -77,6 +68,7 @@ export class Server {
   readonly #loadConfig: (() => Promise<Config>) | undefined;
   readonly #logins: Logins;
   #tlsChanges = 0;
+  readonly #protocols: Protocols;
   readonly #inspection: Inspection;
   readonly #tls: TlsTerminator | null;
   readonly #localToken = randomBytes(24).toString("base64url");
@@ -123,7 +115,7 @@ export class Server {
     const loopback = new LoopbackPolicy(
       config.security.loopback,
       users,
-      (name) => config.listeners[name]?.anonymous ?? "default",
+      (name) => this.config.listeners[name]?.anonymous ?? "default",
     );
     this.#loopback = loopback;
     this.#authenticator = new UserAuthenticator({
@@ -135,8 +127,7 @@ export class Server {
     });
     this.#authorizer = new RuleAuthorizer(users, loopback, tokenRules(config));
     this.#memory = memory;
-    const { outputHighBytes, inputBudgetBytes } = config.limits;
-    this.#loop = new TransportLoop(turn, logger, { outputHighBytes, inputBudgetBytes }, memory);
+    this.#loop = new TransportLoop(turn, logger, loopLimits(config), memory);
     this.broker = new Broker(store, turn, {
       nodeName: config.nodeName,
       version: VERSION,
@@ -149,8 +140,25 @@ export class Server {
       isPaced: true,
     });
     this.#inspection = new Inspection(this.broker);
+    this.#protocols = new Protocols({
+      broker: this.broker,
+      authenticator: this.#authenticator,
+      logger,
+    });
+    this.#listeners = new Listeners({
+      loop: this.#loop,
+      counts: this.#counts,
+      tls,
+      protocols: this.#protocols,
+      openGateway: () => this.#openGateway(),
+      logger,
+    });
     const loginLimitMs = config.limits.handshakeTimeout * 2;
     this.#logins = new Logins({ broker: this.broker, users, loopback, logger, loginLimitMs });
+  }
+
+  get listeners(): Listener[] {
+    return this.#listeners.all;
   }
 
   /** Tells clients, lets them settle for a bounded time, syncs and closes. Safe to call twice. */
@@ -160,7 +168,7 @@ export class Server {
   }
 
   async #stop(): Promise<void> {
-    for (const listener of this.listeners) listener.close();
+    this.#listeners.close();
     if (this.#refresher !== null) clearInterval(this.#refresher);
     const { wires } = this.#loop;
     for (const wire of [...wires]) wire.shutdown();
@@ -212,60 +220,16 @@ export class Server {
   }
 
   async #listen(): Promise<void> {
-    const enabled = Object.entries(this.config.listeners).filter(([, { enabled }]) => enabled);
-    const services = {
-      broker: this.broker,
-      authenticator: this.#authenticator,
-      logger: this.#logger,
-    };
-    const names = new Set<ProtocolName>(enabled.flatMap(([, { protocols }]) => protocols));
-    const adapters = await loadProtocols(names, services, this.config);
-    const { limits } = this.config;
-    const bounds = await listenerBounds(this.config);
-    for (const [name, listenerConfig] of enabled) {
-      const listener = new Listener(
-        this.#loop,
-        {
-          name,
-          host: listenerConfig.host,
-          port: listenerConfig.port,
-          ...(listenerConfig.path === "" ? {} : { path: listenerConfig.path }),
-          adapters: listenerConfig.protocols.flatMap((protocol) => adapters.get(protocol) ?? []),
-          tls: listenerConfig.tls === "off" ? null : this.#tls,
-          isTlsRequired: listenerConfig.tls === "required",
-          http: listenerConfig.protocols.includes("http") ? () => this.#openGateway() : null,
-          ...bounds,
-          handshakeTimeoutMs: limits.handshakeTimeout,
-        },
-        this.#counts,
-      );
-      try {
-        await listener.listen();
-      } catch (error) {
-        throw portError(name, listenerConfig, error as NodeJS.ErrnoException);
-      }
-      this.listeners.push(listener);
-      this.#logger.info("listener.ready", {
-        name,
-        address: addressOf(listenerConfig, listener.port),
-        protocols: listenerConfig.protocols.join(" "),
-        ...(listenerConfig.tls === "off" || this.#tls === null ? {} : { tls: listenerConfig.tls }),
-      });
-    }
-    const url = this.#httpUrl();
-    if (url !== undefined) await writeLocalAccess(this.config, { url, token: this.#localToken });
+    const change = await this.#listeners.prepare(this.config);
+    change.commit();
+    await this.#noteAccess();
   }
 
-  /** How this machine reaches the admin API. */
-  #httpUrl(): string | undefined {
-    for (const { options, port } of this.listeners) {
-      if (options.http === null || options.path !== undefined) continue;
-      const { host } = options;
-      const isEverything = host === "0.0.0.0" || host === "::" || host === "localhost";
-      const name = isEverything ? "127.0.0.1" : host.includes(":") ? `[${host}]` : host;
-      return `${options.isTlsRequired === true ? "https" : "http"}://${name}:${port}`;
-    }
-    return undefined;
+  /** How the command line finds this broker. */
+  async #noteAccess(): Promise<void> {
+    const url = this.#listeners.httpUrl();
+    if (url !== undefined) await writeLocalAccess(this.config, { url, token: this.#localToken });
+    else await removeLocalAccess(this.config);
   }
 
   /**
@@ -299,15 +263,20 @@ export class Server {
     const { config, changed, restart } = planReload(this.config, wanted, this.#tls !== null);
     // Everything that may be refused comes first.
     const rules = tokenRules(config);
-    const bounds = await listenerBounds(config);
+    checkReach(config, this.#users.size);
     const isTls = changed.some((path) => path.startsWith("tls.") && path !== "tls.clientName");
     const useCertificate = isTls ? exchangeTls(this.#tls!, config) : undefined;
+    const listeners = await this.#listeners.prepare(config);
     this.config = config;
     useCertificate?.();
+    listeners.commit();
+    await this.#noteAccess();
+    this.#protocols.configure(config);
+    this.#loop.configure(loopLimits(config));
+    this.broker.store.keepFree?.(config.store.minFreeBytes);
     this.#loopback.mode = config.security.loopback;
     this.#authenticator.configure(loginSettings(config));
     this.#authorizer.setTokenRules(rules);
-    for (const listener of this.listeners) listener.configure(bounds);
     this.#logger.setLevel?.(config.log.level);
     this.broker.limits = brokerLimits(config);
     const isHeld = changed.some((path) => path === "quotas" || path.startsWith("limits."));
@@ -365,7 +334,9 @@ export class Server {
     };
     const inForce = (): Config => this.config;
     return new HttpGateway(loop, {
-      messageBytesMax: this.config.limits.otherMessageBytesMax + MESSAGE_MARGIN,
+      get messageBytesMax() {
+        return inForce().limits.otherMessageBytesMax + MESSAGE_MARGIN;
+      },
       get allowedOrigins() {
         return inForce().security.allowedOrigins;
       },
@@ -385,6 +356,11 @@ export class Server {
   }
 }
 
+const loopLimits = ({ limits: { outputHighBytes, inputBudgetBytes } }: Config) => ({
+  outputHighBytes,
+  inputBudgetBytes,
+});
+
 const brokerLimits = ({ limits }: Config): BrokerLimits => ({
   maxMessageBytes: limits.messageBytesMax,
   maxLinksPerSession: limits.linksPerSessionMax,
@@ -397,12 +373,3 @@ const loginSettings = ({ security, tls, tokens }: Config) => ({
   failureDelayMs: security.failureDelay,
   tokens: tokens.keys === "" ? null : new TokenVerifier(tokens),
 });
-
-const listenerBounds = async ({ limits, security }: Config) => ({
-  connectionsMax: Math.min(limits.connectionsMax, await spareDescriptors()),
-  connectionsPerAddressMax: limits.connectionsPerAddressMax,
-  isTrustedProxy: networkList(security.trustedProxies),
-});
-
-const addressOf = ({ host, path }: ListenerConfig, port: number): string =>
-  path !== "" ? path : `${host.includes(":") ? `[${host}]` : host}:${port}`;

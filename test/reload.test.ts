@@ -1,5 +1,8 @@
+import { once } from "node:events";
 import { writeFileSync } from "node:fs";
-import test from "ava";
+import { type AddressInfo, connect, createServer } from "node:net";
+import test, { type ExecutionContext } from "ava";
+import mqtt, { type IConnackPacket } from "mqtt";
 import { changedKeys } from "../src/config/diff.ts";
 import { loadConfig } from "../src/config/load.ts";
 import type { Config } from "../src/config/schema.ts";
@@ -20,7 +23,7 @@ test("what cannot take effect stays as it was in what is in force", (t) => {
   const after = loadConfig({
     settings: [
       "queues.maxLength=7",
-      "store.durability=os",
+      "store.segmentBytes=2MiB",
       "nodeName=other",
       "tls.certificate=/a",
       "tls.key=/b",
@@ -28,9 +31,9 @@ test("what cannot take effect stays as it was in what is in force", (t) => {
   });
   const { config, changed, restart } = planReload(before, after, false);
   t.deepEqual(changed, ["queues.maxLength"]);
-  t.deepEqual(restart.toSorted(), ["nodeName", "store.durability", "tls.certificate", "tls.key"]);
+  t.deepEqual(restart.toSorted(), ["nodeName", "store.segmentBytes", "tls.certificate", "tls.key"]);
   t.is(config.queues.maxLength, 7);
-  t.is(config.store.durability, "fsync");
+  t.is(config.store.segmentBytes, before.store.segmentBytes);
   t.is(before.queues.maxLength, 0, "the old one is untouched");
   t.true(planReload(before, after, true).changed.includes("tls.key"));
   t.regex(
@@ -84,5 +87,118 @@ test.serial(
     t.regex(wrong.stderr, /quotas\.0\.messages: a namespace has such a quota, a user has not/);
     broker.child.kill("SIGTERM");
     t.is(await broker.exit, 0);
+  },
+);
+
+/** A broker that follows `write` and says what it did. */
+async function following(t: ExecutionContext, text: string) {
+  const data = temporaryFolder(t);
+  const file = temporaryFile(t, "sluice.toml", text);
+  const broker = new SluiceProcess(["serve", "--data", data, "--config", file]);
+  t.teardown(() => broker.child.kill("SIGKILL"));
+  await broker.ready();
+  let rounds = 0;
+  const change = async (next: string, event = "config.reloaded") => {
+    writeFileSync(file, next);
+    broker.child.kill("SIGHUP");
+    const seen = () => broker.lines.filter((line) => line.event === event);
+    const wanted = event === "config.reloaded" ? ++rounds : 1;
+    await until(event, () => seen().length >= wanted, 20_000);
+    return String(seen().at(-1)!["message"]);
+  };
+  return { broker, data, change };
+}
+
+/** The six that are there by themselves would want their ports. */
+const ONLY = (text: string): string =>
+  `${["main", "mqtt", "stomp", "http", "mqttws", "stompws"]
+    .filter((name) => !text.includes(`[listeners.${name}]`))
+    .map((name) => `[listeners.${name}]\nenabled = false\n`)
+    .join("")}${text}`;
+
+const greets = (port: number): Promise<boolean> =>
+  new Promise((resolve) => {
+    const socket = connect(port, "127.0.0.1", () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.on("error", () => resolve(false));
+  });
+
+test.serial(
+  "listeners come, move and go while the broker runs; who is connected stays",
+  async (t) => {
+    const { broker, data, change } = await following(t, ONLY("[listeners.main]\nport = 0\n"));
+    const main = broker.port();
+    const peer = connect(main, "127.0.0.1");
+    peer.write("CONNECT\naccept-version:1.2\nhost:/\n\n\0");
+    await once(peer, "data");
+    // One more, and the first where it is.
+    t.regex(
+      await change(ONLY("[listeners.main]\nport = 0\n[listeners.extra]\nport = 0\n")),
+      /^in force: listeners\.extra$/,
+    );
+    const extra = broker.port("extra");
+    t.true(await greets(extra));
+    t.true(await greets(main));
+    // The first moves, to a port that is known: connections to the old one stay.
+    const free = createServer().listen(0, "127.0.0.1");
+    await once(free, "listening");
+    const { port } = free.address() as AddressInfo;
+    await new Promise((resolve) => free.close(resolve));
+    await change(ONLY(`[listeners.main]\nport = ${port}\n`));
+    t.true(await greets(port));
+    t.false(await greets(main));
+    t.false(await greets(extra));
+    peer.write("SEND\ndestination:/queue/q\nreceipt:1\n\nx\0");
+    const [answer] = (await once(peer, "data")) as [Buffer];
+    t.regex(answer.toString(), /RECEIPT/);
+    peer.destroy();
+    // The command line finds the broker where it is now.
+    const command = new SluiceProcess(["reload", "--data", data]);
+    t.is(await command.exit, 0, command.stderr);
+    t.is(command.stdout, "nothing changed\n");
+    // The same port on another address, and back.
+    await change(ONLY(`[listeners.main]\nhost = "127.0.0.1"\nport = ${port}\n`));
+    t.true(await greets(port));
+    // A port that somebody else has changes nothing.
+    const taken = createServer().listen(0, "127.0.0.1");
+    await once(taken, "listening");
+    t.teardown(() => taken.close());
+    const theirs = (taken.address() as AddressInfo).port;
+    const message = await change(
+      ONLY(`[listeners.main]\nport = ${theirs}\n[queues]\nmaxLength = 3\n`),
+      "config.refused",
+    );
+    t.regex(message, /the port is in use .* stays in force/);
+    t.true(await greets(port));
+    const config = (await (await fetch(`http://127.0.0.1:${port}/api/config`)).json()) as Config;
+    t.is(config.queues.maxLength, 0);
+    t.is(config.listeners["main"]!.port, port);
+  },
+);
+
+test.serial(
+  "settings of MQTT and STOMP hold for those who come, and bounds of sessions for all; the rest is named",
+  async (t) => {
+    const listen = ONLY("[listeners.main]\nport = 0\n");
+    const { broker, change } = await following(t, listen);
+    const port = broker.port();
+    const said = await change(
+      `${listen}[mqtt]\nreceiveMaximum = 7\ntopicAliasMax = 3\n[stomp]\nheartbeatSend = "77s"\n[store]\nminFreeBytes = "2MiB"\nringBytes = "32MiB"\n[limits]\nhandshakeTimeout = "3s"\n`,
+    );
+    t.is(
+      said,
+      "in force: store.minFreeBytes, limits.handshakeTimeout, mqtt.receiveMaximum, mqtt.topicAliasMax, stomp.heartbeatSend; after a restart: store.ringBytes",
+    );
+    const client = mqtt.connect(`mqtt://127.0.0.1:${port}`, { protocolVersion: 5 });
+    const connack = await new Promise<IConnackPacket>((resolve) => client.once("connect", resolve));
+    t.like(connack.properties, { receiveMaximum: 7, topicAliasMaximum: 3 });
+    await client.endAsync();
+    const peer = connect(port, "127.0.0.1");
+    peer.write("CONNECT\naccept-version:1.2\nhost:/\nheart-beat:0,100000\n\n\0");
+    const [frame] = (await once(peer, "data")) as [Buffer];
+    t.regex(frame.toString(), /heart-beat:77000,/);
+    peer.destroy();
   },
 );

@@ -12,10 +12,15 @@ const HEADERS = [
   Buffer.from("AMQP\x03\x01\x00\x00", "latin1"),
 ];
 
+export interface Amqp1Adapter extends ProtocolAdapter {
+  /** Other settings, for connections that come from now on. */
+  configure(settings: Partial<Amqp1Settings>): void;
+}
+
 export function createAdapter(
   services: ProtocolServices,
   settings: Partial<Amqp1Settings> = {},
-): ProtocolAdapter {
+): Amqp1Adapter {
   registerAmqp1Decoder();
   const all = { ...DEFAULT_SETTINGS, ...settings };
   const shared: AdapterShared = {
@@ -29,6 +34,10 @@ export function createAdapter(
     sniff,
     subProtocols: ["amqp", "AMQPWSB10", "binary"],
     open: (wire: Wire): ProtocolConnection => new AmqpConnection(wire, shared),
+    configure: (changes) => {
+      shared.settings = { ...shared.settings, ...changes };
+      shared.partials.limitBytes = shared.settings.partialBudgetBytes;
+    },
   };
 }
 

@@ -56,7 +56,8 @@ type Phase = "handshake" | "opening" | "open" | "closing" | "closed";
 /** What all connections of one adapter share. */
 export interface AdapterShared {
   readonly services: ProtocolServices;
-  readonly settings: Amqp1Settings;
+  /** Of connections that come from now on. */
+  settings: Amqp1Settings;
   readonly partials: PartialBudget;
   /** Transfers to several peers: those sent settled, the others. */
   readonly frames: SharedTransfers;

@@ -9,7 +9,7 @@ import type { Wire } from "../../src/transport/wire.ts";
 /** Bytes of unfinished messages of all peers. */
 export interface PartialBudget {
   /** No new large message begins above it, none goes on above twice of it. */
-  readonly limitBytes: number;
+  limitBytes: number;
   usedBytes: number;
   readonly waiting: Array<() => void>;
 }

@@ -1,5 +1,6 @@
 /** MQTT 3.1, 3.1.1 and 5.0 as a listener sees them: how to recognise the protocol and how to open a connection. */
 import type { ProtocolServices } from "../../src/broker/protocol-services.ts";
+import type { SessionHost } from "../../src/broker/session-facade.ts";
 import type { ProtocolAdapter, ProtocolConnection, Wire } from "../../src/transport/wire.ts";
 import { MqttConnection } from "./connection.ts";
 import { Counters } from "./counters.ts";
@@ -13,6 +14,8 @@ const CONNECT = 0x10;
 
 export interface MqttAdapter extends ProtocolAdapter {
   readonly counters: Counters;
+  /** Other settings: of connections for those that come from now on, of sessions and shares for all. */
+  configure(settings: Partial<MqttSettings>): void;
 }
 
 export function createAdapter(
@@ -22,9 +25,7 @@ export function createAdapter(
   const { sessions } = services.broker;
   registerMqttDecoder();
   const merged = { ...DEFAULT_SETTINGS, ...settings };
-  sessions.shareExpiryMs = merged.sharedExpiryMs;
-  const { maxQueued, maxQueuedInMemory, queueOverflow } = merged;
-  sessions.limits = { maxQueued, maxQueuedInMemory, overflow: queueOverflow };
+  boundSessions(sessions, merged);
   const counters = new Counters();
   const server: MqttServer = {
     services,
@@ -40,7 +41,18 @@ export function createAdapter(
     counters,
     sniff,
     open: (wire: Wire): ProtocolConnection => new MqttConnection(server, wire),
+    configure: (changes) => {
+      server.settings = { ...server.settings, ...changes };
+      boundSessions(sessions, server.settings);
+      server.sysTree.intervalMs = server.settings.sysIntervalMs;
+    },
   };
+}
+
+function boundSessions(sessions: SessionHost, settings: MqttSettings): void {
+  const { maxQueued, maxQueuedInMemory, queueOverflow } = settings;
+  sessions.shareExpiryMs = settings.sharedExpiryMs;
+  sessions.limits = { maxQueued, maxQueuedInMemory, overflow: queueOverflow };
 }
 
 /** CONNECT, its remaining length, then the protocol name "MQTT" or "MQIsdp" with its own length. */

@@ -9,7 +9,8 @@ import type { SysTree } from "./sys-tree.ts";
 export interface MqttServer {
   readonly services: ProtocolServices;
   readonly sessions: SessionHost;
-  readonly settings: MqttSettings;
+  /** Of connections that come from now on. */
+  settings: MqttSettings;
   readonly counters: Counters;
   readonly sysTree: SysTree;
   readonly packets: SharedPackets;

@@ -16,7 +16,7 @@ export class SysTree {
   readonly #broker: BrokerFacade;
   readonly #sessions: SessionHost;
   readonly #counters: Counters;
-  readonly #intervalMs: number;
+  #intervalMs: number;
   readonly #startedAt = Date.now();
   readonly #watchers = new Map<SysWatcher, Map<string, Grant>>();
   #timer: NodeJS.Timeout | null = null;
@@ -37,10 +37,21 @@ export class SysTree {
     }
     filters.set(filter, grant);
     if (sendsNow) this.#send(watcher, new Map([[filter, grant]]), true);
-    if (this.#timer === null) {
-      this.#timer = setInterval(() => this.#tick(), this.#intervalMs);
-      this.#timer.unref();
-    }
+    if (this.#timer === null) this.#start();
+  }
+
+  /** 0: nothing is sent any more, and what is subscribed from now on stays silent. */
+  set intervalMs(intervalMs: number) {
+    if (intervalMs === this.#intervalMs) return;
+    this.#intervalMs = intervalMs;
+    if (this.#timer !== null) clearInterval(this.#timer);
+    this.#timer = null;
+    if (this.#watchers.size > 0 && intervalMs > 0) this.#start();
+  }
+
+  #start(): void {
+    this.#timer = setInterval(() => this.#tick(), this.#intervalMs);
+    this.#timer.unref();
   }
 
   unwatch(watcher: SysWatcher, filter: string): void {

@@ -12,17 +12,25 @@ const CR = 0x0d;
 /** Letters that tell STOMP from every other protocol. */
 const ENOUGH = 4;
 
+export interface StompAdapter extends ProtocolAdapter {
+  /** Other settings, for connections that come from now on. */
+  configure(settings: Partial<StompOptions>): void;
+}
+
 export function createAdapter(
   services: ProtocolServices,
   settings: Partial<StompOptions> = {},
-): ProtocolAdapter {
-  const options: StompOptions = { ...DEFAULT_OPTIONS, ...settings };
+): StompAdapter {
+  let options: StompOptions = { ...DEFAULT_OPTIONS, ...settings };
   registerStompDecoder();
   return {
     name: "stomp",
     subProtocols: ["v12.stomp", "v11.stomp", "v10.stomp"],
     sniff,
     open: (wire) => new StompConnection(services, options, wire),
+    configure: (changes) => {
+      options = { ...options, ...changes };
+    },
   };
 }
 

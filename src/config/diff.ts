@@ -26,7 +26,8 @@ export function withKeys<T extends Tree>(before: T, after: T, paths: readonly st
       to = to[part] as Record<string, unknown>;
       from = from[part] as Record<string, unknown>;
     }
-    to[last] = from[last];
+    if (last in from) to[last] = from[last];
+    else delete to[last];
   }
   return merged;
 }

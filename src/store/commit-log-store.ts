@@ -298,6 +298,10 @@ export class CommitLogStore implements MessageStore {
   beginAtomic(): void {
     this.#log.beginBatch();
   }
+  keepFree(bytes: number): void {
+    this.#space.keepFree(bytes);
+  }
+
   endAtomic(): number {
     return this.#log.endBatch();
   }

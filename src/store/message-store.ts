@@ -130,6 +130,9 @@ export interface MessageStore {
   /** Syncs everything and releases the lock. */
   close(): Promise<void>;
 
+  /** Publishing stops when less disk is free. Absent where there is no disk. */
+  keepFree?(bytes: number): void;
+
   readonly watermarks: StoreWatermarks;
   readonly health: StoreHealth;
   /** Absent where there are no segments to give back. */

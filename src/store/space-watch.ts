@@ -9,7 +9,7 @@ const MARGIN = 1.1;
 export class SpaceWatch {
   readonly #storage: Storage;
   readonly #directory: string;
-  readonly #limit: number;
+  #limit = 0;
   /** Why nothing more may be appended, or null. */
   reason: string | null = null;
   /** Less than half of what is kept free is. */
@@ -18,8 +18,12 @@ export class SpaceWatch {
   constructor(storage: Storage, directory: string, limit: number | undefined) {
     this.#storage = storage;
     this.#directory = directory;
-    const total = storage.totalBytes?.(directory) ?? Number.POSITIVE_INFINITY;
-    this.#limit = Math.min(limit ?? DEFAULT_LIMIT, total * LARGEST_PART);
+    this.keepFree(limit ?? DEFAULT_LIMIT);
+  }
+
+  keepFree(limit: number): void {
+    const total = this.#storage.totalBytes?.(this.#directory) ?? Number.POSITIVE_INFINITY;
+    this.#limit = Math.min(limit, total * LARGEST_PART);
     this.look();
   }
 

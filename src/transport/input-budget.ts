@@ -18,7 +18,7 @@ export interface BudgetHolder {
 }
 
 export class InputBudget implements TurnTask {
-  readonly limitBytes: number;
+  limitBytes: number;
   usedBytes = 0;
   readonly #waiting = new Set<BudgetHolder>();
   /** The one that may go on although the limit is reached. */

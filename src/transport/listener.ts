@@ -68,14 +68,11 @@ export class Listener {
     this.#counts = counts;
   }
 
-  /** Other bounds for connections that come from now on. */
-  configure(
-    options: Pick<
-      ListenerOptions,
-      "connectionsMax" | "connectionsPerAddressMax" | "isTrustedProxy"
-    >,
-  ): void {
-    this.options = { ...this.options, ...options };
+  /** For connections that come from now on; where it listens does not change. */
+  configure(options: Partial<Omit<ListenerOptions, "name" | "host" | "port" | "path">>): void {
+    const { name, host, port, path } = this.options;
+    const place = { name, host, port, ...(path === undefined ? {} : { path }) };
+    this.options = { ...this.options, ...options, ...place };
   }
 
   /** Rejects with the system's error (EADDRINUSE, EACCES, EADDRNOTAVAIL). */
@@ -121,6 +118,23 @@ export class Listener {
   get port(): number {
     const address = this.#servers[0]?.address() ?? null;
     return address !== null && typeof address === "object" ? address.port : 0;
+  }
+
+  get isOpen(): boolean {
+    return this.#servers.some((server) => server.listening);
+  }
+
+  /** The place is free for others when it resolves. Connections stay. */
+  async stopListening(): Promise<void> {
+    const closing = this.#servers.splice(0);
+    // Closing waits for connections; the port is given back before that.
+    for (const server of closing) server.close();
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+
+  /** Listens again where it did. */
+  async reopen(): Promise<void> {
+    if (!this.isOpen) await this.listen();
   }
 
   /** No new connections from now on; those that have not said what they speak are dropped. */

@@ -44,7 +44,7 @@ export interface LoopWire {
 export class TransportLoop implements TurnTask {
   readonly turn: Turn;
   readonly logger: Logger;
-  readonly limits: LoopLimits;
+  limits: LoopLimits;
   readonly pool: BufferPool;
   readonly budget: InputBudget;
   /** Size of the chunks that hold output of this turn. */
@@ -76,6 +76,12 @@ export class TransportLoop implements TurnTask {
     this.budget = new InputBudget(limits.inputBudgetBytes);
     this.pool = new BufferPool(memory);
     this.#readBuffer = memory?.takeBuffer(READ_BUFFER_BYTES) ?? null;
+  }
+
+  /** Other limits, which hold at once. */
+  configure(limits: LoopLimits): void {
+    this.limits = limits;
+    this.budget.limitBytes = limits.inputBudgetBytes;
   }
 
   /** Shared by all sockets: what lies in it is gone when the read's callback returns. */
