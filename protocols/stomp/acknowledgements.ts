@@ -6,7 +6,8 @@
  * comparing bytes and settled as a whole.
  */
 import { OUTCOME, type Outcome } from "../../src/broker/facade.ts";
-import { commandName, type FrameParser } from "./codec/frame-parser.ts";
+import { commandName } from "./codec/commands.ts";
+import type { FrameParser } from "./codec/frame-parser.ts";
 import { FrameTemplate } from "./codec/frame-template.ts";
 import { type StompVersion, VERSION_TEXT } from "./codec/header-escape.ts";
 import { HEADER, type HeaderId, headerText } from "./codec/header-names.ts";

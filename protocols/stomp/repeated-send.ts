@@ -4,7 +4,8 @@
  */
 import type { Target } from "../../src/broker/facade.ts";
 import { Draft } from "../../src/model/draft.ts";
-import { type FrameParser, findNul } from "./codec/frame-parser.ts";
+import { findNul } from "./codec/frame-bytes.ts";
+import type { FrameParser } from "./codec/frame-parser.ts";
 import { FrameTemplate } from "./codec/frame-template.ts";
 import { HEADER } from "./codec/header-names.ts";
 

@@ -8,7 +8,8 @@
 import type { BrokerConnection, Target, Transaction } from "../../src/broker/facade.ts";
 import { Draft } from "../../src/model/draft.ts";
 import { ENCODING } from "../../src/model/record-view.ts";
-import { type FrameParser, printable } from "./codec/frame-parser.ts";
+import { printable } from "./codec/frame-bytes.ts";
+import type { FrameParser } from "./codec/frame-parser.ts";
 import { HeaderBlockWriter } from "./codec/header-block.ts";
 import { HEADER } from "./codec/header-names.ts";
 import type { Destinations } from "./destinations.ts";

@@ -23,14 +23,24 @@ export class KnownBytes {
 
   /** `bytes[start, end)` are to be found from now on. */
   learn(bytes: Uint8Array, start: number, end: number): void {
-    const length = end - start;
-    if (this.#bytes.length < length) {
-      this.#bytes = new Uint8Array(Math.max(INITIAL, length * 2));
-      this.#view = new DataView(this.#bytes.buffer);
-    }
+    this.length = 0;
+    this.put(0, bytes, start, end);
+  }
+
+  /** `bytes[start, end)` take the place of what is known from `at` on; what lies behind them stays. */
+  put(at: number, bytes: Uint8Array, start: number, end: number): void {
+    const length = at + end - start;
+    if (this.#bytes.length < length) this.#grow(length);
     const own = this.#bytes;
-    for (let i = 0; i < length; i++) own[i] = bytes[start + i]!;
-    this.length = length;
+    for (let i = start, to = at; i < end; i++) own[to++] = bytes[i]!;
+    if (length > this.length) this.length = length;
+  }
+
+  #grow(length: number): void {
+    const larger = new Uint8Array(Math.max(INITIAL, length * 2));
+    larger.set(this.#bytes);
+    this.#bytes = larger;
+    this.#view = new DataView(larger.buffer);
   }
 
   /** Are those known from `from` to `to` the ones that `bytes` has from `at` on? */

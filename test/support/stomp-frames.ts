@@ -1,10 +1,7 @@
 /** Writes and reads STOMP frames in the plainest way, as a yardstick for the codec. */
 import fc from "fast-check";
-import {
-  commandName,
-  FrameParser,
-  type ParserLimits,
-} from "../../protocols/stomp/codec/frame-parser.ts";
+import { commandName } from "../../protocols/stomp/codec/commands.ts";
+import { FrameParser, type ParserLimits } from "../../protocols/stomp/codec/frame-parser.ts";
 import { escapeHeader, type StompVersion } from "../../protocols/stomp/codec/header-escape.ts";
 
 export interface PlainFrame {

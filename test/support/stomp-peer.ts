@@ -1,6 +1,7 @@
 /** A STOMP client for tests, over a wire in memory: sends text, hands back decoded frames. */
 import { createAdapter } from "../../protocols/stomp/adapter.ts";
-import { commandName, FrameParser } from "../../protocols/stomp/codec/frame-parser.ts";
+import { commandName } from "../../protocols/stomp/codec/commands.ts";
+import { FrameParser } from "../../protocols/stomp/codec/frame-parser.ts";
 import type { StompVersion } from "../../protocols/stomp/codec/header-escape.ts";
 import type { StompOptions } from "../../protocols/stomp/options.ts";
 import type { Authenticator } from "../../src/security/authenticator.ts";

@@ -15,8 +15,8 @@ import { valueText } from "../../../src/model/property-text.ts";
 import { neutralFromRecord } from "../../../src/model/record-fields.ts";
 import type { RecordView } from "../../../src/model/record-view.ts";
 import type { FrameParser } from "./frame-parser.ts";
-import { LINE } from "./frame-parser.ts";
 import { escapeHeader, headerLine, type StompVersion, unescapeHeader } from "./header-escape.ts";
+import { LINE } from "./header-table.ts";
 
 export const BLOCK = { BASE: 0x40, BYTES: 1, ESCAPED: 2, SEPARATORS: 4 } as const;
 export const BLOCK_PROPERTY = "x-hd";

@@ -1,11 +1,8 @@
 /** Bytes → frames: every rule of the three specifications about the shape of a frame, and every limit. */
 import test from "ava";
 import fc from "fast-check";
-import {
-  COMMAND,
-  DEFAULT_PARSER_LIMITS,
-  FrameParser,
-} from "../../../protocols/stomp/codec/frame-parser.ts";
+import { COMMAND } from "../../../protocols/stomp/codec/commands.ts";
+import { DEFAULT_PARSER_LIMITS, FrameParser } from "../../../protocols/stomp/codec/frame-parser.ts";
 import type { StompVersion } from "../../../protocols/stomp/codec/header-escape.ts";
 import { HEADER } from "../../../protocols/stomp/codec/header-names.ts";
 import { encodeFrame, parseAll, plainFrame } from "../../support/stomp-frames.ts";
