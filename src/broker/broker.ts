@@ -63,6 +63,9 @@ import { WildcardSubscriptions } from "./wildcard-subscriptions.ts";
 
 /** The journal is rewritten as a snapshot once it has grown by this much. */
 const SNAPSHOT_BYTES = 64 * 1024 * 1024;
+/** A record that the disk refuses to give is asked for again after this, entries of a queue sooner. */
+const UNREADABLE_AGAIN_MS = 60_000;
+const ENTRIES_AGAIN_MS = 1000;
 /** How often retention, snapshots and expiry by time are looked at. */
 const HOUSEKEEPING_MS = 1000;
 
@@ -91,6 +94,7 @@ export class Broker
   readonly #journal: ProgressJournal;
   readonly #dispatcher: Dispatcher;
   readonly #deadLetters: DeadLetters;
+  readonly #undeliverable: Undeliverable;
   readonly #delays: DelayScheduler;
   readonly #transactions: TransactionLog;
   readonly #retries: ShardTimers;
@@ -101,6 +105,8 @@ export class Broker
   readonly #waiters = new ConfirmWaiters();
   #nextConnectionId = 1;
   #nextConsumerId = 1;
+  /** What could not be read while everything was restored. */
+  #openError: string | null = null;
   #isPublishRequested = false;
   #isSyncWanted = false;
   readonly #pacer: Pacer | null;
@@ -165,8 +171,10 @@ export class Broker
     this.topics = new TopicPublisher(this.core);
     const entries = new Entries(store);
     const undeliverable = new Undeliverable(this, options.logger);
+    this.#undeliverable = undeliverable;
     this.#dispatcher = new Dispatcher(store, entries, this.core.visibility, turn, {
       damaged: (shard, offset, at) => undeliverable.damaged(shard, offset, at),
+      unreadable: (shard, offset) => this.#setAside(shard, offset),
       expired: bury,
       caughtUp: () => this.#flow.onRoom(),
     });
@@ -175,6 +183,7 @@ export class Broker
       entries,
       deadLetterQueueOf,
       publishDead: (node, name, draft) => undeliverable.publishDead(node, name, draft),
+      unreadable: (shard, offset) => this.#setAside(shard, offset),
       noteDeath: (shard, reason) => undeliverable.noteDeath(shard, reason),
       superseded: this.core.superseded,
     });
@@ -212,6 +221,7 @@ export class Broker
       },
       onHealth: (health) => this.#onHealth(health),
       onReadable: (queue) => this.registry.ofShard(queue)?.scheduleShard(queue),
+      onReadError: (reason, queue) => this.#onReadError(reason, queue),
       owed: (queue, from, count, into) => owedOf(this.registry, queue, from, count, into),
       onMoved: (queue, offset, physicalOffset, size, sizeBefore) => {
         this.sessions.retained.moved(queue, offset, physicalOffset, size);
@@ -219,7 +229,6 @@ export class Broker
         if (node?.countsBytes) this.#storedBytes.moved(node, queue, offset, size - sizeBefore);
       },
     });
-    this.#dispatcher.opened();
     const { journal } = this.store;
     const isAsLeft = report.wasClean && report.changed.length === 0;
     const isSnapshotDue = !isAsLeft || journal.bytesSinceSnapshot > 0;
@@ -241,6 +250,11 @@ export class Broker
       if (id === undefined) return;
       this.directory.known(to)?.duplicates?.add(id, view.storeTimestamp, position);
     });
+    if (this.#openError !== null) {
+      throw new Error(
+        `cannot read the entries of a queue: ${this.#openError}. Mend the disk, copy the files to a sound one, or remove consumequeue/ and queues/, which are made again from the log`,
+      );
+    }
     if (isSnapshotDue) this.snapshot();
     this.#waitForHousekeeping();
     return report;
@@ -480,6 +494,21 @@ export class Broker
     shard.state.park(offset, 1);
     shard.group.keys?.hold(shard.index, offset);
     this.#retries.add(this.turn.now + delayMs, shard, offset);
+  }
+
+  /** Its record may be there, and the disk does not give it: others first. */
+  #setAside(shard: ShardProgress, offset: number): void {
+    this.retryLater(shard, offset, UNREADABLE_AGAIN_MS);
+  }
+
+  /** Entries of `queue`, or a record (null), that the disk refuses to give. */
+  #onReadError(reason: string, queue: StoreQueue | null): void {
+    this.#undeliverable.unreadable(reason, this.turn.now);
+    if (queue === null) return;
+    this.#openError ??= reason;
+    this.turn.clock.after(ENTRIES_AGAIN_MS, () =>
+      this.registry.ofShard(queue)?.scheduleShard(queue),
+    );
   }
 
   #retryNow(shard: ShardProgress, offset: number): void {

@@ -18,6 +18,7 @@ import { RecordView } from "../model/record-view.ts";
 import type { EntryBatch, MessageStore } from "../store/message-store.ts";
 import type { Node } from "./node.ts";
 import { DLQ_PREFIX } from "./policy.ts";
+import { mayCome, readOne } from "./read-one.ts";
 import { redraft } from "./redraft.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 import type { Superseded } from "./superseded.ts";
@@ -28,13 +29,15 @@ export type { DeathReason } from "../model/deaths.ts";
 export const REDRIVEN_PROPERTY = "__REDRIVEN";
 
 export interface DeadLetterHost {
-  readonly store: Pick<MessageStore, "view" | "health">;
+  readonly store: Pick<MessageStore, "view" | "health" | "isDamaged" | "isUnreadable">;
   /** Of queues and of indexes in memory. */
   readonly entries: Pick<MessageStore, "read">;
   /** Name of the queue that the node's dead letters go to. */
   deadLetterQueueOf(shard: ShardProgress): string;
   publishDead(node: Node, queueName: string, draft: Draft): number;
   noteDeath(shard: ShardProgress, reason: DeathReason): void;
+  /** It cannot be read now: it is tried again later. */
+  unreadable(shard: ShardProgress, offset: number): void;
   readonly superseded: Superseded;
 }
 
@@ -53,8 +56,12 @@ export class DeadLetters {
 
   bury(shard: ShardProgress, offset: number, reason: DeathReason, now: number): void {
     const { node } = shard.group;
-    this.#host.noteDeath(shard, reason);
     const to = node.settings.hasDeadLetters ? this.#host.deadLetterQueueOf(shard) : "";
+    if (to !== "" && this.#isOutOfReach(shard, offset)) {
+      this.#host.unreadable(shard, offset);
+      return;
+    }
+    this.#host.noteDeath(shard, reason);
     if (to === "" || !this.#compose(shard, offset, reason, now, to)) {
       node.counters.dropped++;
       shard.settle(offset, 1);
@@ -67,6 +74,13 @@ export class DeadLetters {
     node.counters.deadLettered++;
     const position = this.#host.publishDead(node, to, this.#draft);
     this.#host.superseded.add(shard, offset, position);
+  }
+
+  /** May the disk give it another time? */
+  #isOutOfReach(shard: ShardProgress, offset: number): boolean {
+    const { store, entries } = this.#host;
+    if (readOne(entries, store, shard.queue, offset, this.#entry, this.#view)) return false;
+    return mayCome(store, this.#entry);
   }
 
   /** Fills the draft from the record; false when it cannot be read or would go in circles. */

@@ -29,6 +29,8 @@ export const DELAYED_TO_PROPERTY = "x-delay-to";
 const NUMBER_PROPERTY = "x-delay-id";
 /** Due messages that find no room are tried again after this. */
 const AGAIN_MS = 100;
+/** ... those that the disk refuses to give, after this. */
+const UNREADABLE_MS = 60_000;
 /** Due messages released in one go, and bytes of them. */
 const BATCH = 512;
 const BATCH_BYTES = 1024 * 1024;
@@ -196,8 +198,13 @@ export class DelayScheduler {
         noteId(address, view, this.#entry.physicalOffset[0]! + size);
         const number = numberOf(view, at);
         if (number !== at) this.#moved.set(number, at);
-        this.#heap.push(Number(view.property(DUE_PROPERTY) ?? 0), at);
-      } else this.#skip(shard, at);
+        this.#heap.push(dueOf(view), at);
+      } else if (this.#isDamaged(at)) {
+        this.#damaged(shard, at, this.#entry.physicalOffset[0]!);
+      } else {
+        // When it is due will be known when it can be read.
+        this.#heap.push(this.#broker.turn.now + UNREADABLE_MS, at);
+      }
       at = shard.state.findReady(at + 1, end);
     }
     this.#arm();
@@ -207,13 +214,6 @@ export class DelayScheduler {
     const { registry } = this.#broker;
     if (kind !== "queue" || registry.find("queue", namespace, name) !== undefined) return;
     registry.create("queue", namespace, name, false);
-  }
-
-  #skip(shard: ShardProgress, offset: number): void {
-    const physicalOffset = this.#entry.physicalOffset[0]!;
-    if (this.#broker.store.isDamaged(physicalOffset)) {
-      this.#damaged(shard, offset, physicalOffset);
-    }
   }
 
   close(): void {
@@ -243,6 +243,7 @@ export class DelayScheduler {
 
   #moveOn(shard: ShardProgress, old: readonly number[]): void {
     const { turn } = this.#broker;
+    const done: number[] = [];
     for (const offset of old) shard.state.park(offset, 1);
     this.#broker.atomically(
       () => {
@@ -257,17 +258,19 @@ export class DelayScheduler {
           const position = this.#append(this.#draft, expiresAt);
           this.#moved.set(number, at);
           this.#await(due, at, position);
+          done.push(offset);
         }
         this.#broker.appendControl(
-          Buffer.concat(old.map((offset) => controlRun(shard, offset, 1))),
+          Buffer.concat(done.map((offset) => controlRun(shard, offset, 1))),
         );
       },
       () => {
-        for (const offset of old) shard.settle(offset, 1);
+        for (const offset of done) shard.settle(offset, 1);
       },
     );
     // Their heap entries of before are void now.
-    this.#cancelled += old.length;
+    this.#cancelled += done.length;
+    for (const offset of old) if (!done.includes(offset)) shard.state.release(offset, 1);
   }
 
   #open(): Node {
@@ -333,13 +336,26 @@ export class DelayScheduler {
 
   #publishAll(shard: ShardProgress, due: readonly number[]): void {
     const done: number[] = [];
+    const { now } = this.#broker.turn;
+    const again = new Map<number, number>();
     for (const offset of due) shard.state.park(offset, 1);
     this.#broker.atomically(
       () => {
         for (const offset of due) {
           try {
-            if (this.#read(offset)) this.#publish(offset);
-            else this.#open().counters.dropped++;
+            if (this.#read(offset)) {
+              const at = dueOf(this.#view);
+              // It could not be read at the start.
+              if (at > now) {
+                again.set(offset, at);
+                continue;
+              }
+              this.#publish(offset);
+            } else if (this.#isDamaged(offset)) this.#open().counters.dropped++;
+            else {
+              again.set(offset, now + UNREADABLE_MS);
+              continue;
+            }
             done.push(offset);
           } catch (error) {
             // Its destination refuses it now (a full topic): it was taken, so it stays and tries again.
@@ -360,8 +376,17 @@ export class DelayScheduler {
     for (const offset of due) {
       if (released.has(offset)) continue;
       shard.state.release(offset, 1);
-      this.#heap.push(this.#broker.turn.now + AGAIN_MS, offset);
+      this.#heap.push(again.get(offset) ?? now + AGAIN_MS, offset);
     }
+  }
+
+  /** For sure: it will not come. Of an entry that cannot be read nothing is known. */
+  #isDamaged(offset: number): boolean {
+    const { store } = this.#broker;
+    const queue = this.#open().shards[0]!;
+    if (store.read(queue, offset, 1, this.#entry) !== 1) return false;
+    const physicalOffset = this.#entry.physicalOffset[0]!;
+    return store.isDamaged(physicalOffset) && !store.isUnreadable(physicalOffset);
   }
 
   /** Publishes the record in the view to where it was meant to go; nowhere when that is gone. */
@@ -394,6 +419,8 @@ export class DelayScheduler {
     return store.view(this.#entry.physicalOffset[0]!, this.#entry.size[0]!, this.#view);
   }
 }
+
+const dueOf = (view: RecordView): number => Number(view.property(DUE_PROPERTY) ?? 0);
 
 /** The number an operator knows a waiting message by: it stays the same when the message moves on. */
 export const numberOf = (view: RecordView, offset: number): number => {

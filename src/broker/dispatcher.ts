@@ -22,15 +22,14 @@ const RUNS_PER_TURN = 16;
 const WORK_PER_TURN = 8192;
 /** Messages with ordering keys looked at in one turn and shard. */
 const KEYED_PER_TURN = 4096;
-/** Records of this process this close to the log's end are in memory and sound: no check before they are sent. */
-const HOT_BYTES = 8 * 1024 * 1024;
-
 /** Where entries of queues come from: the store, or an index in memory. */
 export type EntrySource = Pick<MessageStore, "read">;
 
 export interface DispatchHost {
   /** A record cannot be read any more: count it, say so, settle it. */
   damaged(shard: ShardProgress, offset: number, physicalOffset: number): void;
+  /** The disk refuses to give a record: it is set aside for a while. */
+  unreadable(shard: ShardProgress, offset: number): void;
   /** Its time is over: dead-letter or drop it, then settle. */
   expired(shard: ShardProgress, offset: number): void;
   /** `isBehind` became false. */
@@ -38,8 +37,6 @@ export interface DispatchHost {
 }
 
 export class Dispatcher implements TurnTask {
-  /** Where the log ended when it was opened. */
-  #recoveredTo = 0;
   readonly #store: MessageStore;
   readonly #entries: EntrySource;
   readonly #visibility: Visibility;
@@ -178,8 +175,8 @@ export class Dispatcher implements TurnTask {
       if (count === 0) return;
       count = this.#soundPrefix(shard, at, count);
       if (count === 0) {
-        // Damaged records were settled: go on behind them; records still on their way: wait for them.
-        if (state.stateOf(at) !== STATE.SETTLED) return;
+        // What cannot be read was settled or set aside: go on behind it. What is still on its way: wait for it.
+        if (isReady(shard, at)) return;
         continue;
       }
       count = this.#wantedPrefix(shard, at, count);
@@ -210,7 +207,7 @@ export class Dispatcher implements TurnTask {
       );
       if (count > 0) count = this.#soundPrefix(shard, at, count);
       if (count === 0) {
-        if (state.stateOf(at) !== STATE.SETTLED) break;
+        if (isReady(shard, at)) break;
         at = state.findReady(at, end);
         continue;
       }
@@ -328,7 +325,7 @@ export class Dispatcher implements TurnTask {
       );
       if (count > 0) count = this.#soundPrefix(shard, at, count);
       if (count === 0) {
-        if (state.stateOf(at) !== STATE.SETTLED) return false;
+        if (isReady(shard, at)) return false;
         continue;
       }
       count = this.#wantedPrefix(shard, at, count);
@@ -417,23 +414,22 @@ export class Dispatcher implements TurnTask {
     return first ? length : -length;
   }
 
-  /** The store is open: what it has was written by another process, and a crash may have torn out some of it. */
-  opened(): void {
-    this.#recoveredTo = this.#store.watermarks.written;
-  }
-
-  /** Cold records are checked before anything is promised: damaged ones are settled away, missing ones cut the run. */
+  /**
+   * Cold records are checked before anything is promised: damaged ones are settled away, unreadable ones set aside,
+   * missing ones cut the run.
+   */
   #soundPrefix(shard: ShardProgress, at: number, count: number): number {
     const run = this.#run;
-    const hotFrom = Math.max(this.#store.watermarks.written - HOT_BYTES, this.#recoveredTo);
+    const hotFrom = this.#store.atHandFrom;
     for (let i = 0; i < count; i++) {
       const physicalOffset = run.physicalOffset[i]!;
       // A moved record lies behind younger ones: each is looked at.
       if (physicalOffset >= hotFrom || run.isAtHand(i)) continue;
-      if (i === 0 && this.#store.isDamaged(physicalOffset)) {
-        this.#host.damaged(shard, at, physicalOffset);
-      }
-      return i;
+      // What somebody holds is his.
+      if (i > 0 || !isReady(shard, at)) return i;
+      if (this.#store.isUnreadable(physicalOffset)) this.#host.unreadable(shard, at);
+      else if (this.#store.isDamaged(physicalOffset)) this.#host.damaged(shard, at, physicalOffset);
+      return 0;
     }
     return count;
   }
@@ -535,10 +531,14 @@ export class Dispatcher implements TurnTask {
         const most = Math.min(RUN_MAX, consumer.credit, end - at);
         while (count < most && state.stateOf(at + count) !== STATE.SETTLED) count++;
         if (count > 0) count = this.#entries.read(queue, at, count, run);
-        if (count > 0) count = this.#soundPrefix(shard, at, count);
+        const isRead = count > 0;
+        if (isRead) count = this.#soundPrefix(shard, at, count);
         if (count === 0) {
           if (at < end && state.stateOf(at) === STATE.SETTLED) continue;
-          break;
+          if (!isRead || isReady(shard, at)) break;
+          // It cannot be read, by nobody: the others can be looked at.
+          at++;
+          continue;
         }
         const own = this.#ownPrefix(shard, consumer, at, count);
         if (own > 0) {
@@ -581,6 +581,11 @@ export class Dispatcher implements TurnTask {
       consumer.sink.onDrained();
     }
   }
+}
+
+function isReady({ state }: ShardProgress, offset: number): boolean {
+  const one = state.stateOf(offset);
+  return one === STATE.READY || one === STATE.READY_AGAIN;
 }
 
 /** Nothing with an ordering key is left when the group has settled all of them: the plain path again. */

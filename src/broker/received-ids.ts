@@ -8,6 +8,7 @@ import { RecordView } from "../model/record-view.ts";
 import type { EntryBatch, MessageStore, StoreQueue } from "../store/message-store.ts";
 import type { ClientSession } from "./client-session.ts";
 import type { Node } from "./node.ts";
+import { mayCome, readOne } from "./read-one.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 import type { Superseded } from "./superseded.ts";
 import type { Target } from "./target.ts";
@@ -18,7 +19,7 @@ const PROPERTY = "x-received";
 export interface ReceivedHost {
   readonly store: MessageStore;
   lightNode(name: string): Node;
-  findLightNode(name: string): Node | undefined;
+  ownLightNode(name: string): Node | undefined;
   settlePosition(): number;
   /** Stores a record of properties only, for these light queues. */
   appendNote(properties: string, queues: StoreQueue[]): number;
@@ -67,7 +68,7 @@ export class ReceivedIds {
 
   /** After recovery: open ids go back to their sessions; those of sessions that are gone are settled. */
   restore(sessionOf: (id: number) => ClientSession | undefined): void {
-    this.#node = this.#host.findLightNode(NODE_NAME);
+    this.#node = this.#host.ownLightNode(NODE_NAME);
     if (this.#node === undefined) return;
     const { state, queue } = this.#progress;
     const { store } = this.#host;
@@ -75,9 +76,8 @@ export class ReceivedIds {
     const view = this.#view;
     const end = queue.maxOffset;
     for (let at = state.findReady(state.low, end); at < end; at = state.findReady(at + 1, end)) {
-      const isThere =
-        store.read(queue, at, 1, entry) === 1 &&
-        store.view(entry.physicalOffset[0]!, entry.size[0]!, view);
+      const isThere = readOne(store, store, queue, at, entry, view);
+      if (!isThere && mayCome(store, entry)) continue;
       const [id, packetId] = ((isThere && view.property(PROPERTY)) || "0 0").split(" ").map(Number);
       const session = sessionOf(id!);
       if (session === undefined) this.#progress.settle(at, 1);

@@ -8,7 +8,9 @@ import { homeOf, pathOfRecord } from "../model/record-fields.ts";
 import { RecordView } from "../model/record-view.ts";
 import type { EntryBatch, MessageStore, StoreQueue } from "../store/message-store.ts";
 import type { Turn } from "../util/turn.ts";
+import { STATE } from "./ack-state.ts";
 import type { Node } from "./node.ts";
+import { mayCome, readOne } from "./read-one.ts";
 import { RetainedTrie } from "./retained-trie.ts";
 import type { RetainedCursor } from "./session-facade.ts";
 import type { ShardProgress } from "./shard-progress.ts";
@@ -18,7 +20,7 @@ export interface RetainedHost {
   readonly store: MessageStore;
   readonly turn: Turn;
   lightNode(name: string): Node;
-  findLightNode(name: string): Node | undefined;
+  ownLightNode(name: string): Node | undefined;
   readonly superseded: Superseded;
   /** Appends the record once more, for these light queues only. */
   appendCopy(record: RecordView, path: string, namespace: string, queues: StoreQueue[]): number;
@@ -28,6 +30,7 @@ const NODE_NAME = "retained";
 /** The index, and the log behind it, are tidied when they are this many times longer than what they hold. */
 const SLACK_FACTOR = 4;
 const SLACK_MIN = 10_000;
+const READ_AGAIN_MS = 60_000;
 /** So much of the log may be kept for the sake of old retained messages, whatever they amount to. */
 const PINNED_MIN = 256 * 1024 * 1024;
 const ROOM = 1024 * 1024;
@@ -46,6 +49,12 @@ export class RetainedMessages {
     tagHash: new Int32Array(1),
   };
   #progress: ShardProgress | null = null;
+  /** Offsets that the disk did not give at the start. */
+  #unread: number[] = [];
+  #readAgainAt = 0;
+  /** Meanwhile: topics whose message was taken away, and the offset of the record that did it. */
+  readonly #emptied = new Map<string, number>();
+  slackMin = SLACK_MIN;
 
   constructor(host: RetainedHost) {
     this.#host = host;
@@ -84,7 +93,8 @@ export class RetainedMessages {
 
   has(namespace: string, path: string): boolean {
     const trie = this.#tries.get(namespace);
-    return trie !== undefined && trie.find(path) >= 0;
+    // One that could not be read may be of any topic.
+    return this.#unread.length > 0 || (trie !== undefined && trie.find(path) >= 0);
   }
 
   /** The store has moved a record (message-store.ts StoreEvents). */
@@ -109,7 +119,8 @@ export class RetainedMessages {
     const before = this.#tries.get(namespace)?.delete(path) ?? -1;
     if (before >= 0) superseded.add(progress, before, position);
     // Not before that one: as long as it can come back, this record says that it is gone.
-    superseded.add(progress, offset, position);
+    if (this.#unread.length === 0) superseded.add(progress, offset, position);
+    else this.#emptied.set(`${namespace}\x00${path}`, offset);
   }
 
   cursor(namespace: string, filter: string): RetainedCursor {
@@ -122,7 +133,7 @@ export class RetainedMessages {
 
   /** After recovery. */
   restore(): void {
-    const node = this.#host.findLightNode(NODE_NAME);
+    const node = this.#host.ownLightNode(NODE_NAME);
     if (node === undefined) return;
     this.#progress = node.ownGroup.shards[0]!;
     const { state, queue } = this.#progress;
@@ -140,22 +151,47 @@ export class RetainedMessages {
       for (let i = 0; i < count; i++, at++) {
         const physicalOffset = batch.physicalOffset[i]!;
         const size = batch.size[i]!;
-        if (!store.view(physicalOffset, size, view)) continue;
-        const { namespace } = homeOf(view);
-        const path = pathOfRecord(view);
-        if (view.bodyLength === 0) this.empty(namespace, path, at, physicalOffset + size);
-        else this.set(namespace, path, at, physicalOffset, size);
+        if (store.view(physicalOffset, size, view)) this.#take(at, physicalOffset, size);
+        else if (store.isUnreadable(physicalOffset)) this.#unread.push(at);
       }
     }
   }
 
+  /** The record in the view was found at `offset`. It may have been unreadable when younger ones were found. */
+  #take(offset: number, physicalOffset: number, size: number): void {
+    const view = this.#view;
+    const { namespace } = homeOf(view);
+    const path = pathOfRecord(view);
+    const trie = this.#trie(namespace);
+    const node = trie.find(path);
+    const newer = node >= 0 ? trie.offsetOf(node) : this.#emptied.get(`${namespace}\x00${path}`);
+    if (newer !== undefined && newer > offset) this.#open().settle(offset, 1);
+    else if (view.bodyLength === 0) this.empty(namespace, path, offset, physicalOffset + size);
+    else this.set(namespace, path, offset, physicalOffset, size);
+  }
+
+  /** Asks again for what the disk did not give at the start. */
+  #readAgain(): void {
+    const { turn, store } = this.#host;
+    if (this.#unread.length === 0 || turn.now < this.#readAgainAt) return;
+    this.#readAgainAt = turn.now + READ_AGAIN_MS;
+    const { state } = this.#open();
+    const unread = this.#unread;
+    this.#unread = [];
+    for (const offset of unread) {
+      if (state.stateOf(offset) === STATE.SETTLED) continue;
+      const physicalOffset = this.#entry.physicalOffset;
+      if (this.#read(offset)) this.#take(offset, physicalOffset[0]!, this.#entry.size[0]!);
+      else if (mayCome(store, this.#entry)) this.#unread.push(offset);
+    }
+    if (this.#unread.length > 0) return;
+    for (const offset of this.#emptied.values()) this.#open().settle(offset, 1);
+    this.#emptied.clear();
+  }
+
   #read(offset: number): boolean {
     const { store } = this.#host;
-    const { physicalOffset, size } = this.#entry;
-    return (
-      store.read(this.#open().queue, offset, 1, this.#entry) === 1 &&
-      store.view(physicalOffset[0]!, size[0]!, this.#view)
-    );
+    return readOne(store, store, this.#open().queue, offset, this.#entry, this.#view);
   }
 
   /**
@@ -165,6 +201,7 @@ export class RetainedMessages {
   tidy(): void {
     const progress = this.#progress;
     if (progress === null) return;
+    this.#readAgain();
     const { state, queue } = progress;
     const { store } = this.#host;
     for (let done = 0; done < TIDY_BATCH; done++) {
@@ -172,13 +209,13 @@ export class RetainedMessages {
       if (at >= queue.maxOffset || store.read(queue, at, 1, this.#entry) !== 1) return;
       const physicalOffset = this.#entry.physicalOffset[0]!;
       const span = queue.maxOffset - at;
-      const isLong = span >= SLACK_MIN && span >= this.count * SLACK_FACTOR;
+      const isLong = span >= this.slackMin && span >= this.count * SLACK_FACTOR;
       const pinned = store.watermarks.appended - physicalOffset;
       if (!isLong && pinned < Math.max(PINNED_MIN, this.#bytes() * SLACK_FACTOR)) return;
       if (!store.hasRoom(ROOM)) return;
       if (this.#read(at)) this.#renew(at);
-      else if (store.isDamaged(physicalOffset)) progress.settle(at, 1);
-      else return;
+      else if (mayCome(store, this.#entry)) return;
+      else progress.settle(at, 1);
     }
   }
 
@@ -244,7 +281,9 @@ class Cursor implements RetainedCursor {
       const { expiresAt } = view;
       const path = trie.pathOf(node);
       if (expiresAt !== 0 && expiresAt <= turn.now) {
-        this.#onExpired(path);
+        const end = trie.physicalOffsetOf(node) + trie.sizeOf(node);
+        // As long as a crash can take it, the one before could come back: who takes that away has to be heard.
+        if (end <= store.watermarks.durable) this.#onExpired(path);
         continue;
       }
       this.path = path;

@@ -4,7 +4,7 @@
  */
 import { type Address, makeAddress, printAddress } from "../model/address.ts";
 import { Draft } from "../model/draft.ts";
-import { isShortened } from "../model/names.ts";
+import { isShortened, lightNameOf } from "../model/names.ts";
 import { COPIES_TOPIC } from "../model/record-fields.ts";
 import type { RecordView } from "../model/record-view.ts";
 import { parseTagExpression } from "../model/tag.ts";
@@ -109,6 +109,17 @@ export class SessionCore {
     const node = this.#host.registry.findLight(name);
     if (node !== undefined) node.tenant = tenant;
     return node;
+  }
+
+  /**
+   * At the start: an index of the broker's own, if there is one. The journal may end before it says so; then the log tells
+   * what is in it, and nothing that was settled there was ever confirmed.
+   */
+  ownLightNode(name: string): Node | undefined {
+    const found = this.findLightNode(name);
+    if (found !== undefined) return found;
+    const { maxOffset } = this.store.lightQueue(lightNameOf(makeAddress("sub", name)));
+    return maxOffset > 0 ? this.lightNode(name) : undefined;
   }
 
   hasLightNode(name: string): boolean {

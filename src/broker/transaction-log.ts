@@ -13,6 +13,7 @@ import type { CatalogWriter } from "./catalog.ts";
 import type { NodeRegistry } from "./node-registry.ts";
 import { CONTROL_TOPIC } from "./node-restorer.ts";
 import type { ProgressJournal } from "./progress-journal.ts";
+import { mayCome, readOne } from "./read-one.ts";
 import { LOOPBACK, type RecordComposer, RecordTemplate } from "./record-composer.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 
@@ -85,9 +86,13 @@ export class TransactionLog {
     };
     const view = new RecordView();
     for (let offset = low; offset < queue.maxOffset; offset++) {
-      if (this.#store.read(queue, offset, 1, entry) !== 1) continue;
-      if (!this.#store.view(entry.physicalOffset[0]!, entry.size[0]!, view)) continue;
-      applyRuns(view.buffer.subarray(view.bodyStart, view.bodyEnd), registry);
+      if (readOne(this.#store, this.#store, queue, offset, entry, view)) {
+        applyRuns(view.buffer.subarray(view.bodyStart, view.bodyEnd), registry);
+      } else if (mayCome(this.#store, entry)) {
+        throw new Error(
+          "cannot read what a commit has settled: mend the disk, or copy the files to a sound one",
+        );
+      }
     }
     this.#low = queue.maxOffset;
   }

@@ -14,11 +14,14 @@ export interface UndeliverableHost {
   publishInternal(node: Node, template: RecordTemplate, draft: Draft, bornHost: Buffer): number;
 }
 
+const TELL_EVERY_MS = 5000;
 const DEAD_TEMPLATE = new RecordTemplate("");
 
 export class Undeliverable {
   readonly #host: UndeliverableHost;
   readonly #log: Logger;
+  #readErrors = 0;
+  #toldAt = Number.NEGATIVE_INFINITY;
 
   constructor(host: UndeliverableHost, log: Logger) {
     this.#host = host;
@@ -32,6 +35,18 @@ export class Undeliverable {
     const dlq =
       registry.find("queue", namespace, name) ?? registry.create("queue", namespace, name, false);
     return this.#host.publishInternal(dlq, DEAD_TEMPLATE, draft, LOOPBACK);
+  }
+
+  /** The disk refuses to give something: it stays where it is, and is asked for again. */
+  unreadable(reason: string, now: number): void {
+    this.#readErrors++;
+    if (now < this.#toldAt + TELL_EVERY_MS) return;
+    this.#toldAt = now;
+    this.#log.error("store.read-failed", {
+      reason,
+      count: this.#readErrors,
+      message: "what cannot be read is kept and tried again; check the disk",
+    });
   }
 
   noteDeath(shard: ShardProgress, reason: DeathReason): void {

@@ -9,6 +9,7 @@ import { RecordView } from "../model/record-view.ts";
 import type { EntryBatch } from "../store/message-store.ts";
 import type { ClientSession } from "./client-session.ts";
 import { type Node, PERMANENT } from "./node.ts";
+import { mayCome, readOne } from "./read-one.ts";
 import { LOOPBACK, RecordTemplate } from "./record-composer.ts";
 import { redraft } from "./redraft.ts";
 import type { SessionCore } from "./session-core.ts";
@@ -129,9 +130,8 @@ export class Wills {
     const view = new RecordView();
     const end = queue.maxOffset;
     for (let at = state.findReady(state.low, end); at < end; at = state.findReady(at + 1, end)) {
-      const isThere =
-        store.read(queue, at, 1, entry) === 1 &&
-        store.view(entry.physicalOffset[0]!, entry.size[0]!, view);
+      const isThere = readOne(store, store, queue, at, entry, view);
+      if (!isThere && mayCome(store, entry)) continue;
       const facts = isThere
         ? /^(\d+) (\d+) (\d+) (\d+) (.*)$/s.exec(view.property(PROPERTY) ?? "")
         : null;

@@ -43,8 +43,8 @@ import { SegmentRetention } from "./retention.ts";
 import { SegmentList } from "./segment-list.ts";
 import { POSITION, SharedControl, WORD } from "./shared-control.ts";
 import { SpaceWatch } from "./space-watch.ts";
-import { fileSystem, type Storage } from "./storage-file.ts";
-import { StoreLock } from "./store-lock.ts";
+import { fileSystem, isSystemError, type Storage } from "./storage-file.ts";
+import { StoreLock, StoreOpenError } from "./store-lock.ts";
 import {
   COMMANDS,
   DEFAULT,
@@ -165,7 +165,11 @@ export class CommitLogStore implements MessageStore {
       };
     } catch (error) {
       if (storage === fileSystem) this.#lock.release();
-      throw error;
+      if (!isSystemError(error) || error.code !== "EIO") throw error;
+      throw new StoreOpenError(
+        `cannot read what it needs to start: ${error.message}. Nothing was given up: mend the disk, or copy the files to a sound one`,
+        { cause: error },
+      );
     }
   }
 
@@ -344,7 +348,13 @@ export class CommitLogStore implements MessageStore {
   }
 
   read(queue: StoreQueue, from: number, max: number, into: EntryBatch): number {
-    const count = this.#table.read(queue as ConsumeQueue, from, max, into);
+    let count: number;
+    try {
+      count = this.#table.read(queue as ConsumeQueue, from, max, into);
+    } catch (error) {
+      this.#onReadError(error, queue);
+      return 0;
+    }
     if (!this.#log.hasSide) return count;
     // Entries of records that cannot be viewed before they are written are not here yet.
     for (let i = 0; i < count; i++) if (this.#log.isInSide(into.physicalOffset[i]!)) return i;
@@ -375,6 +385,20 @@ export class CommitLogStore implements MessageStore {
       this.#quarantine.has(physicalOffset) ||
       this.#reader.isUnreadable(physicalOffset)
     );
+  }
+
+  isUnreadable(physicalOffset: number): boolean {
+    return this.#reader.isRefused(physicalOffset);
+  }
+
+  get atHandFrom(): number {
+    return this.#log.atHandFrom;
+  }
+
+  /** What the disk refused to give is still there, as far as anybody knows. */
+  #onReadError(error: unknown, queue: StoreQueue | null): void {
+    if (!isSystemError(error)) throw error;
+    this.#events.onReadError?.(error.message, queue);
   }
 
   isRemoved(physicalOffset: number): boolean {
@@ -440,14 +464,19 @@ export class CommitLogStore implements MessageStore {
     this.#log.lastStoreTimestamp = recovered.lastStoreTimestamp;
     const isMapped = options.readMode !== "positioned" && this.#storage === fileSystem;
     const { mapper } = isMapped ? await loadFileMapper() : { mapper: null };
-    this.#reader = new LogReader(this.#segments, mapper);
+    this.#reader = new LogReader(this.#segments, mapper, (error) => this.#onReadError(error, null));
     this.#planner = new CheckpointPlanner(
       this.#table,
       this.#segments.segmentBytes,
       checkpoint,
       end,
     );
-    this.#retention = new SegmentRetention(this.#table, this.#segments, () => this.#log.durable);
+    this.#retention = new SegmentRetention(
+      this.#table,
+      this.#segments,
+      () => this.#log.durable,
+      (error) => this.#onReadError(error, null),
+    );
     this.#reclaimer = this.#makeReclaimer();
     this.#space = new SpaceWatch(this.#storage, this.#directory, options.minFreeBytes);
     this.#index = new IndexReader({
@@ -473,6 +502,7 @@ export class CommitLogStore implements MessageStore {
         ringBytes: this.#ring.size,
         owed: this.#events.owed?.bind(this.#events) ?? oweAll,
         onMoved: (...moved) => this.#events.onMoved?.(...moved),
+        onReadError: (error) => this.#onReadError(error, null),
         activity: () => this.#log.appended + this.journal.end,
         // A disk that is filled by what nobody owes is freed by moving the rest: a little of the reserve is for that.
         isWell: () => this.#writerHealth.state === "ok" && !this.#space.isNearlyGone,

@@ -330,6 +330,12 @@ export class CommitLog {
     if (gone > 0) posted.splice(0, gone);
   }
 
+  /** Every record from here on is in the ring. */
+  get atHandFrom(): number {
+    const hasHoles = this.#posted.length > 0 || this.#side.length > 0;
+    return hasHoles ? Number.POSITIVE_INFINITY : this.#ringFloor;
+  }
+
   /** Index of the record in the ring, or -1 when it is not there (any more). */
   inRing(physicalOffset: number): number {
     if (physicalOffset < this.#ringFloor || physicalOffset >= this.appended) return -1;

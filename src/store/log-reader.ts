@@ -4,6 +4,7 @@ import type { FileMapper } from "./file-mapping.ts";
 import { FILLER_SIZE, isIntact, MAGIC_V1, MAGIC_V2, MIN_RECORD_SIZE } from "./record.ts";
 import type { SegmentList } from "./segment-list.ts";
 import { SegmentReader } from "./segment-reader.ts";
+import { isSystemError } from "./storage-file.ts";
 
 const IDLE_TICKS = 10;
 const MAX_UNREADABLE = 4096;
@@ -15,6 +16,10 @@ export class LogReader {
   #newest = -1;
   /** Offsets at which a read found no record although there should be one. */
   readonly #unreadable = new Set<number>();
+  /** Those that the disk refused to give. */
+  readonly #refused = new Set<number>();
+  #error: unknown = null;
+  readonly #onError: (error: unknown) => void;
   #isEndScheduled = false;
   #looks = 0;
   #looksBefore = 0;
@@ -26,8 +31,13 @@ export class LogReader {
     if (this.#known.size === 0) this.#reader.relax();
   };
 
-  constructor(segments: SegmentList, mapper: FileMapper | null) {
+  constructor(
+    segments: SegmentList,
+    mapper: FileMapper | null,
+    onError: (error: unknown) => void = () => {},
+  ) {
     this.#segments = segments;
+    this.#onError = onError;
     this.#reader = new SegmentReader({ segmentSize: segments.segmentBytes, mapper });
   }
 
@@ -37,7 +47,10 @@ export class LogReader {
     if (physicalOffset < segments.minOffset) return false;
     if (size < MIN_RECORD_SIZE || size === FILLER_SIZE) return this.#refuse(physicalOffset);
     if (physicalOffset + size > written) return false;
-    if (!this.#locate(physicalOffset, size, written)) return this.#refuse(physicalOffset);
+    if (!this.#locate(physicalOffset, size, written)) {
+      return this.#error === null ? this.#refuse(physicalOffset) : this.#postpone(physicalOffset);
+    }
+    if (this.#refused.size > 0) this.#refused.delete(physicalOffset);
     const { buffer, offset } = this.#reader;
     if (!isRecordAt(buffer, offset, size, physicalOffset)) return this.#refuse(physicalOffset);
     // What lay on a disk is checked before it is handed on: a consumer must not get bytes that nobody sent.
@@ -57,14 +70,17 @@ export class LogReader {
 
   #locate(physicalOffset: number, size: number, written: number): boolean {
     this.#looks++;
+    this.#error = null;
     const start = this.#segments.startOf(physicalOffset);
-    if (!this.#known.has(start) && !this.#add(start)) return false;
     const reads = this.#reader.blockReads;
     let isThere = false;
     try {
+      if (!this.#known.has(start) && !this.#add(start)) return false;
       isThere = this.#reader.locate(physicalOffset, size, written);
-    } catch {
-      // A sector that cannot be read: this record is lost, the others are not.
+    } catch (error) {
+      if (!isSystemError(error)) throw error;
+      // A sector that cannot be read: this record has to wait, the others have not.
+      this.#error = error;
     }
     if (this.#reader.blockReads !== reads) this.#scheduleEnd();
     return isThere;
@@ -84,6 +100,10 @@ export class LogReader {
 
   isUnreadable(physicalOffset: number): boolean {
     return this.#unreadable.has(physicalOffset);
+  }
+
+  isRefused(physicalOffset: number): boolean {
+    return this.#refused.has(physicalOffset);
   }
 
   /** The segments before this offset are removed. */
@@ -115,6 +135,13 @@ export class LogReader {
     this.#isEndScheduled = true;
     // Runs when the turn is over, also when that is itself a setImmediate callback.
     setImmediate(this.#endTurn);
+  }
+
+  #postpone(physicalOffset: number): false {
+    if (this.#refused.size >= MAX_UNREADABLE) this.#refused.clear();
+    this.#refused.add(physicalOffset);
+    this.#onError(this.#error);
+    return false;
   }
 
   #refuse(physicalOffset: number): false {

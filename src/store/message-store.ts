@@ -87,6 +87,8 @@ export interface StoreEvents {
   onHealth(health: StoreHealth): void;
   /** Entries of this queue that `read` could not give at once are here now (engines that fetch). */
   onReadable(queue: StoreQueue): void;
+  /** The disk refuses to give something: entries of this queue, or a record (null). What is there stays owed. */
+  onReadError?(reason: string, queue: StoreQueue | null): void;
   /** What of a queue is owed. Absent: everything from its minOffset on. */
   readonly owed?: OwedMask;
   /** The record of this entry lies elsewhere now: the same message, for whoever keeps places in the log, or sizes. */
@@ -170,7 +172,10 @@ export interface MessageStore {
   /** Blocks the calling thread for so long while the store goes on with its work; then tells its events. */
   sleep(ms: number): void;
 
-  /** Reads up to `max` entries from `from` on; returns how many. 0 with from < maxOffset means: not here yet, wait for onReadable. */
+  /**
+   * Reads up to `max` entries from `from` on; returns how many. 0 with from < maxOffset means: not here yet, wait for
+   * onReadable, or for another try after onReadError.
+   */
   read(queue: StoreQueue, from: number, max: number, into: EntryBatch): number;
   /**
    * Positions `view` on a record; size 0: not known (an offset from `searchByKey`). The bytes stay valid until the
@@ -179,6 +184,10 @@ export interface MessageStore {
    */
   view(physicalOffset: number, size: number, view: RecordView): boolean;
   isDamaged(physicalOffset: number): boolean;
+  /** The disk refuses to give this record: it may be there, and is not to be taken for damaged. */
+  isUnreadable(physicalOffset: number): boolean;
+  /** Records from here on are in memory: `view` finds them, and they are what was appended. */
+  readonly atHandFrom: number;
   /** Was the record removed because nobody was owed it? Not when it is damaged. */
   isRemoved(physicalOffset: number): boolean;
   /** First offset of `queue` stored at or after `timestampMs`; maxOffset when none is. */

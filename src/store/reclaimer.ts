@@ -20,6 +20,8 @@ const PAUSE_MS = 6;
 const TARGETS_AT_ONCE = 2;
 /** Surveys take at most this part of the time. */
 const SURVEY_PART = 1 / 50;
+/** Until the next survey, after one that the disk refused what it needed. */
+const UNREADABLE_MS = 60_000;
 /** Without a clock of its own: pieces of work in one tick. */
 const STEPS_PER_TICK = 8;
 /** Older surveys that are kept, to see what stands still. */
@@ -109,13 +111,25 @@ export class Reclaimer {
   #run(): void {
     this.#timer = null;
     if (!this.#host.mayAppend()) return;
-    let wait = this.#step(performance.now());
+    let wait = this.#tryStep(performance.now());
     if (this.#hasClock) {
       if (wait < Number.POSITIVE_INFINITY)
         this.#timer = setTimeout(() => this.#run(), wait).unref();
       return;
     }
-    for (let i = 0; i < STEPS_PER_TICK && wait === 0; i++) wait = this.#step(performance.now());
+    for (let i = 0; i < STEPS_PER_TICK && wait === 0; i++) wait = this.#tryStep(performance.now());
+  }
+
+  #tryStep(now: number): number {
+    try {
+      return this.#step(now);
+    } catch (error) {
+      this.#host.onReadError(error);
+      // It cannot be told what is owed: nothing is moved before it can.
+      this.#survey = null;
+      this.#nextSurveyAt = now + UNREADABLE_MS;
+      return Number.POSITIVE_INFINITY;
+    }
   }
 
   /** Is there something to begin? */

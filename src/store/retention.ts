@@ -29,8 +29,11 @@ class Retention {
   #holder: ConsumeQueue | null = null;
   #walk: Iterator<ConsumeQueue> | null = null;
 
-  constructor(table: QueueTable) {
+  readonly #onReadError: (error: unknown) => void;
+
+  constructor(table: QueueTable, onReadError: (error: unknown) => void) {
     this.#table = table;
+    this.#onReadError = onReadError;
   }
 
   /**
@@ -80,12 +83,21 @@ class Retention {
     // Where records were moved, places do not ascend with offsets: only a look at all of them says more.
     if (queue.movedTo > queue.minOffset) return 0;
     for (let offset = queue.minOffset; offset < queue.maxOffset; offset++) {
-      if (this.#table.read(queue, offset, 1, this.#entry) !== 1) break;
+      if (!this.#read(queue, offset)) break;
       const physicalOffset = this.#entry.physicalOffset[0]!;
       if (physicalOffset < 0) break; // An entry that was lost: what it owes is not known.
       if (this.#entry.size[0] !== FILLER_SIZE) return physicalOffset;
     }
     return 0; // Nothing known: nothing may go.
+  }
+
+  #read(queue: ConsumeQueue, offset: number): boolean {
+    try {
+      return this.#table.read(queue, offset, 1, this.#entry) === 1;
+    } catch (error) {
+      this.#onReadError(error);
+      return false;
+    }
   }
 }
 
@@ -98,11 +110,17 @@ export class SegmentRetention {
   /** Segments that may go once the checkpoint that is being made is done. */
   #chosen: number[] = [];
 
-  constructor(table: QueueTable, segments: SegmentList, durable: () => number) {
+  /** `onReadError`: the disk refused to give an entry. Throws what is no such error. */
+  constructor(
+    table: QueueTable,
+    segments: SegmentList,
+    durable: () => number,
+    onReadError: (error: unknown) => void,
+  ) {
     this.#table = table;
     this.#segments = segments;
     this.#durable = durable;
-    this.#search = new Retention(table);
+    this.#search = new Retention(table, onReadError);
   }
 
   freeBelow(limit: number): number {

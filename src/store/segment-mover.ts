@@ -58,6 +58,8 @@ export interface MoverHost {
     size: number,
     sizeBefore: number,
   ): void;
+  /** The disk refused to give something: what is owed there stays where it is. Throws what is no such error. */
+  onReadError(error: unknown): void;
 }
 
 export class SegmentMover {
@@ -112,20 +114,29 @@ export class SegmentMover {
     while (done < switches.length && switches[done]!.to + switches[done]!.size <= durable) done++;
     if (done === 0) return false;
     this.#switches = switches.slice(done);
+    for (const one of switches.slice(0, done)) {
+      try {
+        this.#switch(one);
+      } catch (error) {
+        this.#host.onReadError(error);
+        this.stuck.add(this.#host.segments.startOf(one.from));
+      }
+    }
+    this.#host.table.flushReplaced();
+    return true;
+  }
+
+  #switch({ queue: seen, offset, from, to, size, tagHash }: Switch): void {
     const { table } = this.#host;
     const entry = this.#entry;
-    for (const { queue: seen, offset, from, to, size, tagHash } of switches.slice(0, done)) {
-      // What was looked at may have been let go of since, or dropped, or be another one of that name.
-      const queue = table.find(seen.topic, seen.queueId, seen.isLight);
-      if (queue === undefined || queue.number !== seen.number) continue;
-      if (offset < queue.minOffset || offset >= queue.maxOffset) continue;
-      if (table.read(queue, offset, 1, entry) !== 1 || entry.physicalOffset[0] !== from) continue;
-      const sizeBefore = entry.size[0]!;
-      table.replace(queue, offset, to, size, tagHash);
-      this.#host.onMoved(queue, offset, to, size, sizeBefore);
-    }
-    table.flushReplaced();
-    return true;
+    // What was looked at may have been let go of since, or dropped, or be another one of that name.
+    const queue = table.find(seen.topic, seen.queueId, seen.isLight);
+    if (queue === undefined || queue.number !== seen.number) return;
+    if (offset < queue.minOffset || offset >= queue.maxOffset) return;
+    if (table.read(queue, offset, 1, entry) !== 1 || entry.physicalOffset[0] !== from) return;
+    const sizeBefore = entry.size[0]!;
+    table.replace(queue, offset, to, size, tagHash);
+    this.#host.onMoved(queue, offset, to, size, sizeBefore);
   }
 
   /** Works until `until` (performance.now). True when something was appended: it is to be published, and synced. */
@@ -136,13 +147,22 @@ export class SegmentMover {
     if (oldest !== undefined && log.appended - oldest.to > PENDING_BYTES) return false;
     const begun = log.appended;
     for (let count = 1; ; count++) {
-      if (this.#at + BLANK_SIZE > this.#end || !this.#one()) break;
+      if (this.#at + BLANK_SIZE > this.#end || !this.#tryOne()) break;
       const appended = log.appended - begun;
       if (appended >= STEP_BYTES || log.appended - log.written > ringBytes / 4) break;
       if (count % RECORDS_PER_LOOK === 0 && performance.now() >= until) break;
     }
     if (this.#at + BLANK_SIZE > this.#end) this.#at = -1;
     return log.appended !== begun;
+  }
+
+  #tryOne(): boolean {
+    try {
+      return this.#one();
+    } catch (error) {
+      this.#host.onReadError(error);
+      return this.#stick();
+    }
   }
 
   /** Looks at one record, or begins to read. False when there is nothing more to do now. */
@@ -259,7 +279,8 @@ export class SegmentMover {
     this.#isReading = true;
     file.readLater(this.#chunk, length, at - start, (got) => {
       this.#isReading = false;
-      this.#chunkTo = at + Math.max(0, got);
+      if (got < 0) this.#stick();
+      else this.#chunkTo = at + got;
     });
     return false;
   }

@@ -108,6 +108,10 @@ export function isDiskFull(error: unknown): boolean {
   return code === "ENOSPC" || code === "EDQUOT";
 }
 
+/** An answer of the operating system, not a bug. */
+export const isSystemError = (error: unknown): error is NodeJS.ErrnoException =>
+  typeof (error as { code?: unknown } | null)?.code === "string";
+
 const FLAGS: Record<OpenMode, number> = {
   read: constants.O_RDONLY,
   write: constants.O_RDWR,

@@ -14,7 +14,7 @@ import { JournalWriter } from "./journal-writer.ts";
 import { LogWriter } from "./log-writer.ts";
 import { PageWriter } from "./page-writer.ts";
 import { HEALTH, POSITION, SharedControl, WORD } from "./shared-control.ts";
-import { isDiskFull, type Storage } from "./storage-file.ts";
+import { isDiskFull, isSystemError, type Storage } from "./storage-file.ts";
 import { TailRing } from "./tail-ring.ts";
 import type { FromWriter, ToWriter, WriterStart } from "./writer-messages.ts";
 
@@ -340,9 +340,6 @@ export class StoreWriter {
     return Number.POSITIVE_INFINITY;
   }
 }
-
-const isSystemError = (error: unknown): boolean =>
-  typeof (error as { code?: unknown } | null)?.code === "string";
 
 const messageOf = (error: unknown): string =>
   error instanceof Error ? error.message : String(error);

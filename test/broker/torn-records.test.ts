@@ -2,7 +2,7 @@ import test from "ava";
 import { MemoryStorage } from "../../src/store/memory-storage.ts";
 import type { Storage } from "../../src/store/storage-file.ts";
 import { openLogBroker } from "../support/log-broker.ts";
-import { connect, consume, draft, queue, settle } from "../support/test-client.ts";
+import { connect, consume, draft, queue, settle, topic } from "../support/test-client.ts";
 import { until } from "../support/wait.ts";
 
 /** Every byte of this text in the log's first segment becomes zero. */
@@ -68,6 +68,21 @@ test("a delayed message survives a crash that the definition of its new queue do
   const reader = consume(connect(broker), queue("new"));
   await until("it came", () => reader.texts.length === 1);
   t.deepEqual(reader.texts, ["later"]);
+  await broker.close();
+  await first.broker.close();
+});
+
+test("the first retained message of a broker survives a crash that its index's definition does not", async (t) => {
+  const disk = new MemoryStorage();
+  const first = await openLogBroker(disk);
+  connect(first.broker)
+    .openTarget(topic("state"))
+    .publish(draft("kept", { isRetained: true }));
+  await settle();
+  const crashed = disk.copy();
+  crashed.removeTree("/data/journal");
+  const { broker } = await openLogBroker(crashed);
+  t.is(broker.sessions.retained.count, 1);
   await broker.close();
   await first.broker.close();
 });

@@ -46,13 +46,31 @@ class LogEngine implements Engine {
 
   /** A failed write or sync: only a reboot makes the disk's state known again. */
   #isBroken = false;
+  /** Its trouble is that it refuses to give what it has. */
+  readonly #isUnreadable: boolean;
   time: SimulatedPerformance | null = null;
 
-  constructor(random: Random, segmentBytes = 1 << 16, isTicking = false) {
+  constructor(random: Random, segmentBytes = 1 << 16, isTicking = false, isUnreadable = false) {
     this.#random = random;
     this.#disk = new FaultyStorage(random);
     this.#segmentBytes = segmentBytes;
     this.#isTicking = isTicking;
+    this.#isUnreadable = isUnreadable;
+  }
+
+  get refusals(): number {
+    return this.#disk.refusals;
+  }
+  giveAll(): void {
+    if (this.#isUnreadable) this.#disk.heal();
+  }
+
+  #refuseReads(skipped: number): string {
+    const random = this.#random;
+    const path = random.pick([/commitlog/, /consumequeue|queues/, /./]);
+    const times = random.between(1, 12);
+    this.#disk.fail({ operation: "read", code: "EIO", path, after: random.below(skipped), times });
+    return `${times} reads of ${path} will fail`;
   }
 
   open(): MessageStore {
@@ -108,6 +126,7 @@ class LogEngine implements Engine {
   endanger(): void {
     const random = this.#random;
     this.#disk.dieAfter(random.chance(30) ? random.below(40) : random.below(600));
+    if (this.#isUnreadable && random.chance(40)) this.#refuseReads(60);
   }
 
   calm(): void {
@@ -116,6 +135,7 @@ class LogEngine implements Engine {
   }
 
   trouble(): string {
+    if (this.#isUnreadable) return this.#refuseReads(4);
     const random = this.#random;
     const roll = random.below(10);
     if (roll < 4) {
@@ -138,15 +158,18 @@ class LogEngine implements Engine {
   }
 
   isEnd(error: unknown): boolean {
-    return this.#disk.isDead || error instanceof ProcessDied;
+    const isRefused = this.#isUnreadable && /cannot read/.test(String(error));
+    return this.#disk.isDead || error instanceof ProcessDied || isRefused;
   }
 }
 
 /**
  * "emptied": as "log", with segments so small that records are moved out of them all the time.
  * "troubled": as "log", on a disk that fills up, fails, and dies in the middle of any operation; with topics as well.
+ * "retained": as "troubled", with retained messages.
+ * "unreadable": as "emptied", on a disk that refuses reads now and then, at any time; with topics and retained messages.
  */
-export type EngineKind = "memory" | "log" | "emptied" | "troubled";
+export type EngineKind = "memory" | "log" | "emptied" | "troubled" | "retained" | "unreadable";
 
 /** Runs the story of this seed. Throws, with the seed in the message, when a promise does not hold. */
 export async function simulateBroker(
@@ -156,7 +179,11 @@ export async function simulateBroker(
 ): Promise<BrokerSimulation> {
   const random = new Random(seed);
   const engine = engineOf(kind, random);
-  const simulation = new BrokerSimulation(random, engine, trace, kind === "troubled");
+  const hasRetained = kind === "retained" || kind === "unreadable";
+  const simulation = new BrokerSimulation(random, engine, trace, {
+    isTroubled: kind === "troubled" || hasRetained,
+    hasRetained,
+  });
   const time = new SimulatedPerformance(new Random(seed + 1_000_000));
   if (engine instanceof LogEngine) engine.time = time;
   try {
@@ -171,5 +198,6 @@ export async function simulateBroker(
 
 function engineOf(kind: EngineKind, random: Random): Engine {
   if (kind === "memory") return new MemoryEngine(random);
+  if (kind === "unreadable") return new LogEngine(random, 1 << 12, true, true);
   return kind === "emptied" ? new LogEngine(random, 1 << 12, true) : new LogEngine(random);
 }

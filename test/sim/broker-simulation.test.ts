@@ -55,3 +55,18 @@ test.serial(
     for (const seed of [55, 91, 97, 161]) await t.notThrowsAsync(simulateBroker(seed, "log"));
   },
 );
+
+/** The index of retained messages was lost with the journal; one that was over hid one that came back. */
+test.serial("retained messages stay, and stay away (retained seeds 14, 66)", async (t) => {
+  for (const seed of [14, 66]) await t.notThrowsAsync(simulateBroker(seed, "retained"));
+});
+
+/** Reads failed while free segments were looked for, and took the broker with them. */
+test.serial(
+  "what the disk refuses to give costs nothing but time (unreadable seeds 39, 43, 139, 179)",
+  async (t) => {
+    for (const seed of [39, 43, 139, 179]) {
+      await t.notThrowsAsync(simulateBroker(seed, "unreadable"));
+    }
+  },
+);

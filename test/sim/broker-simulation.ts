@@ -13,6 +13,7 @@ import { makeBroker } from "../support/log-broker.ts";
 import type { Random } from "../support/random.ts";
 import { Collector, connect, draft, queue } from "../support/test-client.ts";
 import { BrokerModel, type ModelMessage } from "./broker-model.ts";
+import { RetainedStory } from "./retained-story.ts";
 import { SimulatedClock } from "./simulated-clock.ts";
 import { isOfTopic, TopicStory } from "./topic-story.ts";
 
@@ -36,6 +37,16 @@ export interface Engine {
   readonly isBroken?: boolean;
   /** Is this how the process of a dangerous life ends? */
   isEnd?(error: unknown): boolean;
+  /** How often the disk has refused to give something. */
+  readonly refusals?: number;
+  /** From now on it gives everything. */
+  giveAll?(): void;
+}
+
+export interface StoryOptions {
+  /** With trouble of the disk, and with topics. */
+  readonly isTroubled?: boolean;
+  readonly hasRetained?: boolean;
 }
 
 const QUEUES = ["plain", "ranked", "keyed", "slow", "short", "single"] as const;
@@ -98,16 +109,20 @@ export class BrokerSimulation {
   /** Records that the store moved out of almost empty segments. */
   movedRecords = 0;
 
-  /** With trouble of the disk, and with topics. */
   readonly #isTroubled: boolean;
   readonly #topics: TopicStory;
+  readonly #retained: RetainedStory | null;
+  /** Refusals of the disk before this life. */
+  #refusals = 0;
 
-  constructor(random: Random, engine: Engine, trace: Trace, isTroubled = false) {
+  constructor(random: Random, engine: Engine, trace: Trace, options: StoryOptions = {}) {
     this.#random = random;
     this.#engine = engine;
     this.#trace = trace;
-    this.#isTroubled = isTroubled;
+    this.#isTroubled = options.isTroubled ?? false;
     this.#topics = new TopicStory(random, this.#model, (line) => this.#note(line));
+    this.#retained =
+      options.hasRetained === true ? new RetainedStory(random, (line) => this.#note(line)) : null;
   }
 
   async run(): Promise<void> {
@@ -116,7 +131,9 @@ export class BrokerSimulation {
     for (let life = 0; life < lives; life++) {
       await this.#open();
       const steps = this.#random.between(5, 60);
-      for (let i = 0; i < steps; i++) await this.#step();
+      for (let i = 0; i < steps; i++) {
+        if (!this.#retain()) await this.#step();
+      }
       if (life === lives - 1) this.#drainAll();
       else if (this.#random.chance(75)) this.#crash();
       else await this.#restart();
@@ -132,7 +149,7 @@ export class BrokerSimulation {
       for (let i = this.#random.between(5, 60); i > 0 && engine.isBroken !== true; i--) {
         if (this.#random.chance(8)) this.#note(engine.trouble?.() ?? "");
         else if (this.#random.chance(20)) this.#topics.step();
-        else await this.#step();
+        else if (!this.#retain()) await this.#step();
       }
       // Nothing may be confirmed that a failing disk does not have.
       for (let i = 0; i < 5; i++) {
@@ -146,6 +163,18 @@ export class BrokerSimulation {
     engine.calm?.();
   }
 
+  /** The disk has refused something in this life: what it was comes later than others. */
+  get #isRefused(): boolean {
+    return (this.#engine.refusals ?? 0) > this.#refusals;
+  }
+
+  #retain(): boolean {
+    if (this.#retained === null || !this.#random.chance(20)) return false;
+    this.#retained.step(this.#isRefused);
+    if (this.#random.chance(70)) this.#turn();
+    return true;
+  }
+
   async #open(): Promise<void> {
     this.#store = this.#engine.open();
     this.#broker = makeBroker(this.#store, {
@@ -154,7 +183,9 @@ export class BrokerSimulation {
       settings: { maxDeliveries: 4 },
       clock: this.#clock,
     });
+    this.#refusals = this.#engine.refusals ?? 0;
     await this.#broker.open();
+    this.#engine.giveAll?.();
     this.#peers = [connect(this.#broker, "a"), connect(this.#broker, "b")];
     this.#readers = [];
     this.#topics.opened(this.#broker);
@@ -162,6 +193,7 @@ export class BrokerSimulation {
     const found = this.#contents();
     this.#note(`open: ${JSON.stringify([...found])}`);
     this.#model.recovered(found, this.#clock.time, this.#transactions);
+    this.#retained?.opened(this.#broker, this.#isRefused);
     this.#transactions = new Map();
   }
 
@@ -227,7 +259,8 @@ export class BrokerSimulation {
     const broker = this.#broker;
     this.#note(`turn: ${broker.confirmedTo("fsync")} ${broker.settledTo()}`);
     this.#model.confirm(broker.confirmedTo("fsync"), broker.settledTo());
-    this.#topics.turn();
+    this.#topics.turn(this.#isRefused);
+    this.#retained?.turn();
     const to = broker.confirmedTo("fsync");
     for (const transaction of this.#transactions.values()) {
       if (transaction.position > to || transaction.isConfirmed) continue;
@@ -329,6 +362,7 @@ export class BrokerSimulation {
       const isSame = older.queue === name && older.priority === priority && older.key === key;
       if (!isSame || older.holders > 0 || older.isAcked || older.hasCopies) continue;
       if (older.mayVanish || older.deliverAt > 0 || older.expiresAt !== 0) continue;
+      if (this.#isRefused) continue;
       throw new Error(`order: '${message.text}' overtook '${older.text}' at ${reader.queue}`);
     }
     if (name === "keyed") {
@@ -509,6 +543,7 @@ export class BrokerSimulation {
     // Everything that was accepted is safe then.
     this.#model.confirm(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY);
     for (const transaction of this.#transactions.values()) transaction.isConfirmed = true;
+    this.#retained?.stopped();
   }
 
   async #close(): Promise<void> {
@@ -547,6 +582,7 @@ export class BrokerSimulation {
       this.#clock.advance(1);
       this.#broker.keepHouse();
     }
+    this.#retained?.checkAll();
     this.#topics.drain(() => {
       this.#turn();
       this.#engine.sync();

@@ -67,6 +67,8 @@ export class FaultyStorage implements Storage {
   /** Operations so far, for tests that want to fail at each place in turn. */
   mutations = 0;
   readonly counts = new Map<Operation, number>();
+  /** Reads that failed. */
+  refusals = 0;
   readonly #directories = new Map<string, Directory>();
   #rules: Array<{ rule: FaultRule; skip: number; left: number }> = [];
   #deathAt = Number.POSITIVE_INFINITY;
@@ -229,6 +231,7 @@ export class FaultyStorage implements Storage {
       return operation === "write" ? this.#random.between(0, length) : -1;
     }
     if (rule === undefined) return length;
+    if (operation === "read") this.refusals++;
     this.pendingError = failure(rule.code, operation, path);
     return Math.min(rule.partialBytes ?? 0, length);
   }

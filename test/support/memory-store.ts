@@ -256,6 +256,14 @@ export class MemoryStore implements MessageStore {
     return !this.#records.has(physicalOffset);
   }
 
+  isUnreadable(): boolean {
+    return false;
+  }
+
+  get atHandFrom(): number {
+    return Number.POSITIVE_INFINITY;
+  }
+
   isRemoved(): boolean {
     return false;
   }
