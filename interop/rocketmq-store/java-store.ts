@@ -72,3 +72,13 @@ export async function readStore(directory: string, hasRecordCrc: boolean): Promi
     maxPhysicalOffset: Number(end["maxPhysicalOffset"]),
   };
 }
+
+/** What RocketMQ's Index finds by each key of a topic. */
+export async function findByKey(
+  directory: string,
+  topic: string,
+  keys: readonly string[],
+): Promise<Array<{ key: string; queueOffset: number; bodyLength: number }>> {
+  const lines = await runProgram(["find", directory, topic, ...keys]);
+  return lines.filter((line) => line["kind"] === "found") as never;
+}

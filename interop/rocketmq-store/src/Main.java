@@ -1,5 +1,5 @@
 /**
- * `read DIR [crc]` or `write DIR [crc]`: one JSON object per line on standard output. Exit 0 when the
+ * `read DIR [crc]`, `write DIR [crc]` or `find DIR TOPIC KEY...`: one JSON object per line on standard output. Exit 0 when the
  * work was done, whatever it found. `crc`: every record carries the whole-record checksum; without it RocketMQ takes a record
  * for the end of the log when told to verify.
  */
@@ -24,8 +24,11 @@ public final class Main {
             case "write":
                 StoreWriter.run(args[1], args.length > 2 && args[2].equals("crc"));
                 return 0;
+            case "find":
+                StoreReader.find(args[1], java.util.Arrays.asList(args).subList(2, args.length));
+                return 0;
             default:
-                System.err.println("usage: read DIR [crc] | write DIR [crc]");
+                System.err.println("usage: read DIR [crc] | write DIR [crc] | find DIR TOPIC KEY...");
                 return 2;
         }
     }

@@ -45,6 +45,27 @@ final class StoreReader {
         store.shutdown();
     }
 
+    /** What the Index finds by each key, read where it lies. */
+    static void find(String root, List<String> topicAndKeys) throws Exception {
+        DefaultMessageStore store = Stores.open(root, Stores.segmentBytes(root), true);
+        Stores.awaitDispatch(store);
+        String topic = topicAndKeys.get(0);
+        for (String key : topicAndKeys.subList(1, topicAndKeys.size())) {
+            QueryMessageResult result = store.queryMessage(topic, key, 64, 0, Long.MAX_VALUE);
+            for (SelectMappedBufferResult candidate : result.getMessageMapedList()) {
+                MessageExt message = MessageDecoder.decode(candidate.getByteBuffer().duplicate(), true, false);
+                if (message == null || !message.getTopic().equals(topic)) continue;
+                Json.of("found")
+                    .with("key", key)
+                    .with("queueOffset", message.getQueueOffset())
+                    .with("bodyLength", message.getBody() == null ? 0 : message.getBody().length)
+                    .print();
+            }
+            result.release();
+        }
+        store.shutdown();
+    }
+
     private void readQueue(String topic, int queueId) throws Exception {
         long offset = store.getMinOffsetInQueue(topic, queueId);
         long end = store.getMaxOffsetInQueue(topic, queueId);
