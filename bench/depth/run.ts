@@ -3,7 +3,7 @@
  *
  *   npm run bench:depth -- [--messages 10M] [--body 1024] [--segment 1GiB] [--name NAME] [--wait 240]
  *
- * Fills a queue, takes a random half out of it, waits until the disk has given back what that frees, publishes beside it,
+ * Queues and drains as many messages with the load generator. Then fills a queue, takes a random half out of it, waits until the disk has given back what that frees, publishes beside it,
  * kills the broker without warning, starts it again, and takes the rest, of which every message has to come once and in
  * order. Writes bench/results/DATE-NAME.{json,md}. Exits with 1 when something was lost, doubled or out of order.
  */
@@ -124,6 +124,21 @@ async function settleDown(broker: BrokerProcess): Promise<void> {
   note("rssMiB_whileMoving", maxRss, "MiB");
 }
 
+/** As many messages queued, and taken out again, by the load generator: it is faster than any client here. */
+async function backlog(broker: BrokerProcess): Promise<void> {
+  const args = ["--mode", "backlog", "-n", String(count), "-b", String(bodyBytes)];
+  const who = ["--addr", "backlog", "--drain-timeout", "30", "--pid", String(broker.pid)];
+  const { numbers, text } = await loadgen("amqp10", broker, [...args, ...who], {
+    limitMs: 1_200_000,
+  });
+  say(text.trim());
+  if (numbers["con_rate"] === undefined) throw new Error(text);
+  note("backlogPublishRate", numbers["pub_rate"] ?? 0, "/s");
+  note("backlogDrainRate", numbers["con_rate"], "/s");
+  note("backlogDrainCpuUs", numbers["broker_cpu_us_per_msg"] ?? 0, "µs");
+  await admin(broker, "DELETE", "/api/queues/backlog");
+}
+
 /** Does a part of the run and notes what the broker's CPU time for one of `messages` was: the client may be slower than it. */
 async function costing<T>(
   broker: BrokerProcess,
@@ -150,6 +165,8 @@ async function run(): Promise<void> {
   try {
     watch(broker, "empty");
     await publishRate(broker, "empty");
+    await backlog(broker);
+    watch(broker, "backlogGone");
     const filled = () => fill(broker, QUEUE, 0, count, bodyBytes);
     note("fillRate", await costing(broker, "fill", count, filled), "/s");
     watch(broker, "full");

@@ -506,6 +506,7 @@ export class CommitLogStore implements MessageStore {
         activity: () => this.#log.appended + this.journal.end,
         // A disk that is filled by what nobody owes is freed by moving the rest: a little of the reserve is for that.
         isWell: () => this.#writerHealth.state === "ok" && !this.#space.isNearlyGone,
+        isScarce: () => this.#space.isScarce,
         mayAppend: () => this.#isOpen && !this.#log.isInBatch,
         isCheckpointDue: () => this.#planner.isDueBy(this.#log.appended),
         publish: () => {

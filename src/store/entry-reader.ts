@@ -22,6 +22,11 @@ export interface EntryBlock {
   lastUse: number;
 }
 
+/** Where a queue's files lie. Asked only when they are read: a path is a string to be made. */
+export interface QueueFolders {
+  folder(queue: ConsumeQueue): string;
+}
+
 export class EntryReader {
   readonly #storage: Storage;
   readonly #arenaPath: string;
@@ -41,7 +46,7 @@ export class EntryReader {
    * A block with the entry of `offset`, which is in no page in memory. `end`: entries from there on are, or there is no
    * such page. Those in memory may not be written yet: what the file holds there is never read, nor kept.
    */
-  find(queue: ConsumeQueue, folder: string, offset: number, end: number): EntryBlock {
+  find(queue: ConsumeQueue, folders: QueueFolders, offset: number, end: number): EntryBlock {
     let oldest: EntryBlock | null = null;
     for (const block of this.#blocks) {
       if (
@@ -58,7 +63,7 @@ export class EntryReader {
     block.queue = null; // Holds nothing if the read throws.
     const first = offset - (offset % queue.pageEntries);
     if (queue.isLight) this.#readArena(block, queue, first, end);
-    else this.#readFile(block, queue, folder, first, end);
+    else this.#readFile(block, queue, folders.folder(queue), first, end);
     block.queue = queue;
     block.lastUse = ++this.#uses;
     return block;

@@ -377,7 +377,7 @@ export class QueueTable {
     const view = pool.view(page);
     const limit = known < 0 ? Number.POSITIVE_INFINITY : first + slots;
     for (let offset = first; offset < end; ) {
-      const block = this.#reader.find(queue, this.folder(queue), offset, limit);
+      const block = this.#reader.find(queue, this, offset, limit);
       const skip = offset - block.firstOffset;
       const count = Math.min(end - offset, block.count - skip);
       const from = block.bytes.subarray(skip * ENTRY_SIZE, (skip + count) * ENTRY_SIZE);
@@ -508,7 +508,7 @@ export class QueueTable {
       } else {
         const inMemory =
           page >= 0 ? offset - slot + pool.firstSlot(page) : Number.POSITIVE_INFINITY;
-        const block = this.#reader.find(queue, this.folder(queue), offset, inMemory);
+        const block = this.#reader.find(queue, this, offset, inMemory);
         const skip = offset - block.firstOffset;
         count = Math.min(end - offset, block.count - skip);
         readEntries(block.view, skip * ENTRY_SIZE, count, into, offset - from);

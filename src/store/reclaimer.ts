@@ -4,7 +4,8 @@
  * The segments then go by retention.ts, as any other.
  *
  * All of it in pieces of a few milliseconds, with pauses between them in which the log and its readers have their turn;
- * surveys take at most a fiftieth of the time, moving about a fourth. Nothing happens while the log has less than
+ * surveys take at most a fiftieth of the time, moving about a fourth; a twentieth while producers are at work and the disk
+ * has room. Nothing happens while the log has less than
  * two full segments, or while nothing was published and nothing settled since the last look.
  */
 import { LiveSurvey } from "./live-survey.ts";
@@ -16,6 +17,9 @@ const SURVEY_ENTRIES = 20_000;
 /** Longest piece of moving, and the pause after each piece. */
 const SLICE_MS = 3;
 const PAUSE_MS = 6;
+/** The pause while producers append more than so many bytes a ms: moving then takes a twentieth of the time. */
+const BUSY_PAUSE_MS = 57;
+const BUSY_BYTES_PER_MS = 20_000;
 /** Segments emptied before it is looked again how much is free: until then they take their space twice. */
 const TARGETS_AT_ONCE = 2;
 /** Surveys take at most this part of the time. */
@@ -43,6 +47,8 @@ export interface ReclaimHost extends MoverHost {
   activity(): number;
   /** May records be appended now? */
   isWell(): boolean;
+  /** The disk is so full that space matters more than speed. */
+  isScarce(): boolean;
   /** The store is open, and no atomic batch is. */
   mayAppend(): boolean;
   /** A checkpoint wants to be made: no copies now. */
@@ -60,6 +66,9 @@ export class Reclaimer {
   #history: SurveyResult[] = [];
   /** Segments still to be emptied. */
   #targets: number[] = [];
+  /** End of the log after the last piece of moving, and when that was. */
+  #leftAt = 0;
+  #leftOn = 0;
   #nextSurveyAt: number;
   #activity = -1;
   #surveys = 0;
@@ -223,12 +232,21 @@ export class Reclaimer {
       const start = this.#targets.shift()!;
       if (start >= host.segments.minOffset) this.#mover.begin(start);
     }
+    const isBusy = this.#isBusy(now);
     if (this.#mover.step(performance.now() + SLICE_MS)) host.publish();
+    this.#leftAt = host.log.appended;
+    this.#leftOn = performance.now();
     if (!this.#mover.isBusy && !this.#mover.isPending && this.#targets.length === 0) {
       // How much is free now is only known when it has been looked at.
       this.#nextSurveyAt = now;
       this.#activity = -1;
     }
-    return PAUSE_MS;
+    return isBusy ? BUSY_PAUSE_MS : PAUSE_MS;
+  }
+
+  /** Do producers append a lot between our pieces? */
+  #isBusy(now: number): boolean {
+    if (this.#host.isScarce()) return false;
+    return this.#host.log.appended - this.#leftAt > (now - this.#leftOn) * BUSY_BYTES_PER_MS;
   }
 }

@@ -5,6 +5,8 @@ const DEFAULT_LIMIT = 2 ** 30;
 /** Of a small file system at most this part is kept free: a limit as large as all of it would never let a message in. */
 const LARGEST_PART = 0.25;
 const MARGIN = 1.1;
+/** So many times the limit are plenty. */
+const PLENTY = 4;
 
 export class SpaceWatch {
   readonly #storage: Storage;
@@ -14,6 +16,8 @@ export class SpaceWatch {
   reason: string | null = null;
   /** Less than half of what is kept free is. */
   isNearlyGone = false;
+  /** The limit is not far: giving back what nobody needs does not wait for a quiet hour. */
+  isScarce = false;
 
   constructor(storage: Storage, directory: string, limit: number | undefined) {
     this.#storage = storage;
@@ -33,11 +37,12 @@ export class SpaceWatch {
       free = this.#storage.freeBytes(this.#directory);
     } catch (error) {
       // The disk was taken away, or its server is: the clock that asks must not end the process.
-      this.isNearlyGone = true;
+      this.isNearlyGone = this.isScarce = true;
       this.reason = `disk gone: ${(error as Error).message}`;
       return;
     }
     this.isNearlyGone = free < this.#limit / 2;
+    this.isScarce = free < this.#limit * PLENTY;
     if (free < this.#limit) {
       this.reason =
         `disk low: ${mebibytes(free)} MiB free at ${this.#directory}, ` +
