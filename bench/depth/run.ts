@@ -3,9 +3,10 @@
  *
  *   npm run bench:depth -- [--messages 10M] [--body 1024] [--segment 1GiB] [--name NAME] [--wait 240]
  *
- * Queues and drains as many messages with the load generator. Then fills a queue, takes a random half out of it, waits until the disk has given back what that frees, publishes beside it,
- * kills the broker without warning, starts it again, and takes the rest, of which every message has to come once and in
- * order. Writes bench/results/DATE-NAME.{json,md}. Exits with 1 when something was lost, doubled or out of order.
+ * Queues and drains as many messages with the load generator. Then fills a queue, takes a random half out of it, waits
+ * until the disk has given back what that frees, publishes beside it, kills the broker without warning, starts it again,
+ * and takes the rest, of which every message has to come once and in order. Writes bench/results/DATE-NAME.{json,md}.
+ * Exits with 1 when something was lost, doubled or out of order.
  */
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
