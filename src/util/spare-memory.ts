@@ -1,8 +1,8 @@
 /**
- * Gives memory back that the C library keeps. After a burst its heap is full of holes that nobody uses and that count as
- * the process's memory all the same, for good: half of the resident memory after some million messages. Once it has grown
- * and there is little to do, or when it has grown a lot, the pages in those holes go back to the system (malloc_trim of
- * glibc, through koffi; without either nothing is done). It takes some milliseconds, so it is not done often.
+ * Gives back memory that is only kept. After a burst the C library's heap is full of holes that nobody uses and that count
+ * as the process's memory all the same, for good: half of the resident memory after some million messages. Once it has
+ * grown and there is little to do, or when it has grown a lot, the pages in those holes go back to the system (malloc_trim
+ * of glibc, through koffi; without either nothing is done). It takes some milliseconds, so it is not done often.
  */
 import { createRequire } from "node:module";
 import { performance } from "node:perf_hooks";
@@ -15,6 +15,8 @@ const MIN_PAUSE_MS = 10_000;
 const BUSY_PAUSE_MS = 30_000;
 /** Share of the time the event loop may be at work in a quiet moment. */
 const QUIET = 0.2;
+/** The first look after a start comes sooner. */
+const FIRST_LOOK_MS = 2000;
 
 /** What it asks of the machine. */
 export interface SpareMemorySystem {
@@ -30,22 +32,20 @@ export interface SpareMemorySystem {
 
 export class SpareMemory {
   readonly #system: SpareMemorySystem;
-  #resident: number;
-  #lookedAt: number;
+  /** After the last time; the start is worth it in any case. */
+  #resident = 0;
+  #doneAt: number;
 
   constructor(system: SpareMemorySystem) {
     this.#system = system;
-    this.#resident = system.resident();
-    this.#lookedAt = system.now();
+    this.#doneAt = system.now() - MIN_PAUSE_MS + FIRST_LOOK_MS;
   }
 
   /** About every second. */
   tick(): void {
     const system = this.#system;
     const isQuiet = system.utilization() < QUIET;
-    const since = system.now() - this.#lookedAt;
-    if (since < (isQuiet ? MIN_PAUSE_MS : BUSY_PAUSE_MS)) return;
-    this.#lookedAt = system.now();
+    if (system.now() - this.#doneAt < (isQuiet ? MIN_PAUSE_MS : BUSY_PAUSE_MS)) return;
     const resident = system.resident();
     if (resident - this.#resident < (isQuiet ? SOME : MUCH)) {
       this.#resident = Math.min(this.#resident, resident);
@@ -53,6 +53,7 @@ export class SpareMemory {
     }
     system.trim();
     this.#resident = system.resident();
+    this.#doneAt = system.now();
   }
 }
 
