@@ -19,8 +19,9 @@ import { offsetOfName } from "./segment-list.ts";
 import type { Storage } from "./storage-file.ts";
 import type { ToWriter } from "./writer-messages.ts";
 
-/** Queues whose pages are handed over at once when the pool is full. */
-const RELIEF_QUEUES = 256;
+/** Queues whose pages are handed over for each page that is wanted from a full pool, and when it is full beyond measure. */
+const RELIEF_PER_PAGE = 8;
+const RELIEF_WHEN_OVERFULL = 1024;
 
 interface Replaced {
   queue: ConsumeQueue | null;
@@ -215,7 +216,7 @@ export class QueueTable {
   /** Pages wait to be written beyond all measure: nothing more may be appended until some are. */
   isOverfull(): boolean {
     if (!this.#topicPages.isOverfull() && !this.#lightPages.isOverfull()) return false;
-    this.#relieve();
+    this.#relieve(RELIEF_WHEN_OVERFULL);
     return true;
   }
 
@@ -284,7 +285,7 @@ export class QueueTable {
     if (page < 0) {
       // The pool may take back a page of which it does not know that it changed.
       this.flushReplaced();
-      if (pool.isFull) this.#relieve();
+      if (pool.isFull) this.#relieve(RELIEF_PER_PAGE);
       const pageNumber = Math.floor(queue.maxOffset / pool.entries);
       page = pool.allocate(queue, pageNumber, slot);
       queue.addPage(pageNumber, page);
@@ -371,7 +372,7 @@ export class QueueTable {
     const end = Math.min(first + slots, queue.maxOffset);
     let page = known;
     if (known < 0) {
-      if (pool.isFull) this.#relieve();
+      if (pool.isFull) this.#relieve(RELIEF_PER_PAGE);
       page = pool.allocate(queue, pageNumber, 0);
     }
     const view = pool.view(page);
@@ -445,8 +446,8 @@ export class QueueTable {
   }
 
   /** The pool is full of unwritten pages: some queues are written before their time. */
-  #relieve(): void {
-    const end = Math.min(this.#dirty.length, this.#reliefAt + RELIEF_QUEUES);
+  #relieve(queues: number): void {
+    const end = Math.min(this.#dirty.length, this.#reliefAt + queues);
     for (; this.#reliefAt < end; this.#reliefAt++) {
       const queue = this.#dirty[this.#reliefAt]!;
       if (!queue.isDropped) this.#flush(queue);
