@@ -38,9 +38,12 @@ async function writeOurs(directory: string): Promise<number> {
   let entries = 0;
   // Other names than the program's: each side numbers only the light queues it knows.
   const lights = [store.lightQueue("ours-1"), store.lightQueue("ours-2")];
+  // So many that they are named by records of their own, which are no messages to RocketMQ.
+  const many = Array.from({ length: 60 }, (_, i) => store.lightQueue(`ours-many-${i}`));
   for (let i = 0; i < OURS; i++) {
     const topic = i % 50 === 0 ? `Long-${"n".repeat(180)}` : `Sluice${i % 3}`;
     const isFanOut = i % 10 === 3;
+    const dispatch = i % 20 === 13 ? many : lights;
     const fields = recordFields({
       body: Buffer.alloc((i * 37) % 3000, i),
       ...(i % 4 === 0 ? { tag: i % 8 === 0 ? "tagA" : "größe" } : {}),
@@ -49,12 +52,12 @@ async function writeOurs(directory: string): Promise<number> {
       properties: { "x-note": `Wert ${i}` },
       flag: i,
       reconsumeTimes: i % 3,
-      ...(isFanOut ? { dispatch: lights } : {}),
+      ...(isFanOut ? { dispatch } : {}),
     });
     if (i % 20 === 10) store.beginAtomic();
     store.append(store.queue(topic, i % 2), fields);
     if (i % 20 === 15) store.endAtomic();
-    entries += isFanOut ? 3 : 1;
+    entries += isFanOut ? 1 + dispatch.length : 1;
     if (i % 20 < 10 || i % 20 >= 15) store.publish(true);
   }
   await store.close();
