@@ -32,7 +32,7 @@ import type { SessionRegistry } from "./session-registry.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 import type { SharedMember, SharedSubscription } from "./shared-subscription.ts";
 import type { Target } from "./target.ts";
-import type { Binding, RouteReader } from "./topic-routes.ts";
+import { Binding, type RouteReader } from "./topic-routes.ts";
 import type { VolatileIndex } from "./volatile-index.ts";
 
 export interface OwnSubscription {
@@ -273,7 +273,7 @@ export class ClientSession implements Session, RouteReader, SessionSource, NodeT
   ): OwnSubscription {
     const { registry } = this;
     const shared = share === "" ? null : registry.shared(this.namespace, share, filter);
-    const binding: Binding = { reader: this, options };
+    const binding = new Binding(this, options);
     const subscription: OwnSubscription = { filter, share, number, binding, shared };
     this.subscriptions.set(keyOf(filter, share), subscription);
     if (share === "") this.#filters?.add(filter, binding);
@@ -337,8 +337,11 @@ export class ClientSession implements Session, RouteReader, SessionSource, NodeT
   // ── deliveries ──────────────────────────────────────────────────────────────────────────────────────────────────
 
   grantFor(path: string): Grant | null {
-    let merged = this.#ownGrant(path);
-    if (merged !== null || this.#former.length === 0) return merged;
+    const known = this.registry.routes.recentGrant(this.namespace, path, this);
+    if (known !== undefined) return known;
+    const own = this.#ownGrant(path);
+    if (own !== null || this.#former.length === 0) return own;
+    let merged: MergedGrant | null = null;
     for (const { filter, options } of this.#former) {
       if (!filterMatches(filter, path)) continue;
       if (merged === null) merged = new MergedGrant(options);

@@ -13,7 +13,7 @@ import { MergedGrant } from "./grant.ts";
 import type { Grant, KeptDelivery, SessionSource, SubscriptionOptions } from "./session-facade.ts";
 import type { SessionRegistry } from "./session-registry.ts";
 import type { ShardProgress } from "./shard-progress.ts";
-import type { Binding, RouteReader } from "./topic-routes.ts";
+import { Binding, type RouteReader } from "./topic-routes.ts";
 
 /** Sink of a member without a connection: never ready. */
 const PARKED: DeliverySink = {
@@ -121,7 +121,7 @@ export class SharedSubscription implements RouteReader {
     this.emptySince = registry.now;
     // Members differ in what they were granted; the index takes what any of them may get.
     const options = { qos: 2, isNoLocal: false, isRetainAsPublished: true, identifier: 0 } as const;
-    this.binding = { reader: this, options };
+    this.binding = new Binding(this, options);
   }
 
   get index(): StoreQueue | null {

@@ -27,9 +27,30 @@ export interface RouteReader {
   deliverNow(record: RecordView, path: string, grant: Grant): void;
 }
 
-export interface Binding {
+/** A filter of a reader's. */
+export class Binding {
   readonly reader: RouteReader;
-  options: SubscriptionOptions;
+  #options: SubscriptionOptions;
+  #grant: Grant | null = null;
+
+  constructor(reader: RouteReader, options: SubscriptionOptions) {
+    this.reader = reader;
+    this.#options = options;
+  }
+
+  get options(): SubscriptionOptions {
+    return this.#options;
+  }
+  set options(options: SubscriptionOptions) {
+    this.#options = options;
+    this.#grant = null;
+  }
+
+  /** What it grants where no other filter of the reader matches; most topics have one only. */
+  get grant(): Grant {
+    this.#grant ??= new MergedGrant(this.#options);
+    return this.#grant;
+  }
 }
 
 export interface DirectReader {
@@ -53,6 +74,11 @@ export const NO_INDEXES: Indexes = {
 };
 
 const NO_DIRECT: DirectReader[] = [];
+/** Readers of one path that are told apart one by one. */
+const FEW = 8;
+/** Routes of so few readers, of this many paths, are kept at hand. */
+const RECENT_READERS_MAX = 16;
+const RECENT_MAX = 4096;
 
 /** Answer for one path and one publisher. */
 export class Route implements Indexes {
@@ -78,6 +104,7 @@ export class Route implements Indexes {
     this.path = path;
   }
 
+  /** Most topics have no subscriber: lists are made when there is something to put into them. */
   clear(): void {
     if (this.direct === NO_DIRECT && this.always === null) return;
     this.durable = NO_INDEXES.durable;
@@ -89,20 +116,52 @@ export class Route implements Indexes {
     this.always = null;
   }
 
-  /** Most topics have no subscriber: lists are made when there is something to put into them. */
-  fill(): void {
-    this.durable = [];
-    this.durableProgress = [];
-    this.volatile = [];
-    this.volatileProgress = [];
-    this.direct = [];
-    this.directOnly = [];
+  addReader(reader: RouteReader, grant: Grant): void {
+    const { progress } = reader;
+    if (reader.takesAll === true) {
+      this.always ??= { durable: [], durableProgress: [], volatile: [], volatileProgress: [] };
+      addIndex(this.always, reader, progress!);
+      this.#addIndex(reader, progress!);
+      return;
+    }
+    const direct: DirectReader = { reader, grant };
+    if (this.direct === NO_DIRECT) this.direct = [direct];
+    else this.direct.push(direct);
+    // What is at rest is woken only for what goes into its index.
+    if (grant.qos > 0 && progress !== null) this.#addIndex(reader, progress);
+    else if (this.directOnly === NO_DIRECT) this.directOnly = [direct];
+    else this.directOnly.push(direct);
+  }
+
+  #addIndex(reader: RouteReader, progress: ShardProgress): void {
+    if (reader.volatileIndex !== null) {
+      if (this.volatile === NO_INDEXES.volatile) {
+        this.volatile = [];
+        this.volatileProgress = [];
+      }
+    } else if (this.durable === NO_INDEXES.durable) {
+      this.durable = [];
+      this.durableProgress = [];
+    }
+    addIndex(this, reader, progress);
+  }
+
+  /** What this reader was granted; undefined when it is not among those who are. */
+  grantOf(reader: RouteReader): Grant | undefined {
+    const { direct } = this;
+    for (let i = 0; i < direct.length; i++) {
+      if (direct[i]!.reader === reader) return direct[i]!.grant;
+    }
+    return undefined;
   }
 }
 
 export class TopicRoutes {
   readonly #tries = new Map<string, TopicTrie<Binding>>();
   readonly #found: Binding[] = [];
+  /** By path: routes that were worked out since the last change. */
+  readonly #recent = new Map<string, Route>();
+  #recentVersion = -1;
   /** Changes with every subscription. */
   version = 0;
 
@@ -134,31 +193,75 @@ export class TopicRoutes {
     found.length = 0;
     this.#tries.get(route.namespace)?.collect(route.path, found);
     if (found.length === 0) return;
-    route.fill();
+    if (found.length <= FEW) this.#mergeFew(route, found);
+    else this.#mergeMany(route, found);
+    if (route.direct.length > 0 && route.direct.length <= RECENT_READERS_MAX) this.#remember(route);
+  }
+
+  #mergeFew(route: Route, found: readonly Binding[]): void {
+    const { publisher } = route;
+    for (let i = 0; i < found.length; i++) {
+      const binding = found[i]!;
+      const { reader } = binding;
+      if (isSkipped(binding, publisher) || isAmong(found, i, reader, publisher)) continue;
+      let merged: MergedGrant | null = null;
+      for (let k = i + 1; k < found.length && !reader.isShared; k++) {
+        const other = found[k]!;
+        if (other.reader !== reader || isSkipped(other, publisher)) continue;
+        merged ??= new MergedGrant(binding.options);
+        merged.add(other.options);
+      }
+      route.addReader(reader, merged ?? binding.grant);
+    }
+  }
+
+  #mergeMany(route: Route, found: readonly Binding[]): void {
     const merged = new Map<RouteReader, MergedGrant>();
-    for (const { reader, options } of found) {
-      if (options.isNoLocal && reader === route.publisher) continue;
+    for (const binding of found) {
+      const { reader, options } = binding;
+      if (isSkipped(binding, route.publisher)) continue;
       const grant = merged.get(reader);
       if (grant === undefined) merged.set(reader, new MergedGrant(options));
       else if (!reader.isShared) grant.add(options);
     }
-    for (const [reader, grant] of merged) addTo(route, reader, grant);
+    for (const [reader, grant] of merged) route.addReader(reader, grant);
+  }
+
+  #remember(route: Route): void {
+    const isStale = this.#recentVersion !== this.version;
+    if (isStale || this.#recent.size >= RECENT_MAX) this.#recent.clear();
+    this.#recentVersion = this.version;
+    this.#recent.set(route.path, route);
+  }
+
+  /**
+   * What a reader was granted for a path that was published to a moment ago, so that its filters need not be matched
+   * once more; undefined: not known here.
+   */
+  recentGrant(namespace: string, path: string, reader: RouteReader): Grant | undefined {
+    if (this.#recentVersion !== this.version) return undefined;
+    const route = this.#recent.get(path);
+    if (route === undefined || route.version !== this.version) return undefined;
+    // Where it has published itself, its no-local filters are left out.
+    if (route.namespace !== namespace || route.publisher === reader) return undefined;
+    return route.grantOf(reader);
   }
 }
 
-function addTo(route: Route, reader: RouteReader, grant: Grant): void {
-  if (reader.takesAll === true) {
-    route.always ??= { durable: [], durableProgress: [], volatile: [], volatileProgress: [] };
-    addIndex(route.always, reader, reader.progress!);
-    addIndex(route, reader, reader.progress!);
-    return;
+const isSkipped = ({ reader, options }: Binding, publisher: RouteReader | null): boolean =>
+  options.isNoLocal && reader === publisher;
+
+/** Is there a binding of this reader before the one at `end`? */
+function isAmong(
+  found: readonly Binding[],
+  end: number,
+  reader: RouteReader,
+  publisher: RouteReader | null,
+): boolean {
+  for (let i = 0; i < end; i++) {
+    if (found[i]!.reader === reader && !isSkipped(found[i]!, publisher)) return true;
   }
-  const direct: DirectReader = { reader, grant };
-  route.direct.push(direct);
-  // What is at rest is woken only for what goes into its index.
-  const progress = grant.qos === 0 ? null : reader.progress;
-  if (progress === null) route.directOnly.push(direct);
-  else addIndex(route, reader, progress);
+  return false;
 }
 
 function addIndex(indexes: Indexes, reader: RouteReader, progress: ShardProgress): void {

@@ -11,7 +11,7 @@ import { Node, PERMANENT } from "./node.ts";
 import type { NodeRegistry } from "./node-registry.ts";
 import { WILDCARD_PREFIX } from "./node-restorer.ts";
 import type { ShardProgress } from "./shard-progress.ts";
-import type { Binding, RouteReader, TopicRoutes } from "./topic-routes.ts";
+import { Binding, type RouteReader, type TopicRoutes } from "./topic-routes.ts";
 import { VolatileIndex } from "./volatile-index.ts";
 
 class WildcardReader implements RouteReader {
@@ -33,7 +33,7 @@ class WildcardReader implements RouteReader {
     this.index = queue;
     this.volatileIndex = queue instanceof VolatileIndex ? queue : null;
     const options = { qos: 1, isNoLocal: false, isRetainAsPublished: true, identifier: 0 } as const;
-    this.binding = { reader: this, options };
+    this.binding = new Binding(this, options);
   }
 
   /** Everything comes through the index. */
