@@ -87,7 +87,7 @@ export class Outbound {
     this.#host = host;
     this.#limits = limits;
     this.#encoder = new PublishEncoder(host.wire, host.isV5, limits.maxPacketBytes);
-    this.#topics = new TopicOutCache(limits.aliasMaximum);
+    this.#topics = new TopicOutCache(host.packets.topics, limits.aliasMaximum);
     this.#reader = new RecordReader();
   }
 
@@ -292,7 +292,7 @@ export class Outbound {
     if (this.#limits.maxPacketBytes < SHARED_PACKET_MAX) return;
     const { packets, isV5, wire } = this.#host;
     const ring = packets.ringOf(isV5, grant);
-    const topicNumber = packets.numberOf(topic);
+    const topicNumber = topic.name.number;
     stream.mayShare(ring, topicNumber, stream.source.grantVersion);
     const length = this.#encoder.lastSize;
     if (!ring.wants(key, length)) return;

@@ -5,17 +5,11 @@
  */
 import type { Grant } from "../../src/broker/session-facade.ts";
 import { FrameRing } from "../../src/util/frame-ring.ts";
-import type { TopicOut } from "./topic-out.ts";
-
-/** More topics than this and the numbering begins anew: the old packets are not found any more. */
-const TOPICS_MAX = 65_536;
-/** Numbers fit into a frame's kind beside four bits of flags. */
-const NUMBER_MAX = 2 ** 26;
+import { TopicNames } from "./topic-names.ts";
 
 export class SharedPackets {
   readonly #rings: Array<FrameRing | undefined> = [];
-  readonly #topics = new Map<string, number>();
-  #lastNumber = 0;
+  readonly topics = new TopicNames();
 
   ringOf(isV5: boolean, grant: Grant): FrameRing {
     const shape = (isV5 ? 1 : 0) | (grant.qos << 1) | (grant.isRetainAsPublished ? 8 : 0);
@@ -25,20 +19,6 @@ export class SharedPackets {
       this.#rings[shape] = ring;
     }
     return ring;
-  }
-
-  /** Tells topics apart without comparing their names; the same for all clients. */
-  numberOf(topic: TopicOut): number {
-    if (topic.number !== 0) return topic.number;
-    let number = this.#topics.get(topic.path);
-    if (number === undefined) {
-      if (this.#topics.size >= TOPICS_MAX) this.#topics.clear();
-      this.#lastNumber = this.#lastNumber >= NUMBER_MAX ? 1 : this.#lastNumber + 1;
-      number = this.#lastNumber;
-      this.#topics.set(topic.path, number);
-    }
-    topic.number = number;
-    return number;
   }
 }
 

@@ -4,17 +4,15 @@
  */
 
 import type { Grant } from "../../src/broker/session-facade.ts";
-import { COPIES_TOPIC, pathOfRecord } from "../../src/model/record-fields.ts";
+import { pathOfRecord } from "../../src/model/record-fields.ts";
 import { ENCODING, FLAG, type RecordView } from "../../src/model/record-view.ts";
+import type { TopicKey, TopicName, TopicNames } from "./topic-names.ts";
 
 const TAGS = Buffer.from("TAGS\x01", "latin1");
-const SEPARATOR = Buffer.from([2]);
-const NO_TAG = Buffer.alloc(0);
 /** Length of the first property of a record that came over MQTT: `x-enc 0x01 mqtt 0x02`. */
 const ENCODING_BYTES = 11;
+/** Topics that are kept for one client, a power of two: one of each number modulo this. */
 const CACHE_SIZE = 512;
-/** Longer names of topics in the log are shortened ones. */
-const NAME_MAX = 106;
 
 /** Did the record come over MQTT? As `record.encoding` tells, in the time of a comparison. */
 export function isFromMqtt({ buffer, propertiesStart: at, propertiesEnd }: RecordView): boolean {
@@ -28,26 +26,26 @@ export function isFromMqtt({ buffer, propertiesStart: at, propertiesEnd }: Recor
 }
 
 export class TopicOut {
-  readonly path: string;
-  /** Two bytes of length, then the name. */
-  readonly bytes: Buffer;
+  readonly name: TopicName;
   /** 0 for none. */
   alias = 0;
   /** The client knows the alias. */
   isAliasSent = false;
   seen = 0;
-  /** Among the topics of shared packets; 0: not asked for yet. */
-  number = 0;
   /** Answer of `SessionSource.grantFor`, and the version it belongs to. */
   grant: Grant | null = null;
   grantVersion = -1;
 
-  constructor(path: string) {
-    const length = Buffer.byteLength(path);
-    this.path = path;
-    this.bytes = Buffer.allocUnsafe(2 + length);
-    this.bytes.writeUInt16BE(length, 0);
-    this.bytes.write(path, 2, "utf8");
+  constructor(name: TopicName) {
+    this.name = name;
+  }
+
+  get path(): string {
+    return this.name.path;
+  }
+  /** Two bytes of length, then the name. */
+  get bytes(): Buffer {
+    return this.name.bytes;
   }
 }
 
@@ -103,70 +101,58 @@ function isTags(buffer: Buffer, at: number, end: number): boolean {
 }
 
 export class TopicOutCache {
-  readonly #byPath = new Map<string, TopicOut>();
+  readonly #names: TopicNames;
+  /** A map: a client with one topic has room for one. */
+  readonly #slots = new Map<number, TopicOut>();
   readonly #aliasMaximum: number;
   readonly #aliases: TopicOut[] = [];
   #nextAlias = 0;
   readonly tag = new TagPlace();
   #last: TopicOut | null = null;
-  #lastTopic: Buffer = Buffer.alloc(0);
-  #lastTag: Buffer = Buffer.alloc(0);
-  /** As it stands in the properties. */
-  #lastTagText: Buffer = NO_TAG;
-  #lastIsPath = false;
+  #lastKey: TopicKey | null = null;
 
-  constructor(aliasMaximum: number) {
+  constructor(names: TopicNames, aliasMaximum: number) {
+    this.#names = names;
     this.#aliasMaximum = aliasMaximum;
   }
 
   /** The topic of a record. `tag` then tells where its tag is. */
   ofRecord(record: RecordView): TopicOut {
     const { tag } = this;
-    if (this.#last !== null && this.#isLast(record)) return this.#last;
+    if (this.#lastKey !== null && this.#isLast(record, this.#lastKey)) return this.#last!;
     tag.find(record);
-    const isPath = (record.flag & FLAG.TAG_IN_PATH) !== 0;
-    const { buffer, topicStart, topicEnd } = record;
-    // A shortened topic name does not tell the topic: nothing to compare.
-    if (topicEnd - topicStart > NAME_MAX || isCopy(buffer, topicStart)) {
-      return this.ofPath(pathOfRecord(record));
-    }
-    if (
-      this.#last !== null &&
-      isPath === this.#lastIsPath &&
-      isEqual(buffer, topicStart, topicEnd, this.#lastTopic) &&
-      (!isPath || isEqual(buffer, tag.start, tag.end, this.#lastTag))
-    ) {
-      return this.#last;
-    }
-    this.#lastTopic = Buffer.from(buffer.subarray(topicStart, topicEnd));
-    this.#lastTag = Buffer.from(buffer.subarray(tag.start, tag.end));
-    this.#lastIsPath = isPath;
-    this.#lastTagText =
-      tag.end === tag.start ? NO_TAG : Buffer.concat([TAGS, this.#lastTag, SEPARATOR]);
-    this.#last = this.ofPath(pathOfRecord(record));
-    return this.#last;
+    const key = this.#names.ofRecord(record, tag.start, tag.end);
+    if (key === null) return this.ofPath(pathOfRecord(record));
+    const topic = this.#of(key.name);
+    this.#last = topic;
+    this.#lastKey = key;
+    return topic;
   }
 
   /** The usual record: over MQTT, without expiry, of the same topic as the one before. Compares, and looks for nothing. */
-  #isLast(record: RecordView): boolean {
+  #isLast(record: RecordView, { topic, isPath, tagText }: TopicKey): boolean {
     const { buffer, topicStart, topicEnd, propertiesStart, propertiesEnd, flag } = record;
     const isPlain = (flag & (FLAG.TAG_IN_PATH | FLAG.HAS_EXPIRY)) === FLAG.TAG_IN_PATH;
-    if (!isPlain || !this.#lastIsPath || !isFromMqtt(record)) return false;
-    if (!isEqual(buffer, topicStart, topicEnd, this.#lastTopic)) return false;
+    if (!isPlain || !isPath || !isFromMqtt(record)) return false;
+    if (!isEqual(buffer, topicStart, topicEnd, topic)) return false;
     const start = propertiesStart + ENCODING_BYTES;
-    const end = start + this.#lastTagText.length;
-    if (end > propertiesEnd || !isEqual(buffer, start, end, this.#lastTagText)) return false;
-    if (this.#lastTagText.length === 0 && isTags(buffer, start, propertiesEnd)) return false;
+    const end = start + tagText.length;
+    if (end > propertiesEnd || !isEqual(buffer, start, end, tagText)) return false;
+    if (tagText.length === 0 && isTags(buffer, start, propertiesEnd)) return false;
     this.tag.after = end;
     return true;
   }
 
   ofPath(path: string): TopicOut {
-    let topic = this.#byPath.get(path);
-    if (topic === undefined) {
-      if (this.#byPath.size >= CACHE_SIZE) this.#forgetSome();
-      topic = new TopicOut(path);
-      this.#byPath.set(path, topic);
+    return this.#of(this.#names.ofPath(path));
+  }
+
+  #of(name: TopicName): TopicOut {
+    const slot = name.number & (CACHE_SIZE - 1);
+    let topic = this.#slots.get(slot);
+    if (topic?.name !== name) {
+      topic = new TopicOut(name);
+      this.#slots.set(slot, topic);
     }
     return topic;
   }
@@ -185,19 +171,6 @@ export class TopicOutCache {
     this.#aliases[index] = topic;
     topic.alias = index + 1;
   }
-
-  #forgetSome(): void {
-    for (const [path, topic] of this.#byPath) if (topic.alias === 0) this.#byPath.delete(path);
-    this.#last = null;
-  }
-}
-
-/** Was the record stored again for some readers, so that its topic is not its home? */
-function isCopy(buffer: Buffer, at: number): boolean {
-  for (let i = 0; i < COPIES_TOPIC.length; i++) {
-    if (buffer[at + i] !== COPIES_TOPIC.charCodeAt(i)) return false;
-  }
-  return true;
 }
 
 function isEqual(buffer: Buffer, start: number, end: number, other: Buffer): boolean {
