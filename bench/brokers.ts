@@ -92,7 +92,7 @@ const statusKb = (pid: number, field: string): number => {
 
 export const ours: BrokerKind = {
   name: "sluice",
-  protocols: ["amqp10", "stomp", "mqtt", "mqtt-ws"],
+  protocols: ["amqp10", "stomp", "stomp-ws", "mqtt", "mqtt-ws"],
   warmSeconds: 3,
   async prepare() {},
   async start() {
@@ -214,7 +214,7 @@ async function stopPeer(child: ChildProcess, pid: number): Promise<void> {
 export const PEERS: readonly BrokerKind[] = [
   peer({
     name: "artemis",
-    protocols: ["amqp10", "stomp", "mqtt", "mqtt-ws"],
+    protocols: ["amqp10", "stomp", "stomp-ws", "mqtt", "mqtt-ws"],
     warmSeconds: 20,
     answersAmqp: true,
   }),

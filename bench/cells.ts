@@ -44,6 +44,12 @@ const LOADS: readonly Load[] = [
     placements: BOTH,
   },
   {
+    row: "1:1, 100 B, ack each",
+    args: `-b 100 --ack each ${STEADY}`,
+    shows: "rate",
+    placements: BOTH,
+  },
+  {
     row: "4:4:4, 1 KiB, ack each",
     args: `-P 4 -C 4 -Q 4 -b 1024 --ack each ${STEADY}`,
     shows: "rate",

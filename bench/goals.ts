@@ -31,8 +31,8 @@ const CPU: readonly (readonly [Row, number])[] = [
   [at("amqp10", "1:1, 100 B"), 1.2],
   [at("mqtt", "1:1, 1 KiB"), 3.5],
   [at("mqtt", "1:1, 100 B"), 1.5],
-  [at("stomp", "1:1, 1 KiB"), 4],
-  [at("stomp", "1:1, 100 B"), 2],
+  [at("stomp", "1:1, 1 KiB, ack each"), 4],
+  [at("stomp", "1:1, 100 B, ack each"), 2],
   [at("amqp10", "open loop 10,000/s, 1 KiB", "shared"), 15],
 ];
 
@@ -53,6 +53,7 @@ const RATIOS: readonly (readonly [Row, peer: string, times: number])[] = [
   [at("mqtt", "fan-out to 100, 100 B", "shared"), "rumqttd", 1],
   [at("mqtt", "1:1, 1 KiB"), "mosquitto", 1],
   [at("stomp", "1:1, 1 KiB"), "rabbitmq", 20],
+  [at("stomp", "1:1, 1 KiB, ack each"), "rabbitmq", 20],
   [at("stomp", "4:4:4, 1 KiB"), "rabbitmq", 20],
 ];
 
@@ -110,7 +111,7 @@ export function goalsOf(report: BenchReport): Goal[] {
       "µs",
     );
   }
-  for (const protocol of ["amqp10", "stomp", "mqtt", "mqtt-ws"] as const) {
+  for (const protocol of ["amqp10", "stomp", "stomp-ws", "mqtt", "mqtt-ws"] as const) {
     for (const [row, limit] of FANOUT) {
       atMost(
         `${protocol} ${row}: CPU a delivery`,
@@ -162,11 +163,12 @@ export function goalsOf(report: BenchReport): Goal[] {
         "/s",
       );
     }
-    if (cell.protocol !== "mqtt-ws" || cell.shows !== "rate") continue;
-    const overTcp = cpu(find(at("mqtt", cell.row, cell.placement)));
-    const over = cpu(find(at("mqtt-ws", cell.row, cell.placement)));
+    const plain = cell.protocol === "mqtt-ws" ? "mqtt" : "stomp";
+    if (cell.protocol !== `${plain}-ws` || cell.shows !== "rate") continue;
+    const overTcp = cpu(find(at(plain, cell.row, cell.placement)));
+    const over = cpu(find(at(cell.protocol, cell.row, cell.placement)));
     if (overTcp === undefined || over === undefined) continue;
-    const what = `mqtt-ws ${cell.row}, ${cell.placement}: CPU against TCP`;
+    const what = `${cell.protocol} ${cell.row}, ${cell.placement}: CPU against TCP`;
     atMost(what, over / overTcp, WEBSOCKET_TIMES, "×");
   }
   atMost("resident, idle", ours.idleMiB, IDLE_MIB, "MiB");

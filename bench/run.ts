@@ -1,7 +1,7 @@
 /**
  * `npm run bench`: our broker and its peers under the same load on the same cores in the same run.
  *
- *   npm run bench -- [--peer artemis]... [--protocol amqp10|stomp|mqtt|mqtt-ws]... [--runs 3] [--seconds 5] [--rows TEXT[;TEXT]] [--placement pinned|shared] [--smoke] [--name NAME]
+ *   npm run bench -- [--peer artemis]... [--protocol amqp10|stomp|stomp-ws|mqtt|mqtt-ws]... [--runs 3] [--seconds 5] [--rows TEXT[;TEXT]] [--placement pinned|shared] [--smoke] [--name NAME]
  *
  * Brokers take turns cell by cell; the ones not measured are stopped meanwhile. Writes bench/results/DATE-NAME.{json,md}.
  * `--smoke`: ours alone, a second per row, no files; only loss, duplication, disorder and failure count.
@@ -112,6 +112,7 @@ function addressOf(cell: BenchCell): string[] {
   const isFanout = cell.args.includes("fanout");
   switch (cell.protocol) {
     case "stomp":
+    case "stomp-ws":
       return ["--addr", isFanout ? `/topic/${name}` : `/queue/${name}.{}`];
     case "mqtt":
     case "mqtt-ws":

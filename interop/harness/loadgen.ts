@@ -5,7 +5,7 @@ import { rustProgram } from "./toolchain.ts";
 
 export const loadgenProgram = rustProgram("loadgen", "bench/loadgen");
 
-export type LoadProtocol = "amqp10" | "amqp091" | "stomp" | "mqtt" | "mqtt-ws";
+export type LoadProtocol = "amqp10" | "amqp091" | "stomp" | "stomp-ws" | "mqtt" | "mqtt-ws";
 
 export interface LoadResult {
   /** Ended by itself, and nothing was lost, duplicated, out of order, rejected or left unconfirmed. */

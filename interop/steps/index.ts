@@ -11,7 +11,7 @@ import { goAmqp, goAmqpSuite } from "./go-amqp.ts";
 import { goldenStep } from "./golden.ts";
 import { goldenStomp } from "./golden-stomp.ts";
 import { groupsStep } from "./groups.ts";
-import { loadAmqp, loadMqtt, loadMqttWebSocket, loadStomp } from "./load.ts";
+import { loadAmqp, loadMqtt, loadMqttWebSocket, loadStomp, loadStompWebSocket } from "./load.ts";
 import { matrixSteps } from "./matrix.ts";
 import { mosquittoStep } from "./mosquitto.ts";
 import { mqttJsTcp, mqttJsWebSocket } from "./mqtt.ts";
@@ -52,6 +52,7 @@ export const STEPS: readonly Step[] = [
   diskStep,
   loadAmqp,
   loadStomp,
+  loadStompWebSocket,
   loadMqtt,
   loadMqttWebSocket,
   crash,

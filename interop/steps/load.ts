@@ -73,6 +73,7 @@ function addresses(protocol: LoadProtocol, args: readonly string[], at: number):
     amqp10: "load",
     amqp091: "load",
     stomp: "/queue/load",
+    "stomp-ws": "/queue/load",
     mqtt: "load",
     "mqtt-ws": "load",
   };
@@ -109,6 +110,7 @@ function protocolStep(protocol: LoadProtocol, client: string, more: readonly str
 }
 
 export const loadStomp = protocolStep("stomp", "STOMP");
+export const loadStompWebSocket = protocolStep("stomp-ws", "STOMP (WebSocket)");
 /** Sessions are kept, so that a message at QoS 1 is the broker's to keep. */
 export const loadMqtt = protocolStep("mqtt", "MQTT", ["--persistent-session"]);
 export const loadMqttWebSocket = protocolStep("mqtt-ws", "MQTT (WebSocket)", [
