@@ -16,6 +16,8 @@ import type { ReceiptQueue } from "./receipts.ts";
 import type { Subscription } from "./subscription.ts";
 import type { StagedWork, Transactions } from "./transactions.ts";
 
+const LF = 0x0a;
+
 export interface AcknowledgementContext {
   readonly version: StompVersion;
   readonly connectionId: number;
@@ -79,6 +81,8 @@ export class Acknowledgements {
     let taken: number;
     do {
       taken = next;
+      // Many clients write a line end after each frame.
+      while (taken < end && bytes[taken] === LF) taken++;
       last = template.number;
       next = template.read(bytes, taken, end);
     } while (next > 0 && template.number === last + 1 && subscription.isWaiting(last + 1));

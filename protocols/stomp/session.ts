@@ -219,21 +219,11 @@ export class Session implements SubscriptionOwner {
       throw new StompError("No destination", "A SUBSCRIBE frame needs the header destination.");
     }
     const given = parser.text(bytes, HEADER.ID);
-    if (given === undefined && this.version > 10)
+    if (given === undefined && this.version > 10) {
       throw missingHeader(parser, HEADER.ID, this.version);
+    }
     const key = given ?? destination;
-    if (this.#byId.has(key)) {
-      throw new StompError(
-        "Duplicate subscription",
-        `A subscription with the id "${key.slice(0, 80)}" exists on this connection.`,
-      );
-    }
-    if (this.#byIndex.size >= this.#options.maxSubscriptions) {
-      throw new StompError(
-        "limit exceeded",
-        `A connection may have ${this.#options.maxSubscriptions} subscriptions.`,
-      );
-    }
+    this.#demandPlace(key);
     const type = parser.text(bytes, HEADER.SUBSCRIPTION_TYPE);
     const resolved = this.#destinations.resolve(destination, type);
     const frame = readSubscribe(parser, bytes, key, resolved, this.#subscriber, this.#options);
@@ -271,6 +261,20 @@ export class Session implements SubscriptionOwner {
       this.#receipt(parser, bytes, true);
     }
     subscription.start(consumer);
+  }
+
+  /** Throws when there can be no further subscription, or none of this id. */
+  #demandPlace(id: string): void {
+    if (this.#byId.has(id)) {
+      throw new StompError(
+        "Duplicate subscription",
+        `A subscription with the id "${id.slice(0, 80)}" exists on this connection.`,
+      );
+    }
+    const most = this.#options.maxSubscriptions;
+    if (this.#byIndex.size >= most) {
+      throw new StompError("limit exceeded", `A connection may have ${most} subscriptions.`);
+    }
   }
 
   #unsubscribe(parser: FrameParser, bytes: Buffer): void {
