@@ -46,6 +46,7 @@ function translate(fields: Fields): Partial<NodeSettings> {
   }
   if (fields.singleActive !== undefined) settings.isSingleActive = fields.singleActive;
   if (fields.lastValue !== undefined) settings.isLastValue = fields.lastValue;
+  if (fields.endedKeys !== undefined) settings.endedKeysMs = fields.endedKeys;
   if (fields.dedupWindow !== undefined) settings.dedupWindowMs = fields.dedupWindow;
   if (fields.history !== undefined) settings.historyMs = fields.history;
   if (fields.historyCount !== undefined) settings.historyCount = limit(fields.historyCount);

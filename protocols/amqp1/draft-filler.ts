@@ -75,9 +75,23 @@ function fillFromAnnotations(draft: Draft, scan: MessageScan): void {
   const tag = scan.annotation(ANNOTATION.TAG);
   if (tag >= 0) draft.tag = text(scan, tag, "x-tag");
   const keys = scan.annotation(ANNOTATION.KEYS);
-  if (keys >= 0) draft.keys = text(scan, keys, "x-keys");
+  if (keys >= 0) {
+    draft.keys = text(scan, keys, "x-keys");
+    draft.isEmptyBody = isEmptyBody(draft.bytes, scan.bodyAt, draft.end);
+  }
   const retain = scan.annotation(ANNOTATION.RETAIN);
   if (retain >= 0) draft.isRetained = scan.isTrueAt(retain);
+}
+
+/** No section, or one with nothing in it: null, an empty string, or empty bytes. */
+function isEmptyBody(bytes: Buffer, at: number, end: number): boolean {
+  if (at >= end) return true;
+  const isShort = end - at === 4 || (end - at === 5 && bytes[end - 1] === 0);
+  if (!isShort || bytes[at] !== 0 || bytes[at + 1] !== 0x53) return false;
+  const [section, code] = [bytes[at + 2], bytes[at + 3]];
+  // amqp-value with null, str8 or vbin8; data with vbin8.
+  if (section === 0x77) return end - at === 4 ? code === 0x40 : code === 0xa1 || code === 0xa0;
+  return section === 0x75 && end - at === 5 && code === 0xa0;
 }
 
 /** The publisher's message-id in its text form; "" for none. */

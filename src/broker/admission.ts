@@ -22,6 +22,8 @@ export interface AdmissionHost {
   readonly store: { readonly lastSize: number };
   /** Gives back what no group of a topic owes. True when there was something. */
   dropHistory(node: Node): boolean;
+  /** What waits elsewhere for its time to come to a queue; null for nothing. */
+  waitingFor(node: Node): { readonly count: number; readonly bytes: number } | null;
 }
 
 /** -1: go on; otherwise the position to answer with, and nothing is stored. Throws queue-full. */
@@ -29,19 +31,49 @@ export function admit(
   node: Node,
   draft: Draft,
   now: number,
-  host: Pick<AdmissionHost, "dropHistory">,
+  host: Pick<AdmissionHost, "dropHistory" | "waitingFor">,
 ): number {
   if (node.duplicates !== null && draft.dedupId !== "") {
     const position = findDuplicate(node, draft, now);
     if (position >= 0) return position;
   }
-  const bytes = draft.end - draft.start;
-  const isOver = node.settings.overflow === "reject" && isFull(node, bytes);
-  if (isOver && !(makesRoom(node, host) && !isFull(node, bytes))) {
-    node.counters.rejected++;
-    throw fullError(node);
-  }
+  demandPlace(node, draft.end - draft.start, host);
+  if (endsKey(node, draft)) draft.properties += propertyText(END_PROPERTY, "1");
   return -1;
+}
+
+/** Without a body, the newest message of a key says that there is nothing any more. */
+const endsKey = (node: Node, draft: Draft): boolean =>
+  node.keepsLastValues && draft.keys !== "" && (draft.isEmptyBody || draft.start === draft.end);
+
+const END_PROPERTY = "__END";
+
+/** Is this stored message the end of its key? */
+export const isEndOfKey = (view: RecordView): boolean => view.property(END_PROPERTY) !== undefined;
+
+/** Throws queue-full where a message is to be refused. One that waits for its time has its place already. */
+export function demandPlace(
+  node: Node,
+  bytes: number,
+  host: Pick<AdmissionHost, "dropHistory" | "waitingFor">,
+): void {
+  if (node.settings.overflow !== "reject" || !isFullFor(node, bytes, 0, host)) return;
+  if (makesRoom(node, host) && !isFullFor(node, bytes, 0, host)) return;
+  node.counters.rejected++;
+  throw fullError(node);
+}
+
+/** With `more` others of `moreBytes` before it. */
+export function isFullFor(
+  node: Node,
+  bytes: number,
+  more: number,
+  host: Pick<AdmissionHost, "waitingFor">,
+): boolean {
+  const waiting = host.waitingFor(node);
+  return waiting === null
+    ? isFull(node, bytes, more)
+    : isFull(node, bytes + waiting.bytes, more + waiting.count);
 }
 
 /** Position of the message that came first with this id; -1 when this one does, which then carries it. */
@@ -77,6 +109,7 @@ export function afterAppend(
     replaceValue(node, queue, offset, draft.keys, (shard, older) =>
       host.superseded.add(shard, older, position),
     );
+    if (endsKey(node, draft)) node.lastValues.end(draft.keys, now + node.settings.endedKeysMs);
   }
   bringWithinLimits(node, position, host);
 }
@@ -114,7 +147,7 @@ export function isFull(node: Node, moreBytes: number, more = 0): boolean {
   const { maxLength, maxBytes } = node.settings;
   if (maxLength >= 0 && readyCount(node) + more >= maxLength + (moreBytes > 0 ? 0 : 1)) return true;
   const bytes = node.storedBytes - node.leavingBytes + moreBytes;
-  return maxBytes >= 0 && bytes > maxBytes && readyCount(node) > 0;
+  return maxBytes >= 0 && bytes > maxBytes && readyCount(node) + more > 0;
 }
 
 function readyCount(node: Node): number {

@@ -379,6 +379,10 @@ export class Broker
     this.requestPublish();
   }
 
+  waitingFor(node: Node): { readonly count: number; readonly bytes: number } | null {
+    return this.#delays.waitingFor(node);
+  }
+
   delay(target: Target, draft: Draft, expiresAt: number): number {
     return this.#delays.add(target, draft, expiresAt);
   }

@@ -85,6 +85,12 @@ export class DelayScheduler {
     return this.#heap.size + this.#unseen.length - this.#cancelled;
   }
 
+  /** What waits for a queue; null for nothing. Of a topic, what is due waits until there is room. */
+  waitingFor(node: Node): DelayedCount | null {
+    if (this.counts.size === 0 || node.kind !== "queue") return null;
+    return this.counts.get(printAddress(node.address)) ?? null;
+  }
+
   /** Where waiting messages lie; undefined while there never was one. */
   get progress(): ShardProgress | undefined {
     return this.#node?.ownGroup.shards[0];

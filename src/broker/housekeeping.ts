@@ -179,6 +179,7 @@ export class Housekeeping implements NodeHost {
 
   /** Tells the store what nobody needs any more. */
   trim(node: Node): void {
+    if (node.keepsLastValues) node.lastValues!.forgetEnded(this.#host.turn.now);
     for (let index = 0; index < node.shards.length; index++) {
       const queue = node.shards[index]!;
       if (queue instanceof VolatileIndex) continue;

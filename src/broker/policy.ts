@@ -51,6 +51,8 @@ export interface NodeSettings {
   readonly isSingleActive: boolean;
   /** Of messages with the same key only the newest is kept. */
   readonly isLastValue: boolean;
+  /** ... and one without a body is forgotten after this time, with its key. */
+  readonly endedKeysMs: number;
   /** A message id seen within this time is not stored again; 0 for off. */
   readonly dedupWindowMs: number;
   /** Stored bytes are counted without a limit of the node's own: its namespace has one. */
@@ -73,6 +75,7 @@ export const DEFAULT_SETTINGS: NodeSettings = {
   overflow: "drop-head",
   isSingleActive: false,
   isLastValue: false,
+  endedKeysMs: 86_400_000,
   dedupWindowMs: 0,
   countsBytes: false,
 };

@@ -4,7 +4,7 @@
  */
 import { RecordView } from "../model/record-view.ts";
 import type { EntryBatch, MessageStore, StoreQueue } from "../store/message-store.ts";
-import { dedupIdOf, replaceValue } from "./admission.ts";
+import { dedupIdOf, isEndOfKey, replaceValue } from "./admission.ts";
 import type { Node } from "./node.ts";
 import type { StoredBytes } from "./stored-bytes.ts";
 
@@ -51,6 +51,9 @@ function restoreLastValues(
     if (key === undefined || (times.get(key) ?? 0) > view.storeTimestamp) return;
     if (node.shards.length > 1) times.set(key, view.storeTimestamp);
     replaceValue(node, queue, offset, key, (shard, older) => shard.settle(older, 1));
+    if (isEndOfKey(view)) {
+      node.lastValues!.end(key, view.storeTimestamp + node.settings.endedKeysMs);
+    }
   });
 }
 

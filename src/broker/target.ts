@@ -9,9 +9,11 @@ import {
   type AdmissionHost,
   admit,
   afterAppend,
+  demandPlace,
   findDuplicate,
   fullError,
   isFull,
+  isFullFor,
 } from "./admission.ts";
 import type { DurabilityLevel, Target as TargetFacade } from "./facade.ts";
 import { DEFAULT_PRIORITY, type Node } from "./node.ts";
@@ -174,8 +176,13 @@ export class Target implements TargetFacade {
 
   /** Kept aside until it is due. The node's own limit of life begins then, the publisher's began when it was sent. */
   #delay(draft: Draft, now: number): number {
-    const { duplicates } = this.node;
+    const { node } = this;
+    const { duplicates } = node;
     const id = draft.dedupId;
+    // A transaction has asked for all of its messages; a topic takes what is due when it has room.
+    if (!node.isPlain && node.kind === "queue" && !this.#host.visibility.isBatch) {
+      demandPlace(node, draft.end - draft.start, this.#host);
+    }
     if (duplicates === null || id === "") {
       return this.#host.delay(this, draft, expiryOf(draft, now));
     }
@@ -221,7 +228,7 @@ export class Target implements TargetFacade {
     this.gate?.demandRoom(this.node, draft.end - draft.start, all, allBytes);
     const { node } = this;
     if (node.settings.overflow !== "reject" || node.isPlain) return;
-    if (!isFull(node, bytesBefore + draft.end - draft.start, before)) return;
+    if (!isFullFor(node, bytesBefore + draft.end - draft.start, before, this.#host)) return;
     throw fullError(node);
   }
 

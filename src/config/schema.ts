@@ -81,6 +81,10 @@ const destinationFields = {
     false,
     "Of messages with the same key only the newest is kept. Set by a policy for a topic, that one stays for later readers, beside what `history` keeps.",
   ),
+  endedKeys: duration(
+    "1d",
+    "In a topic with `lastValue`, a message with a key and no body says that the key has no value any more: readers get it for so long, then key and message are forgotten.",
+  ),
   dedupWindow: duration(
     "0ms",
     "A message id seen within this time is not stored again; 0 for off.",
@@ -116,6 +120,7 @@ const policy = z
     overflow: as(destinationFields.overflow, "queues.overflow"),
     singleActive: as(destinationFields.singleActive, "queues.singleActive"),
     lastValue: as(destinationFields.lastValue, "queues.lastValue"),
+    endedKeys: as(destinationFields.endedKeys, "queues.endedKeys"),
     dedupWindow: as(destinationFields.dedupWindow, "queues.dedupWindow"),
   })
   .meta({ description: "" });

@@ -22,6 +22,8 @@ export class Draft {
   /** Publisher's clock, ms; 0 takes the broker's. */
   bornAt = 0;
   isRetained = false;
+  /** There are encoded bytes, and they say that there is no body. Asked only of messages with keys. */
+  isEmptyBody = false;
   /** The publisher asked for exactly-once (MQTT QoS 2). */
   isExactlyOnce = false;
   /** An explicit tag (RocketMQ sense); "" for none. A topic's own path tag comes from the target. */
@@ -44,6 +46,7 @@ export class Draft {
     this.deliverAt = 0;
     this.bornAt = 0;
     this.isRetained = false;
+    this.isEmptyBody = false;
     this.isExactlyOnce = false;
     this.tag = "";
     this.keys = "";
@@ -63,6 +66,7 @@ export class Draft {
     this.deliverAt = other.deliverAt;
     this.bornAt = other.bornAt;
     this.isRetained = other.isRetained;
+    this.isEmptyBody = other.isEmptyBody;
     this.isExactlyOnce = other.isExactlyOnce;
     this.tag = other.tag;
     this.keys = other.keys;

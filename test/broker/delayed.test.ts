@@ -156,6 +156,49 @@ test("a queue's limit of life begins when the message comes, the publisher's whe
   await close();
 });
 
+test("a delayed message has its place in a queue that rejects: whoever comes when it is full is refused at once", async (t) => {
+  const { broker, close } = await openTestBroker({
+    policies: [{ match: "q", kind: "queue", settings: { maxLength: 2, overflow: "reject" } }],
+  });
+  const target = dial(broker).openTarget(queue("q"));
+  const deliverAt = Date.now() + 300;
+  target.publish(draft("later", { deliverAt }));
+  target.publish(draft("now"));
+  t.throws(() => target.publish(draft("too many")), { code: "queue-full" });
+  t.throws(() => target.publish(draft("too many", { deliverAt })), { code: "queue-full" });
+  t.is(broker.delayed.waitingCount, 1);
+  // Whoever takes one makes room for one, of either kind.
+  const [first] = broker.delayed.list({}).messages;
+  t.true(await broker.delayed.cancel(first!.number));
+  target.publish(draft("later", { deliverAt: Date.now() + 50 }));
+  const node = broker.registry.find("queue", "/", "q")!;
+  await until("it came", () => node.backlog === 2);
+  t.throws(() => target.publish(draft("too many")), { code: "queue-full" });
+  t.is(node.backlog, 2);
+  const reader = consume(dial(broker), queue("q"));
+  await until("both", () => reader.texts.length === 2);
+  t.deepEqual(reader.texts, ["now", "later"]);
+  await close();
+});
+
+test("delayed messages count by their bytes, and are counted again after a restart", async (t) => {
+  const policies = [
+    { match: "q", kind: "queue", settings: { maxBytes: 2000, overflow: "reject" } },
+  ] as const;
+  const first = await openTestBroker({ policies });
+  const body = "x".repeat(700);
+  const deliverAt = Date.now() + 3_600_000;
+  const put = (broker: typeof first.broker) =>
+    dial(broker).openTarget(queue("q")).publish(draft(body, { deliverAt }));
+  put(first.broker);
+  put(first.broker);
+  t.throws(() => put(first.broker), { code: "queue-full" });
+  await first.close();
+  const again = await openTestBroker({ policies, store: first.store });
+  t.throws(() => put(again.broker), { code: "queue-full" });
+  await again.close();
+});
+
 test("a message for a full topic waits until there is room, and is not lost", async (t) => {
   const { broker, close } = await openTestBroker({
     policies: [{ match: "t", kind: "topic", settings: { maxLength: 1, overflow: "reject" } }],

@@ -8,6 +8,7 @@ import {
   retryDelayMs,
   settingsFor,
 } from "../../src/broker/policy.ts";
+import { type Clock, REAL_CLOCK } from "../../src/util/turn.ts";
 import { openTestBroker } from "../support/test-broker.ts";
 import { connect, consume, draft, queue, settle, topic } from "../support/test-client.ts";
 import { until } from "../support/wait.ts";
@@ -407,5 +408,42 @@ test("a last-value topic keeps the newest of each key for later readers, and not
     .publish(draft("c33", { keys: "c" }));
   await settle();
   t.deepEqual(await late(again.broker), ["b30", "a32", "c33"]);
+  await again.close();
+});
+
+test("in a last-value topic a message without a body ends its key, after a while for good, also over a restart", async (t) => {
+  const policies = [{ match: "prices", settings: { isLastValue: true, endedKeysMs: 60_000 } }];
+  let passed = 0;
+  const clock: Clock = { ...REAL_CLOCK, now: () => Date.now() + passed };
+  const host = await openTestBroker({ policies, clock });
+  const late = async (at: typeof host.broker): Promise<string[]> => {
+    at.turn.touch();
+    at.keepHouse();
+    await settle();
+    const sink = consume(connect(at), topic("prices"), { from: { kind: "first" } });
+    await settle();
+    sink.consumer.close(OUTCOME.RELEASE);
+    return sink.texts;
+  };
+  const target = connect(host.broker).openTarget(topic("prices"));
+  for (const key of ["a", "b", "c"]) target.publish(draft(`${key}1`, { keys: key }));
+  target.publish(draft("", { keys: "a" }));
+  target.publish(draft("encoded nothing", { keys: "b", isEmptyBody: true }));
+  await settle();
+  t.deepEqual(await late(host.broker), ["c1", "", "encoded nothing"]);
+  passed += 30_000;
+  target.publish(draft("b2", { keys: "b" }));
+  await settle();
+  t.deepEqual(await late(host.broker), ["c1", "", "b2"], "a new value is no end any more");
+  await host.close();
+  const again = await openTestBroker({ policies, clock, store: host.store });
+  t.deepEqual(await late(again.broker), ["c1", "", "b2"]);
+  passed += 40_000;
+  t.deepEqual(await late(again.broker), ["c1", "b2"], "its time is over");
+  connect(again.broker)
+    .openTarget(topic("prices"))
+    .publish(draft("a2", { keys: "a" }));
+  await settle();
+  t.deepEqual(await late(again.broker), ["c1", "b2", "a2"], "and it may begin anew");
   await again.close();
 });
