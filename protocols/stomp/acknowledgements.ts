@@ -6,12 +6,12 @@
  * comparing bytes and settled as a whole.
  */
 import { OUTCOME, type Outcome } from "../../src/broker/facade.ts";
-import { commandName } from "./codec/commands.ts";
 import type { FrameParser } from "./codec/frame-parser.ts";
 import { FrameTemplate } from "./codec/frame-template.ts";
-import { type StompVersion, VERSION_TEXT } from "./codec/header-escape.ts";
-import { HEADER, type HeaderId, headerText } from "./codec/header-names.ts";
+import type { StompVersion } from "./codec/header-escape.ts";
+import { HEADER } from "./codec/header-names.ts";
 import { StompError } from "./errors.ts";
+import { missingHeader } from "./missing-header.ts";
 import type { ReceiptQueue } from "./receipts.ts";
 import type { Subscription } from "./subscription.ts";
 import type { StagedWork, Transactions } from "./transactions.ts";
@@ -112,7 +112,7 @@ export class Acknowledgements {
     const { version, transactions } = this.#context;
     const header = version === 12 ? HEADER.ID : HEADER.MESSAGE_ID;
     const index = parser.indexOf(header);
-    if (index < 0) throw missingHeader(parser, header, version);
+    if (index < 0) throw missingHeader(parser, bytes, header, version);
     const start = parser.base + parser.table[index * 4 + 2]!;
     const end = parser.base + parser.table[index * 4 + 3]!;
     const isOurs = this.#readId(bytes, start, end);
@@ -170,7 +170,7 @@ export class Acknowledgements {
   #checkSubscription(parser: FrameParser, bytes: Buffer, subscription: Subscription | null): void {
     const id = parser.text(bytes, HEADER.SUBSCRIPTION);
     if (id === undefined) {
-      throw missingHeader(parser, HEADER.SUBSCRIPTION, this.#context.version);
+      throw missingHeader(parser, bytes, HEADER.SUBSCRIPTION, this.#context.version);
     }
     if (subscription !== null && subscription.options.shownId !== id) {
       throw new StompError(
@@ -206,16 +206,6 @@ export class Acknowledgements {
     return part === 2 && digits > 0;
   }
 }
-
-export const missingHeader = (
-  parser: FrameParser,
-  header: HeaderId,
-  version: StompVersion,
-): StompError =>
-  new StompError(
-    "Missing header",
-    `${commandName(parser.command)} needs the header ${headerText(header)} in STOMP ${VERSION_TEXT[version]}.`,
-  );
 
 const unknownDelivery = (parser: FrameParser, bytes: Buffer, index: number): StompError =>
   new StompError(

@@ -81,7 +81,10 @@ export function chooseNamespace(host: string | undefined, options: StompOptions)
     name.includes(".") ||
     isIP(name.replace(/^\[|\]$/g, "")) !== 0;
   if (isHostName || options.acceptAnyHost) return "/";
-  throw new StompError("Bad CONNECT", `Virtual host '${host.slice(0, 80)}' access denied`);
+  throw new StompError(
+    "Bad CONNECT",
+    `Virtual host '${host.slice(0, 80)}' access denied: send host:/ or a host name, or list it in stomp.virtualHosts.`,
+  );
 }
 
 /** `cx,cy` of the client against what we offer: each direction beats at the slower of the two wishes, 0 meaning never. */

@@ -6,11 +6,14 @@
  * the destination's bytes with the last one's.
  */
 import type { BrokerConnection, Target, Transaction } from "../../src/broker/facade.ts";
+import type { Address } from "../../src/model/address.ts";
 import type { Draft } from "../../src/model/draft.ts";
+import { hasWildcard } from "../../src/model/topic-path.ts";
 import { KnownBytes } from "../../src/util/known-bytes.ts";
 import type { FrameParser } from "./codec/frame-parser.ts";
 import { HEADER } from "./codec/header-names.ts";
 import { StompError } from "./errors.ts";
+import { missingDestination } from "./missing-header.ts";
 import type { StompOptions } from "./options.ts";
 import type { ReceiptQueue } from "./receipts.ts";
 import { RepeatedSend } from "./repeated-send.ts";
@@ -157,9 +160,7 @@ export class Sender {
 
   #routeOf(parser: FrameParser, bytes: Buffer): Route {
     const index = parser.indexOf(HEADER.DESTINATION);
-    if (index < 0) {
-      throw new StompError("No destination", "A SEND frame needs the header destination.");
-    }
+    if (index < 0) throw missingDestination(parser, bytes);
     const known = this.#knownRoute(parser, bytes);
     if (known !== null) return known;
     const type = parser.text(bytes, HEADER.DESTINATION_TYPE);
@@ -200,6 +201,7 @@ export class Sender {
     const targets: Target[] = [];
     try {
       for (const address of destinations.resolveAll(text, type)) {
+        demandOne(address, text);
         targets.push(connection.openTarget(address));
       }
     } catch (error) {
@@ -225,6 +227,16 @@ export class Sender {
       return;
     }
   }
+}
+
+/** A wildcard is told in the spelling of the peer, not in the broker's. */
+function demandOne({ kind, name }: Address, text: string): void {
+  if (!kind.endsWith("topic") || !hasWildcard(name)) return;
+  throw new StompError(
+    "Invalid destination",
+    `"${text.slice(0, 80)}" has wildcards, which are for SUBSCRIBE: a message goes to one topic.`,
+    { isFatal: false },
+  );
 }
 
 const keyOf = (text: string, type: string | undefined): string =>

@@ -6,7 +6,7 @@ import { type BrokerConnection, type BrokerFacade, OUTCOME } from "../../src/bro
 import { BrokerError } from "../../src/model/errors.ts";
 import { hasWildcard } from "../../src/model/topic-path.ts";
 import type { Wire } from "../../src/transport/wire.ts";
-import { Acknowledgements, missingHeader } from "./acknowledgements.ts";
+import { Acknowledgements } from "./acknowledgements.ts";
 import { COMMAND, commandName } from "./codec/commands.ts";
 import type { FrameParser } from "./codec/frame-parser.ts";
 import { writeHeartbeat } from "./codec/frame-writer.ts";
@@ -14,6 +14,7 @@ import type { StompVersion } from "./codec/header-escape.ts";
 import { HEADER, type HeaderId } from "./codec/header-names.ts";
 import { Destinations } from "./destinations.ts";
 import { StompError } from "./errors.ts";
+import { missingDestination, missingHeader } from "./missing-header.ts";
 import type { StompOptions } from "./options.ts";
 import { type ReceiptOwner, ReceiptQueue } from "./receipts.ts";
 import { RecordSpelling } from "./record-spelling.ts";
@@ -215,12 +216,10 @@ export class Session implements SubscriptionOwner {
 
   #subscribe(parser: FrameParser, bytes: Buffer): void {
     const destination = parser.text(bytes, HEADER.DESTINATION);
-    if (destination === undefined) {
-      throw new StompError("No destination", "A SUBSCRIBE frame needs the header destination.");
-    }
+    if (destination === undefined) throw missingDestination(parser, bytes);
     const given = parser.text(bytes, HEADER.ID);
     if (given === undefined && this.version > 10) {
-      throw missingHeader(parser, HEADER.ID, this.version);
+      throw missingHeader(parser, bytes, HEADER.ID, this.version);
     }
     const key = given ?? destination;
     this.#demandPlace(key);
@@ -280,7 +279,7 @@ export class Session implements SubscriptionOwner {
   #unsubscribe(parser: FrameParser, bytes: Buffer): void {
     const given = parser.text(bytes, HEADER.ID);
     const key = given ?? (this.version === 10 ? parser.text(bytes, HEADER.DESTINATION) : undefined);
-    if (key === undefined) throw missingHeader(parser, HEADER.ID, this.version);
+    if (key === undefined) throw missingHeader(parser, bytes, HEADER.ID, this.version);
     const subscription = this.#byId.get(key);
     const named = readDurable(parser, bytes, key, undefined, this.#subscriber);
     if (subscription === undefined) {
@@ -380,7 +379,7 @@ export class Session implements SubscriptionOwner {
 
   #required(parser: FrameParser, bytes: Buffer, header: HeaderId): string {
     const text = parser.text(bytes, header);
-    if (text === undefined || text === "") throw missingHeader(parser, header, this.version);
+    if (text === undefined || text === "") throw missingHeader(parser, bytes, header, this.version);
     return text;
   }
 }

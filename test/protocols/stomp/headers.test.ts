@@ -204,3 +204,37 @@ test("a message to a 1.0 reader keeps colons and backslashes as they are", async
   const { headers } = await roundTrip("a:b\\cc\\\\d\n", "x", 10);
   t.is(headers["a"], "b:c\\d");
 });
+
+test("a header that only looks like the one that is missing is named in the ERROR", async (t) => {
+  const broker = await openTestBroker();
+  const answer = async (frame: string): Promise<string> => {
+    const peer = await StompPeer.connect(broker);
+    peer.send(frame);
+    return (await peer.take("ERROR")).body.toString();
+  };
+  t.regex(
+    await answer("SEND\nDestination:/queue/a\n\nx\0"),
+    /It has "Destination": upper and lower/,
+  );
+  t.regex(await answer("SEND\ndestination :/queue/a\n\nx\0"), /It has "destination ": .* blanks/);
+  t.regex(await answer("SUBSCRIBE\nid:0\nDESTINATION:/queue/a\n\n\0"), /It has "DESTINATION"/);
+  t.regex(
+    await answer("SUBSCRIBE\nID:0\ndestination:/queue/a\n\n\0"),
+    /needs the header id .*"ID"/,
+  );
+  t.regex(await answer("ACK\nId:1-1-0\n\n\0"), /needs the header id .*"Id"/);
+  t.notRegex(await answer("ACK\nmessage-id:1-1-0\n\n\0"), /It has/);
+  await broker.close();
+});
+
+test("wildcards in a SEND are refused in the sender's own spelling", async (t) => {
+  const broker = await openTestBroker();
+  const peer = await StompPeer.connect(broker, 12, { settings: { strictErrors: false } });
+  peer.send("SEND\ndestination:/topic/a.*\nreceipt:1\n\nx\0");
+  const error = await peer.take("ERROR");
+  t.is(error.headers["receipt-id"], "1");
+  t.regex(error.body.toString(), /"\/topic\/a\.\*" has wildcards/);
+  peer.send("SEND\ndestination:/topic/a\nreceipt:2\n\nx\0");
+  t.is((await peer.take("RECEIPT")).headers["receipt-id"], "2");
+  await broker.close();
+});
