@@ -78,6 +78,7 @@ class Mixed {
         await broker.restart();
         this.restartMsMax = Math.max(this.restartMsMax, Math.round(broker.startMs));
         await this.mqtt.reconnected();
+        if (round % 20 === 0) process.stdout.write(`  ${round} of ${rounds} kills\n`);
       } catch (error) {
         const state = broker.isRunning ? "the broker runs" : "the broker is gone";
         const url = `http://${broker.host}:${broker.port}/api/connections`;

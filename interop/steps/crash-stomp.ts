@@ -20,6 +20,8 @@ const IN = "/queue/crash.stomp.in";
 const OUT = "/queue/crash.stomp.out";
 const WINDOW = 30;
 const QUIET_MS = 2500;
+/** Producers wait while more than so many messages are to be moved: they are faster, and all have to be moved in the end. */
+const TO_BE_MOVED = 500;
 
 /** Moves messages from one queue to another, each with the ACK of what it came from in one transaction. */
 export class Moves {
@@ -68,6 +70,7 @@ export class Moves {
       pending.add(confirmed);
       if (pending.size >= WINDOW) await Promise.race(pending);
       if (this.#sequence % 20 === 0) await sleep(2);
+      while (this.#isRunning && this.confirmed.size - this.commits > TO_BE_MOVED) await sleep(5);
     }
   }
 
