@@ -7,7 +7,8 @@
  */
 import assert from "node:assert/strict";
 import { copyBytes } from "../util/copy-memory.ts";
-import type { RecordFields, StoreQueue } from "./message-store.ts";
+import { DispatchList, type ListedQueue } from "./dispatch-list.ts";
+import type { RecordFields } from "./message-store.ts";
 import {
   BATCH_END,
   BATCH_MARK_FROM_END,
@@ -15,7 +16,6 @@ import {
   BATCH_NAME,
   BLANK_SIZE,
   CRC_TAIL_SIZE,
-  DISPATCH_OVERHEAD,
   digitsOf,
   HINT_HAS_KEYS,
   MAGIC_V1,
@@ -26,9 +26,7 @@ import {
   writeBlank,
   writeCrcTail,
   writeDecimal,
-  writeDispatchName,
   writeOffset,
-  writeOffsetsName,
   writeShort,
 } from "./record.ts";
 import { POSITION, type SharedControl } from "./shared-control.ts";
@@ -39,7 +37,7 @@ const SIDE_CHUNK = 1 << 20;
 const MAX_HOLES = 32;
 
 /** What the log needs to know of a queue. */
-export interface LogQueue extends StoreQueue {
+export interface LogQueue extends ListedQueue {
   /** The topic field of its records; for light queues the name in dispatch lists. */
   readonly topicBytes: Buffer;
 }
@@ -91,6 +89,7 @@ export class CommitLog {
   #storeTimestamp = 0;
   #lastStoreTimestamp = 0;
 
+  readonly #list = new DispatchList();
   #batchId = -1;
   #batchCount = 0;
   #markBytes: Buffer | null = null;
@@ -167,7 +166,7 @@ export class CommitLog {
 
   #propertiesSize(fields: RecordFields, dispatch: readonly LogQueue[] | null): number {
     let size = fields.propertiesLength + CRC_TAIL_SIZE;
-    if (dispatch !== null) size += dispatchSize(dispatch);
+    if (dispatch !== null) size += this.#list.size(dispatch);
     if (this.#batchId >= 0) size += this.#batchSize();
     return size;
   }
@@ -256,7 +255,7 @@ export class CommitLog {
     to = copy(bytes, to, topic, 0, topic.length);
     view.setUint16(to, propertiesLength);
     to = copy(bytes, to + 2, fields.properties, 0, fields.propertiesLength);
-    if (dispatch !== null) to = writeDispatch(bytes, to, dispatch);
+    if (dispatch !== null) to = this.#list.write(bytes, to, dispatch);
     if (this.#batchId >= 0) to = this.#writeBatch(bytes, to);
     to = writeCrcTail(bytes, to);
     assert(to === at + size);
@@ -452,31 +451,4 @@ function copy(to: Buffer, at: number, from: Buffer, start: number, end: number):
   if (length > 32) return copyBytes(from, start, end, to, at);
   for (let i = 0; i < length; i++) to[at + i] = from[start + i]!;
   return at + length;
-}
-
-/** Bytes that the dispatch list takes among the properties. */
-export function dispatchSize(queues: readonly LogQueue[]): number {
-  let size = DISPATCH_OVERHEAD + (queues.length - 1) * 2;
-  for (let i = 0; i < queues.length; i++) {
-    const queue = queues[i]!;
-    size += queue.topicBytes.length + digitsOf(queue.maxOffset);
-  }
-  return size;
-}
-
-function writeDispatch(bytes: Buffer, at: number, queues: readonly LogQueue[]): number {
-  let to = writeDispatchName(bytes, at);
-  for (let i = 0; i < queues.length; i++) {
-    const name = queues[i]!.topicBytes;
-    if (i > 0) bytes[to++] = 0x2c; // ","
-    to = copy(bytes, to, name, 0, name.length);
-  }
-  bytes[to++] = 0x02;
-  to = writeOffsetsName(bytes, to);
-  for (let i = 0; i < queues.length; i++) {
-    if (i > 0) bytes[to++] = 0x2c;
-    to = writeDecimal(bytes, to, queues[i]!.maxOffset);
-  }
-  bytes[to++] = 0x02;
-  return to;
 }

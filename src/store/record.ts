@@ -98,19 +98,27 @@ export function writeBlank(view: DataView, at: number, bytesLeft: number): void 
 
 /** Decimal digits of an offset. */
 export function digitsOf(value: number): number {
-  let digits = 1;
-  for (let limit = 10; value >= limit; limit *= 10) digits++;
+  if (value < 1e4) return value < 100 ? (value < 10 ? 1 : 2) : value < 1000 ? 3 : 4;
+  let digits = 5;
+  for (let limit = 1e5; value >= limit; limit *= 10) digits++;
   return digits;
 }
 
 /** Writes an offset in decimal; returns where it ends. */
 export function writeDecimal(bytes: Uint8Array, at: number, value: number): number {
   const end = at + digitsOf(value);
+  let i = end - 1;
   let rest = value;
-  for (let i = end - 1; i >= at; i--) {
+  for (; rest > 0x7fffffff; i--) {
     const next = Math.floor(rest / 10);
     bytes[i] = DIGIT_0 + (rest - next * 10);
     rest = next;
+  }
+  // Whole numbers of the machine from here on.
+  for (let small = rest | 0; i >= at; i--) {
+    const next = (small / 10) | 0;
+    bytes[i] = DIGIT_0 + (small - next * 10);
+    small = next;
   }
   return end;
 }

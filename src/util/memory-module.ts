@@ -7,7 +7,8 @@
  *   (func (export "x") (param $to i32) (param $from i32) (param $end i32) (param $key i32) …)
  *
  * `s` carries a CRC-32 register over the bytes [at, end): sixteen bytes a step over sixteen tables, which lie at the
- * beginning of the memory; TABLE[k][byte] is the CRC of `byte` followed by k zero bytes, without the two inversions.
+ * beginning of the memory; TABLE[k][byte] is the CRC of `byte` followed by k zero bytes, without the two inversions. Of a
+ * longer range all but the last 48 to 63 bytes are folded upon those that follow, in vector registers, without tables.
  *
  * `x` copies the bytes [from, end) to `to`, which is not above `from`, each combined with one of the four bytes of
  * `key` in turn, the lowest first: sixteen bytes a step in a vector register.
@@ -59,7 +60,18 @@ const OP = {
   VECTOR: 0xfd,
 } as const;
 /** Behind OP.VECTOR. */
-const VECTOR = { LOAD: 0x00, STORE: 0x0b, SPLAT: 0x11, XOR: 0x51 } as const;
+const VECTOR = {
+  LOAD: [0x00],
+  STORE: [0x0b],
+  CONST: [0x0c],
+  SHUFFLE: [0x0d],
+  SPLAT: [0x11],
+  LANE: [0x1b],
+  WITH_LANE: [0x1c],
+  XOR: [0x51],
+  LEFT64: [0xcb, 0x01],
+  RIGHT64: [0xcd, 0x01],
+} as const;
 const NO_RESULT = 0x40;
 
 type Code = number[];
@@ -70,11 +82,20 @@ const load = (offset: number): Code => [OP.LOAD, 2, ...unsigned(offset)];
 
 const COPY_CODE: Code = [0, ...get(0), ...get(1), ...get(2), OP.COPY, 10, 0, 0, OP.END];
 
-// Locals of the sum: its parameters, and the four words of a step.
+const advance = (local: number, by: number): Code => [
+  ...[...get(local), ...constant(by), OP.ADD, ...set(local)],
+];
+
+// Locals of the sum: its parameters, the four words of a step, and of folding two vectors and three to come.
 const AT = 0;
 const UNTIL = 1;
 const CRC = 2;
 const WORDS = 3;
+const V = 7;
+const T = 8;
+const F = 9;
+/** Shorter ones are not folded. */
+const FOLD_FROM = 112;
 
 /** The entry of table `k` for byte `byte` of a word. */
 const entry = (word: number, byte: number, k: number): Code => [
@@ -85,14 +106,74 @@ const entry = (word: number, byte: number, k: number): Code => [
   ...load(k * 1024),
 ];
 
-function stepCode(): Code {
-  const code: Code = [...get(AT), ...load(0), ...get(CRC), OP.XOR, ...set(WORDS)];
-  for (let i = 1; i < 4; i++) code.push(...get(AT), ...load(i * 4), ...set(WORDS + i));
+/** Sixteen bytes through the tables: their words are in WORDS, the register is combined with the first already. */
+function tableCode(): Code {
+  const code: Code = [];
   for (let i = 0; i < TABLES; i++) {
     code.push(...entry(WORDS + (i >> 2), i & 3, TABLES - 1 - i));
     if (i > 0) code.push(OP.XOR);
   }
-  return [...code, ...set(CRC), ...get(AT), ...constant(16), OP.ADD, ...set(AT)];
+  return [...code, ...set(CRC), ...advance(AT, 16)];
+}
+
+function stepCode(): Code {
+  const code: Code = [...get(AT), ...load(0), ...get(CRC), OP.XOR, ...set(WORDS)];
+  for (let i = 1; i < 4; i++) code.push(...get(AT), ...load(i * 4), ...set(WORDS + i));
+  return [...code, ...tableCode()];
+}
+
+/** Sixteen bytes, combined with what was folded upon them. */
+function foldedStepCode(folded: number): Code {
+  const code: Code = [];
+  for (let i = 0; i < 4; i++) {
+    code.push(...get(AT), ...load(i * 4), ...get(folded), ...vector(VECTOR.LANE, i), OP.XOR);
+    if (i === 0) code.push(...get(CRC), OP.XOR);
+    code.push(...set(WORDS + i));
+  }
+  return [...code, ...tableCode()];
+}
+
+const vector = (code: readonly number[], ...rest: number[]): Code => [OP.VECTOR, ...code, ...rest];
+const left = (bits: number): Code => [...get(V), ...constant(bits), ...vector(VECTOR.LEFT64)];
+const right = (bits: number): Code => [...get(V), ...constant(bits), ...vector(VECTOR.RIGHT64)];
+const xor = vector(VECTOR.XOR);
+const ZERO: Code = vector(VECTOR.CONST, ...new Array<number>(16).fill(0));
+const lanes = (...starts: number[]): Code =>
+  vector(
+    VECTOR.SHUFFLE,
+    ...starts.flatMap((start) => [0, 1, 2, 3, 4, 5, 6, 7].map((i) => start + i)),
+  );
+/** Both words one place on: the first becomes the second of these sixteen bytes, the second the first of the next. */
+const onward = (local: number): Code => [...ZERO, ...get(local), ...lanes(0, 16)];
+const across = (local: number): Code => [...get(local), ...ZERO, ...lanes(8, 16)];
+
+/**
+ * The polynomial divides x^300 + x^155 + x^117 + x^89 + 1. So the sum stays what it is when a bit is taken away and those
+ * 145, 183, 211 and 300 places behind it are turned: whole words at once, by shifts. F holds what the next 48 bytes are to be
+ * combined with. (The idea: K. Russell, "Chorba", 2024.)
+ */
+function foldCode(): Code {
+  const isOver = [...get(UNTIL), ...get(AT), OP.SUBTRACT, ...constant(64), OP.LESS];
+  const fold = [
+    ...[...get(AT), ...vector(VECTOR.LOAD, 0, 0), ...get(F), ...xor, ...set(V)],
+    // 211 = 3 x 64 + 19; of 145 and 183 what goes over into the third word.
+    ...[...right(47), ...right(9), ...xor, ...left(19), ...xor, ...set(T)],
+    // 145 = 2 x 64 + 17, 183 = 2 x 64 + 55.
+    ...[...left(17), ...left(55), ...xor, ...get(F + 1), ...xor, ...onward(T), ...xor, ...set(F)],
+    // 300 = 4 x 64 + 44.
+    ...[...right(45), ...left(44), ...xor, ...get(F + 2), ...xor, ...across(T), ...xor],
+    ...[...right(20), ...set(T), ...onward(T), ...xor, ...set(F + 1)],
+    ...[...across(T), ...set(F + 2), ...advance(AT, 16)],
+  ];
+  return [
+    ...[OP.BLOCK, NO_RESULT],
+    ...[...get(UNTIL), ...get(AT), OP.SUBTRACT, ...constant(FOLD_FROM), OP.LESS, OP.BRANCH_IF, 0],
+    ...[...ZERO, ...get(CRC), ...vector(VECTOR.WITH_LANE, 0), ...set(F)],
+    ...loop(isOver, fold),
+    ...[...constant(0), ...set(CRC)],
+    ...[...foldedStepCode(F), ...foldedStepCode(F + 1), ...foldedStepCode(F + 2)],
+    OP.END,
+  ];
 }
 
 /** `leave` ends it, `code` is gone through again and again. */
@@ -112,7 +193,15 @@ function sumCode(): Code {
     ...[...get(CRC), ...constant(8), OP.RIGHT, OP.XOR, ...set(CRC)],
     ...[...get(AT), ...constant(1), OP.ADD, ...set(AT)],
   ];
-  return [1, 4, I32, ...loop(isShort, stepCode()), ...loop(isOver, one), ...get(CRC), OP.END];
+  const locals = [2, 4, I32, 5, V128];
+  return [
+    ...locals,
+    ...foldCode(),
+    ...loop(isShort, stepCode()),
+    ...loop(isOver, one),
+    ...get(CRC),
+    OP.END,
+  ];
 }
 
 // Locals of the masked copy: its parameters, and the key in all lanes.
@@ -122,15 +211,11 @@ const STOP = 2;
 const KEY = 3;
 const KEYS = 4;
 
-const advance = (local: number, by: number): Code => [
-  ...[...get(local), ...constant(by), OP.ADD, ...set(local)],
-];
-
 function maskedCopyCode(): Code {
   const isShort = [...get(STOP), ...get(FROM), OP.SUBTRACT, ...constant(16), OP.LESS];
   const step = [
-    ...[...get(TO), ...get(FROM), OP.VECTOR, VECTOR.LOAD, 0, 0],
-    ...[...get(KEYS), OP.VECTOR, VECTOR.XOR, OP.VECTOR, VECTOR.STORE, 0, 0],
+    ...[...get(TO), ...get(FROM), ...vector(VECTOR.LOAD, 0, 0)],
+    ...[...get(KEYS), ...xor, ...vector(VECTOR.STORE, 0, 0)],
     ...[...advance(FROM, 16), ...advance(TO, 16)],
   ];
   const isOver = [...get(FROM), ...get(STOP), OP.NOT_LESS];
@@ -139,7 +224,7 @@ function maskedCopyCode(): Code {
     ...[...get(KEY), ...constant(8), OP.ROTATE_RIGHT, ...set(KEY)],
     ...[...advance(FROM, 1), ...advance(TO, 1)],
   ];
-  const keys = [...get(KEY), OP.VECTOR, VECTOR.SPLAT, ...set(KEYS)];
+  const keys = [...get(KEY), ...vector(VECTOR.SPLAT), ...set(KEYS)];
   return [1, 1, V128, ...keys, ...loop(isShort, step), ...loop(isOver, one), OP.END];
 }
 
