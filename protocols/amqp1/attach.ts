@@ -82,7 +82,7 @@ function attachProducer(session: Session, attach: Attach, target: Target): void 
   const outcomes = attach.source === undefined ? [] : readSource(attach.source).outcomes;
   const mayReject = outcomes.length === 0 || outcomes.includes("amqp:rejected:list");
   const link: ReceiverLink = new ReceiverLink(session, attach, destination, mayReject);
-  session.addIncoming(link);
+  session.links.addIncoming(link);
   answerAttach(session, attach, {
     source: attach.source ?? NULL,
     target: answer,
@@ -93,7 +93,7 @@ function attachProducer(session: Session, attach: Attach, target: Target): void 
 
 function attachCoordinator(session: Session, attach: Attach, target: Value): void {
   const link = new CoordinatorLink(session, attach);
-  session.addIncoming(link);
+  session.links.addIncoming(link);
   answerAttach(session, attach, {
     source: attach.source ?? NULL,
     target: coordinatorAnswer(target),
@@ -142,7 +142,7 @@ function attachConsumer(session: Session, attach: Attach, source: Source): void 
   });
   const consumer = broker.openConsumer(request, link);
   link.consumer = consumer;
-  session.addOutgoing(link);
+  session.links.addOutgoing(link);
   const { kind, isShared } = consumer.info;
   const capabilities = [
     ...source.capabilities.filter((name) => name !== "shared" || isShared),
@@ -227,7 +227,7 @@ function lookUpSubscription(session: Session, attach: Attach): void {
       if (isClosed && connection.isOpen) broker.deleteSubscription(found.identity);
     },
   });
-  session.addOutgoing(link);
+  session.links.addOutgoing(link);
   const capabilities = [
     "topic",
     ...(found.identity.isShared ? ["shared"] : []),

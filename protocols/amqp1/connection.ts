@@ -9,19 +9,10 @@ import type { BrokerConnection } from "../../src/broker/facade.ts";
 import type { ProtocolServices } from "../../src/broker/protocol-services.ts";
 import { BrokerError } from "../../src/model/errors.ts";
 import type { ProtocolConnection, Wire } from "../../src/transport/wire.ts";
-import { CODE, FRAME_TYPE, PERFORMATIVE } from "./codec/codes.ts";
-import { Decoder, descriptorNumber } from "./codec/decode.ts";
+import { Channels } from "./channels.ts";
+import { FRAME_TYPE, PERFORMATIVE } from "./codec/codes.ts";
 import { Encoder } from "./codec/encode.ts";
-import {
-  closeFrame,
-  endFrame,
-  type Open,
-  readAttach,
-  readBegin,
-  readDetach,
-  readGoodbye,
-  readOpen,
-} from "./codec/performatives.ts";
+import { closeFrame, type Open, readGoodbye, readOpen } from "./codec/performatives.ts";
 import type { Value } from "./codec/value.ts";
 import { Confirms } from "./confirms.ts";
 import {
@@ -31,18 +22,17 @@ import {
   type ErrorInfo,
   errorInfo,
   fromBrokerError,
-  SessionError,
 } from "./errors.ts";
+import { checkFrameSize, PerformativeHead, unknownPerformative, wrongType } from "./frame-head.ts";
 import { Handshake, MAX_SASL_FRAME } from "./handshake.ts";
+import { KeepAlive } from "./keep-alive.ts";
 import { answerOpen, clientIdPolicyOf, namespaceOf, refusalOf } from "./open.ts";
 import type { ReceiverLink } from "./receiver-link.ts";
 import { type PartialBudget, Room } from "./room.ts";
-import { Session } from "./session.ts";
 import type { Amqp1Settings } from "./settings.ts";
 import type { SharedTransfers } from "./shared-transfers.ts";
 import { Transactions } from "./transactions.ts";
 
-const HEARTBEAT = Buffer.from([0, 0, 0, 8, 2, 0, 0, 0]);
 const MIN_FRAME_BYTES = 512;
 /** Larger frames than this are not made, whatever the peer takes: others want to be served in between. */
 const MAX_OUTGOING_FRAME = 262_144;
@@ -64,6 +54,7 @@ export interface AdapterShared {
 }
 
 const ENCODER = new Encoder();
+const HEAD = new PerformativeHead();
 
 export class AmqpConnection implements ProtocolConnection, BugReporter {
   readonly wire: Wire;
@@ -76,15 +67,11 @@ export class AmqpConnection implements ProtocolConnection, BugReporter {
   #phase: Phase = "handshake";
   readonly #handshake: Handshake;
   #open: Open | null = null;
-  readonly #sessions: Array<Session | undefined> = [];
-  #channelMax = 0;
+  readonly #channels = new Channels(this);
   /** Bytes the frame at the front needs; 0 when any helps. */
   #wanted = 0;
-  #openedAt: number;
-  #readAt: number;
-  #wroteAt: number;
-  #peerIdleMs = 0;
-  #heartbeat: NodeJS.Timeout | null = null;
+  readonly #openedAt: number;
+  readonly #alive: KeepAlive;
   /** Largest frame to send. */
   maxOutgoingFrame = MIN_FRAME_BYTES;
 
@@ -108,7 +95,8 @@ export class AmqpConnection implements ProtocolConnection, BugReporter {
     this.#handshake = new Handshake(wire, shared.services);
     this.confirms = new Confirms(shared.services.broker);
     this.room = new Room(wire, shared.partials);
-    this.#openedAt = this.#readAt = this.#wroteAt = shared.services.broker.turn.now;
+    this.#openedAt = shared.services.broker.turn.now;
+    this.#alive = new KeepAlive(wire, this.#openedAt);
   }
 
   get broker(): BrokerConnection {
@@ -128,7 +116,7 @@ export class AmqpConnection implements ProtocolConnection, BugReporter {
 
   onData(bytes: Buffer, start: number, end: number): number {
     let at = start;
-    this.#readAt = this.services.broker.turn.now;
+    this.#alive.readAt = this.services.broker.turn.now;
     this.#wanted = 0;
     while (at < end) {
       if (this.#phase === "closed") return end;
@@ -146,7 +134,7 @@ export class AmqpConnection implements ProtocolConnection, BugReporter {
         const size =
           ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>>
           0;
-        this.#checkFrameSize(size, bytes[at + 4]!);
+        checkFrameSize(size, bytes[at + 4]!, this.#frameLimit);
         if (end - at < size) {
           this.#wanted = size;
           break;
@@ -167,20 +155,8 @@ export class AmqpConnection implements ProtocolConnection, BugReporter {
     return this.#wanted;
   }
 
-  #checkFrameSize(size: number, doff: number): void {
-    const limit = this.#phase === "handshake" ? MAX_SASL_FRAME : this.settings.maxFrameBytes;
-    if (size > limit) {
-      throw new ConnectionError(
-        CONDITION.FRAMING_ERROR,
-        `A frame of ${size} bytes came, max-frame-size is ${limit}.`,
-      );
-    }
-    if (size < 8 || doff < 2 || doff * 4 > size) {
-      throw new ConnectionError(
-        CONDITION.FRAMING_ERROR,
-        `A frame has size ${size} and doff ${doff}: the data offset must be 2 or more and within the frame.`,
-      );
-    }
+  get #frameLimit(): number {
+    return this.#phase === "handshake" ? MAX_SASL_FRAME : this.settings.maxFrameBytes;
   }
 
   /** False: held back, it has to come again. */
@@ -194,94 +170,16 @@ export class AmqpConnection implements ProtocolConnection, BugReporter {
     }
     if (type !== FRAME_TYPE.AMQP) throw wrongType(type);
     if (at === end) return true;
-    let code: number;
-    if (bytes[at] === CODE.DESCRIBED && bytes[at + 1] === CODE.SMALL_ULONG && at + 3 <= end) {
-      code = bytes[at + 2]!;
-      at += 3;
-    } else {
-      const decoder = new Decoder(bytes, at + 1, end);
-      code = bytes[at] === CODE.DESCRIBED ? descriptorNumber(decoder.value()) : -1;
-      at = decoder.at;
-    }
+    HEAD.read(bytes, at, end);
+    const { code } = HEAD;
+    at = HEAD.at;
     const channel = (bytes[start + 6]! << 8) | bytes[start + 7]!;
     if (this.#phase !== "open") return this.#onEarlyFrame(code, bytes, at, end);
-    const session = this.#sessions[channel];
-    if (session === undefined) return this.#onFrameWithoutSession(code, channel, bytes, at, end);
-    if (session.isEnding && code !== PERFORMATIVE.END && code !== PERFORMATIVE.CLOSE) return true;
-    try {
-      switch (code) {
-        case PERFORMATIVE.TRANSFER:
-          return session.onTransfer(bytes, at, end);
-        case PERFORMATIVE.DISPOSITION:
-          session.onDisposition(bytes, at, end);
-          return true;
-        case PERFORMATIVE.FLOW:
-          session.onFlow(bytes, at, end);
-          return true;
-        case PERFORMATIVE.ATTACH:
-          session.onAttach(readAttach(bytes, at, end));
-          return true;
-        case PERFORMATIVE.DETACH:
-          session.onDetach(readDetach(bytes, at, end));
-          return true;
-        case PERFORMATIVE.END:
-          this.#onEnd(session, readGoodbye("end", bytes, at, end));
-          return true;
-        case PERFORMATIVE.CLOSE:
-          this.#onClose(readGoodbye("close", bytes, at, end));
-          return true;
-        case PERFORMATIVE.BEGIN:
-          throw new ConnectionError(
-            CONDITION.NOT_ALLOWED,
-            `Channel ${channel} has a session already.`,
-          );
-        case PERFORMATIVE.OPEN:
-          throw new ConnectionError(CONDITION.NOT_ALLOWED, "The connection is open already.");
-        default:
-          throw unknownPerformative();
-      }
-    } catch (error) {
-      if (!(error instanceof SessionError)) throw error;
-      session.fail(error);
+    if (code === PERFORMATIVE.CLOSE) {
+      this.#onClose(readGoodbye("close", bytes, at, end));
       return true;
     }
-  }
-
-  #onFrameWithoutSession(
-    code: number,
-    channel: number,
-    bytes: Buffer,
-    at: number,
-    end: number,
-  ): boolean {
-    switch (code) {
-      case PERFORMATIVE.BEGIN:
-        if (channel > this.#channelMax) {
-          throw new ConnectionError(
-            CONDITION.FRAMING_ERROR,
-            `Channel ${channel} is above channel-max ${this.#channelMax}.`,
-          );
-        }
-        this.#sessions[channel] = new Session(this, channel, readBegin(bytes, at, end));
-        return true;
-      case PERFORMATIVE.CLOSE:
-        this.#onClose(readGoodbye("close", bytes, at, end));
-        return true;
-      case PERFORMATIVE.OPEN:
-        throw new ConnectionError(CONDITION.NOT_ALLOWED, "The connection is open already.");
-      case PERFORMATIVE.ATTACH:
-      case PERFORMATIVE.FLOW:
-      case PERFORMATIVE.TRANSFER:
-      case PERFORMATIVE.DISPOSITION:
-      case PERFORMATIVE.DETACH:
-      case PERFORMATIVE.END:
-        throw new ConnectionError(
-          CONDITION.NOT_ALLOWED,
-          `A frame came on channel ${channel}, where no session was begun.`,
-        );
-      default:
-        throw unknownPerformative();
-    }
+    return this.#channels.onFrame(code, channel, bytes, at, end);
   }
 
   /** Before `open`, and after our `close`. */
@@ -310,7 +208,7 @@ export class AmqpConnection implements ProtocolConnection, BugReporter {
       for (let i = 0; i < creditDue.length; i++) creditDue[i]!.grantCredit();
       creditDue.length = 0;
     }
-    for (const session of this.#sessions) session?.endChunk();
+    this.#channels.endChunk();
     this.confirms.endChunk();
   }
 
@@ -352,7 +250,7 @@ export class AmqpConnection implements ProtocolConnection, BugReporter {
       MAX_OUTGOING_FRAME,
     );
     const answer = answerOpen(services.broker, settings, open);
-    this.#channelMax = answer.channelMax;
+    this.#channels.max = answer.channelMax;
     const refusal = refusalOf(open, MIN_FRAME_BYTES, MIN_PEER_IDLE_MS) ?? this.#connectBroker(open);
     if (refusal !== null) {
       this.send(0, answer.refused());
@@ -360,12 +258,7 @@ export class AmqpConnection implements ProtocolConnection, BugReporter {
       return;
     }
     this.#phase = "open";
-    this.#peerIdleMs = open.idleTimeoutMs;
-    if (open.idleTimeoutMs > 0 && open.idleTimeoutMs < 4_000) {
-      // The wire's tick of a second is too coarse for these.
-      this.#heartbeat = setInterval(() => this.#beat(), open.idleTimeoutMs / 4);
-      this.#heartbeat.unref();
-    }
+    this.#alive.begin(open.idleTimeoutMs);
     this.send(0, answer.accepted());
     if (services.logger.isDebug) {
       services.logger.debug("amqp1.opened", {
@@ -419,16 +312,6 @@ export class AmqpConnection implements ProtocolConnection, BugReporter {
     );
   }
 
-  #onEnd(session: Session, error: string): void {
-    if (error !== "" && this.services.logger.isDebug) {
-      this.services.logger.debug("amqp1.session-ended", { error });
-    }
-    session.closeLinks();
-    this.#sessions[session.channel] = undefined;
-    if (!session.isEnding) this.send(session.channel, endFrame());
-    session.isEnding = true;
-  }
-
   #onClose(error: string): void {
     if (error !== "" && this.services.logger.isDebug) {
       this.services.logger.debug("amqp1.closed-by-peer", { error });
@@ -470,8 +353,7 @@ export class AmqpConnection implements ProtocolConnection, BugReporter {
   }
 
   #closeSessions(): void {
-    for (const session of this.#sessions) session?.closeLinks();
-    this.#sessions.length = 0;
+    this.#channels.closeAll();
     this.transactions.rollbackAll();
   }
 
@@ -482,8 +364,7 @@ export class AmqpConnection implements ProtocolConnection, BugReporter {
   }
 
   #leave(): void {
-    if (this.#heartbeat !== null) clearInterval(this.#heartbeat);
-    this.#heartbeat = null;
+    this.#alive.stop();
     this.confirms.stop();
     const broker = this.#broker;
     this.#broker = null;
@@ -517,7 +398,7 @@ export class AmqpConnection implements ProtocolConnection, BugReporter {
   // ── output ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
   onDrain(): void {
-    for (const session of this.#sessions) session?.onDrain();
+    this.#channels.onDrain();
   }
 
   send(channel: number, performative: Value): void {
@@ -527,11 +408,11 @@ export class AmqpConnection implements ProtocolConnection, BugReporter {
 
   /** Something was written in this turn. */
   wrote(): void {
-    this.#wroteAt = this.services.broker.turn.now;
+    this.#alive.wroteAt = this.services.broker.turn.now;
   }
 
   wroteNow(): void {
-    this.#wroteAt = Date.now();
+    this.#alive.wroteAt = Date.now();
   }
 
   onTick(nowMs: number): void {
@@ -543,11 +424,7 @@ export class AmqpConnection implements ProtocolConnection, BugReporter {
       }
       return;
     }
-    if (
-      settings.idleTimeoutMs > 0 &&
-      !this.room.isHeld &&
-      nowMs - this.#readAt > settings.idleTimeoutMs
-    ) {
+    if (!this.room.isHeld && this.#alive.isSilent(nowMs, settings.idleTimeoutMs)) {
       this.closeWith({
         condition: CONDITION.RESOURCE_LIMIT,
         description: "local-idle-timeout expired: nothing came, not even a heart-beat.",
@@ -558,16 +435,7 @@ export class AmqpConnection implements ProtocolConnection, BugReporter {
     if (this.partialLinks.size > 0 && this.room.isShort) {
       for (const link of this.partialLinks) link.dropStalled(nowMs - STALLED_MS);
     }
-    if (this.#peerIdleMs > 0 && nowMs - this.#wroteAt + 1_000 >= this.#peerIdleMs / 2) {
-      this.wire.write(HEARTBEAT);
-      this.#wroteAt = nowMs;
-    }
-  }
-
-  #beat(): void {
-    if (this.#phase !== "open" || Date.now() - this.#wroteAt < this.#peerIdleMs / 4) return;
-    this.wire.write(HEARTBEAT);
-    this.#wroteAt = Date.now();
+    this.#alive.onTick(nowMs);
   }
 
   #bugs = 0;
@@ -581,12 +449,3 @@ export class AmqpConnection implements ProtocolConnection, BugReporter {
     return number;
   }
 }
-
-const wrongType = (type: number): ConnectionError =>
-  new ConnectionError(CONDITION.FRAMING_ERROR, `A frame of type ${type} came out of its place.`);
-
-const unknownPerformative = (): ConnectionError =>
-  new ConnectionError(
-    CONDITION.DECODE_ERROR,
-    "A frame's descriptor is none of the performatives of AMQP 1.0.",
-  );
