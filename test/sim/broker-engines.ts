@@ -40,6 +40,7 @@ class LogEngine implements Engine {
   /** Does the store's clock run, so that segments are emptied and removed? */
   readonly #isTicking: boolean;
   #store: CommitLogStore | null = null;
+  #lives = 0;
   #writer: Array<() => void> = [];
   #loop: Array<() => void> = [];
   movedRecords = 0;
@@ -83,6 +84,8 @@ class LogEngine implements Engine {
       ringBytes: 1 << 14,
       sideBytes: 1 << 20,
       queuePages: 32,
+      // Lists of light queues in records of their own, in every second life.
+      fanAbove: this.#lives++ % 2 === 0 ? 0 : 32,
       minFreeBytes: 0,
       indexShape: { slots: 512, entries: 4096 },
       tickMs: 0,
