@@ -15,6 +15,7 @@ import { BrokerError } from "../model/errors.ts";
 import type { RecordView } from "../model/record-view.ts";
 import { writeAbort } from "./abort-mark.ts";
 import { CheckpointPlanner } from "./checkpoint-planner.ts";
+import { Checkpoints } from "./checkpoints.ts";
 import { CommandRing } from "./command-ring.ts";
 import { CommitLog } from "./commit-log.ts";
 import type { ConsumeQueue } from "./consume-queue.ts";
@@ -56,8 +57,8 @@ import {
 import { TailRing } from "./tail-ring.ts";
 import { searchByTime } from "./time-search.ts";
 import { Watermarks } from "./watermarks.ts";
-import { startInline, startThread, type WriterLink } from "./writer-link.ts";
-import type { FromWriter, ToWriter, WriterStart } from "./writer-messages.ts";
+import type { ToWriter } from "./writer-messages.ts";
+import { WriterSide } from "./writer-side.ts";
 
 export { StoreOpenError } from "./store-lock.ts";
 export type { StoreOptions } from "./store-options.ts";
@@ -81,8 +82,8 @@ export class CommitLogStore implements MessageStore {
   #log!: CommitLog;
   #fan!: FanWriter;
   #reader!: LogReader;
-  #planner!: CheckpointPlanner;
   #retention!: SegmentRetention;
+  #checkpoints!: Checkpoints;
   #reclaimer!: Reclaimer;
   /** Log before this offset has left the page cache. */
   #forgotten = 0;
@@ -90,12 +91,9 @@ export class CommitLogStore implements MessageStore {
   #forgetLookedAt = 0;
   #space!: SpaceWatch;
   #index!: IndexReader;
-  #link: WriterLink | null = null;
-  /** Messages from before the writer runs: slabs and folders from recovery. */
-  #announced: ToWriter[] = [];
+  readonly #writer: WriterSide;
   /** Queues with entries whose records lie in side buffers, and where those end. */
   #waiting: Array<{ queue: ConsumeQueue; end: number }> = [];
-  #writerHealth: StoreHealth = { state: "ok" };
   #wantsRoom = false;
   /** Watermarks moved, and nobody was told yet. */
   #isMoved = false;
@@ -116,7 +114,12 @@ export class CommitLogStore implements MessageStore {
         ? new TailRing(ringBytes, overhang)
         : new TailRing(ringBytes, overhang, options.memory!.memory, start);
     this.#commands = new CommandRing(this.#control, COMMANDS);
-    const post = (message: ToWriter): void => this.#post(message);
+    this.#writer = new WriterSide({
+      onWake: () => this.#refresh(),
+      onCheckpoint: () => this.#checkpoints.onDone(),
+      onHealth: () => this.#updateHealth(),
+    });
+    const post = (message: ToWriter): void => this.#writer.post(message);
     this.#table = new QueueTable(
       this.#storage,
       this.#directory,
@@ -148,7 +151,7 @@ export class CommitLogStore implements MessageStore {
         quarantine: this.#quarantine,
         wasAborted,
         ...(this.#options.indexShape && { indexShape: this.#options.indexShape }),
-        announced: this.#announced,
+        announced: this.#writer.announced,
       });
       const warnings = [...recovered.warnings, ...this.journal.open(storage, this.#directory)];
       // Durable before anything is appended: the next opener trusts its absence.
@@ -180,19 +183,21 @@ export class CommitLogStore implements MessageStore {
     this.#reclaimer.stop();
     this.publish(true);
     await this.#drainJournal();
-    const isWhole = this.#writerHealth.state === "ok";
-    if (isWhole) this.#checkpoint(true);
-    this.#post({ kind: "close" });
-    this.#link!.wake();
-    await this.#link!.ended;
+    const isWhole = this.#writer.health.state === "ok";
+    if (isWhole) this.#checkpoints.make(true);
+    this.#askForRings();
+    this.#writer.post({ kind: "close" });
+    this.#writer.wake();
+    await this.#writer.ended;
     await this.journal.close();
-    this.#takeReplies();
+    this.#writer.takeReplies();
     this.#table.close();
     this.#segments.close();
-    if (isWhole && this.#writerHealth.state === "ok" && this.#log.refresh()) this.#takeWatermarks();
+    if (isWhole && this.#writer.health.state === "ok" && this.#log.refresh())
+      this.#takeWatermarks();
     // Kept when not everything got out, or no checkpoint says that this is the end: then the next start looks closer.
     const isAllDurable = this.watermarks.durable === this.watermarks.appended;
-    if (isWhole && isAllDurable && this.#planner.running === 0) {
+    if (isWhole && isAllDurable && !this.#checkpoints.isRunning) {
       this.#storage.remove(join(this.#directory, "abort"));
     }
     if (this.#storage === fileSystem) this.#lock.release();
@@ -200,8 +205,8 @@ export class CommitLogStore implements MessageStore {
 
   /** Journal entries that found no room in its ring: all of them have to be in the file before the end. */
   async #drainJournal(): Promise<void> {
-    while (this.journal.hasWaiting && this.#writerHealth.state === "ok") {
-      this.#link!.wake();
+    while (this.journal.hasWaiting && this.#writer.health.state === "ok") {
+      this.#writer.wake();
       await new Promise((resolve) => setTimeout(resolve, 1));
       this.#refresh();
     }
@@ -240,7 +245,7 @@ export class CommitLogStore implements MessageStore {
     if (this.#log.refresh()) this.#isMoved = true;
     if (this.#fits(bytes)) return true;
     // What waits may be pages of queues that were only now handed over.
-    if (this.#commands.flush()) this.#link!.wake();
+    if (this.#commands.flush()) this.#writer.wake();
     return false;
   }
 
@@ -315,7 +320,7 @@ export class CommitLogStore implements MessageStore {
     this.#forgetLookedAt = this.#log.appended;
     const free = this.#retention.freeBelow(this.#log.durable);
     if (free - this.#forgotten < FORGET_STEP / 2) return;
-    this.#link!.post({ kind: "forget", from: this.#forgotten, to: free });
+    this.#writer.post({ kind: "forget", from: this.#forgotten, to: free });
     this.#forgotten = free;
   }
 
@@ -323,14 +328,14 @@ export class CommitLogStore implements MessageStore {
     if (this.#log.appended - this.#forgetLookedAt >= FORGET_STEP) this.#forget();
     let isWanted = this.#log.publish();
     if (this.journal.publish()) isWanted = true;
-    if (this.#planner.isDueAt(this.#log.appended) && this.#mayCheckpoint) this.#checkpoint(false);
+    this.#checkpoints.onPublish();
     if (this.#commands.flush()) isWanted = true;
     if (sync && this.#control.position(POSITION.SYNC_TO) < this.#log.appended) {
       this.#control.setPosition(POSITION.SYNC_TO, this.#log.appended);
       isWanted = true;
     }
     this.#askForRings();
-    if (isWanted) this.#link!.wake();
+    if (isWanted) this.#writer.wake();
   }
 
   sleep(ms: number): void {
@@ -427,11 +432,6 @@ export class CommitLogStore implements MessageStore {
     return this.#reclaimer.figures;
   }
 
-  /** Between copying a record and changing its entry a checkpoint would forget the second half. */
-  get #mayCheckpoint(): boolean {
-    return this.#isOpen && !this.#reclaimer.isPending;
-  }
-
   /** What the clock does about every second: a checkpoint if something changed, free space, retention. */
   tick(isForced = false): void {
     this.#space.look();
@@ -439,11 +439,8 @@ export class CommitLogStore implements MessageStore {
     this.#updateHealth();
     if (this.#storage !== fileSystem) void this.journal.lookAhead();
     this.#reclaimer.tick();
-    if (this.#planner.isRunning || this.#log.isInBatch || !this.#mayCheckpoint) return;
-    const { appended } = this.#log;
-    const isWanted = isForced && this.#planner.hasNews(appended);
-    if (isWanted || this.#planner.isDue(appended) || this.#retention.isWanted())
-      this.#checkpoint(false);
+    this.#checkpoints.tick(isForced);
+    this.#askForRings();
   }
 
   #segmentBytes(folder: string): number {
@@ -458,25 +455,32 @@ export class CommitLogStore implements MessageStore {
       segmentBytes: this.#segments.segmentBytes,
       storeHost: options.storeHost ?? DEFAULT.storeHost,
       sideBytes: options.sideBytes ?? DEFAULT.sideBytes,
-      post: (offset, bytes, used) => this.#post({ kind: "side", offset, bytes, used }),
+      post: (offset, bytes, used) => this.#writer.post({ kind: "side", offset, bytes, used }),
     });
     this.#fan = new FanWriter(this.#log, this.#segments.segmentBytes);
     this.#log.lastStoreTimestamp = recovered.lastStoreTimestamp;
     const isMapped = options.readMode !== "positioned" && this.#storage === fileSystem;
     const { mapper } = isMapped ? await loadFileMapper() : { mapper: null };
     this.#reader = new LogReader(this.#segments, mapper, (error) => this.#onReadError(error, null));
-    this.#planner = new CheckpointPlanner(
-      this.#table,
-      this.#segments.segmentBytes,
-      checkpoint,
-      end,
-    );
     this.#retention = new SegmentRetention(
       this.#table,
       this.#segments,
       () => this.#log.durable,
       (error) => this.#onReadError(error, null),
     );
+    const { segmentBytes } = this.#segments;
+    this.#checkpoints = new Checkpoints({
+      planner: new CheckpointPlanner(this.#table, segmentBytes, checkpoint, end),
+      retention: this.#retention,
+      log: this.#log,
+      fan: this.#fan,
+      journal: this.journal,
+      commands: this.#commands,
+      segments: this.#segments,
+      reader: this.#reader,
+      writer: this.#writer,
+      mayMake: () => this.#isOpen && !this.#reclaimer.isPending,
+    });
     this.#reclaimer = this.#makeReclaimer();
     this.#space = new SpaceWatch(this.#storage, this.#directory, options.minFreeBytes);
     this.#index = new IndexReader({
@@ -484,7 +488,23 @@ export class CommitLogStore implements MessageStore {
       directory: join(this.#directory, "index"),
       ...(options.indexShape && { shape: options.indexShape }),
     });
-    this.#startWriter(end, recovered.unsynced);
+    this.#writer.start(
+      {
+        directory: this.#directory,
+        segmentBytes,
+        control: this.#control,
+        ring: this.#ring,
+        memory: options.memory,
+        journal: this.journal,
+        commands: this.#commands,
+        end,
+        unsynced: recovered.unsynced,
+        indexShape: options.indexShape,
+        syncSpacingMs: options.syncSpacingMs,
+      },
+      options.inlineOn,
+      options.inlineSchedule,
+    );
     this.#takeWatermarks();
     this.#isOpen = true;
     const tickMs = options.tickMs ?? DEFAULT.tickMs;
@@ -505,10 +525,10 @@ export class CommitLogStore implements MessageStore {
         onReadError: (error) => this.#onReadError(error, null),
         activity: () => this.#log.appended + this.journal.end,
         // A disk that is filled by what nobody owes is freed by moving the rest: a little of the reserve is for that.
-        isWell: () => this.#writerHealth.state === "ok" && !this.#space.isNearlyGone,
+        isWell: () => this.#writer.health.state === "ok" && !this.#space.isNearlyGone,
         isScarce: () => this.#space.isScarce,
         mayAppend: () => this.#isOpen && !this.#log.isInBatch,
-        isCheckpointDue: () => this.#planner.isDueBy(this.#log.appended),
+        isCheckpointDue: () => this.#checkpoints.isDue,
         publish: () => {
           this.watermarks.appended = this.#log.appended;
           this.publish(true);
@@ -519,51 +539,6 @@ export class CommitLogStore implements MessageStore {
     );
   }
 
-  #startWriter(end: number, unsynced: WriterStart["unsynced"]): void {
-    const start: WriterStart = {
-      directory: this.#directory,
-      segmentBytes: this.#segments.segmentBytes,
-      control: this.#control.memory,
-      ring: this.#ring.memory,
-      ringStart: this.#ring.start,
-      memory:
-        this.#ring.memory === this.#options.memory?.memory ? this.#options.memory.handle : null,
-      ringBytes: this.#ring.size,
-      ringOverhang: this.#ring.maxRecord,
-      journalRing: this.journal.ring.memory,
-      journalRingBytes: this.journal.ring.size,
-      commands: this.#commands.memory,
-      commandCapacity: COMMANDS,
-      commandsDone: this.#commands.issued,
-      logEnd: end,
-      journalFile: this.journal.nextFile,
-      journalEnd: this.journal.end,
-      unsynced,
-      ...(this.#options.indexShape && { indexShape: this.#options.indexShape }),
-      syncSpacingMs: this.#options.syncSpacingMs ?? 0.4,
-    };
-    for (const at of [POSITION.HEAD, POSITION.WRITTEN, POSITION.DURABLE, POSITION.SYNC_TO]) {
-      this.#control.setPosition(at, end);
-    }
-    const events = {
-      onWake: () => this.#refresh(),
-      onDeath: (error: Error) =>
-        this.#onWriterHealth({ state: "failed", reason: `store thread: ${error.message}` }),
-    };
-    this.#link =
-      this.#options.inlineOn === undefined
-        ? startThread(start, events)
-        : startInline(start, events, this.#storage, this.#options.inlineSchedule);
-    const announced = this.#announced;
-    this.#announced = [];
-    for (const message of announced) if (message.kind !== "drop") this.#post(message);
-  }
-
-  #post(message: ToWriter): void {
-    if (this.#link === null) this.#announced.push(message);
-    else this.#link.post(message);
-  }
-
   #takeWatermarks(): void {
     this.watermarks.appended = this.#log.appended;
     this.watermarks.written = this.#log.written;
@@ -572,8 +547,8 @@ export class CommitLogStore implements MessageStore {
 
   /** The store thread has news. */
   #refresh(): void {
-    if (this.#link === null) return;
-    this.#takeReplies();
+    if (!this.#writer.isStarted) return;
+    this.#writer.takeReplies();
     let isMoved = this.#log.refresh() || this.#isMoved;
     if (this.journal.refresh()) isMoved = true;
     this.#isMoved = false;
@@ -582,7 +557,7 @@ export class CommitLogStore implements MessageStore {
     if ((isWanted || this.#commands.hasWaiting) && this.#commands.flush()) isWanted = true;
     if (this.journal.hasWaiting && this.journal.publish()) isWanted = true;
     this.#askForRings();
-    if (isWanted) this.#link.wake();
+    if (isWanted) this.#writer.wake();
     if (isMoved) {
       this.#events.onWatermark();
       while (this.#waiting.length > 0 && this.#waiting[0]!.end <= this.#log.written) {
@@ -595,68 +570,10 @@ export class CommitLogStore implements MessageStore {
     }
   }
 
-  #takeReplies(): void {
-    for (;;) {
-      const message: FromWriter | undefined = this.#link!.take();
-      if (message === undefined) return;
-      switch (message.kind) {
-        case "health":
-          this.#onWriterHealth(
-            message.state === "ok"
-              ? { state: "ok" }
-              : { state: message.state, reason: message.reason },
-          );
-          break;
-        case "checkpoint":
-          this.#onCheckpoint();
-          break;
-        case "closed":
-          break;
-        default:
-          message satisfies never;
-      }
-    }
-  }
-
-  #checkpoint(isClosing: boolean): void {
-    const request = this.#planner.plan(
-      this.#log.appended,
-      this.#log.lastStoreTimestamp,
-      () => this.#commands.issued,
-      isClosing,
-    );
-    // Recovery will read the log from here: it has to meet every name again.
-    this.#fan.endEpoch();
-    // With it become durable: the trims by which segments are removed afterwards, and what the owner noted of them.
-    this.#retention.choose();
-    this.journal.requestSync();
-    this.journal.publish();
-    this.#commands.flush();
-    this.#askForRings();
-    const checkpoint = { ...request.checkpoint, logStart: this.#retention.keptFrom };
-    this.#post({ ...request, checkpoint });
-    this.#link!.wake();
-  }
-
-  #onCheckpoint(): void {
-    this.#planner.onDone();
-    const paths = this.#retention.take();
-    if (paths.length === 0) return;
-    this.#reader.forgetBelow(this.#segments.minOffset);
-    this.#post({ kind: "remove", paths, logStart: this.#segments.minOffset });
-    this.#link!.wake();
-  }
-
-  #onWriterHealth(health: StoreHealth): void {
-    if (this.#writerHealth.state === "failed") return;
-    this.#writerHealth = health;
-    this.#updateHealth();
-  }
-
   /** The worse of what the writer met and what the disk has left. */
   #updateHealth(): void {
     const low = this.#space.reason;
-    let health = this.#writerHealth;
+    let health = this.#writer.health;
     if (health.state === "ok" && low !== null) health = { state: "full", reason: low };
     if (health.state === this.health.state) return;
     this.health = health;
