@@ -131,7 +131,7 @@ export class CheckpointPlanner {
       const isDue =
         this.#bytes > REWRITE_MIN_BYTES && this.#bytes > this.#fullBytes * REWRITE_FACTOR;
       if (!isDue || isClosing) return null;
-      const queues = this.#table.describing();
+      const queues = this.#table.names.describing();
       this.#rewrite = { file: this.#file + 1, bytes: 0, queues, isDone: false };
     }
     const rewrite = this.#rewrite;

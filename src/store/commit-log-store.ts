@@ -213,17 +213,17 @@ export class CommitLogStore implements MessageStore {
   }
 
   queue(topic: string, queueId: number): StoreQueue {
-    return this.#table.queue(topic, queueId);
+    return this.#table.names.queue(topic, queueId);
   }
   lightQueue(name: string): StoreQueue {
-    return this.#table.lightQueue(name);
+    return this.#table.names.lightQueue(name);
   }
   queues(): Iterable<StoreQueue> {
-    return this.#table.queues();
+    return this.#table.names.queues();
   }
 
   rest(queue: StoreQueue): void {
-    this.#table.rest(queue as ConsumeQueue);
+    this.#table.names.rest(queue as ConsumeQueue);
   }
 
   dropQueue(queue: StoreQueue): void {

@@ -57,7 +57,7 @@ export class LiveSurvey {
     this.base = base;
     this.#segmentBytes = segmentBytes;
     this.live = new Float64Array(Math.max(0, Math.floor((end - base) / segmentBytes)));
-    this.#walk = table.queues()[Symbol.iterator]();
+    this.#walk = table.names.queues()[Symbol.iterator]();
     this.#logEnd = logEnd;
   }
 

@@ -1,6 +1,6 @@
 /**
- * All ConsumeQueues of the store, on the event loop: by name, their entries in pages, what is still to be written, and
- * what the next checkpoint tells the catalog. Those that nobody uses are packed (resting-queues.ts).
+ * All ConsumeQueues of the store, on the event loop: their entries in pages, what is still to be written, and what the
+ * next checkpoint tells the catalog. By name: queue-names.ts.
  */
 import { join } from "node:path";
 import { Arena, BLOCK_ENTRIES } from "./arena.ts";
@@ -13,8 +13,8 @@ import { EntryReader } from "./entry-reader.ts";
 import type { EntryBatch } from "./message-store.ts";
 import { ENTRY_SIZE, LIGHT_PAGE_ENTRIES, PagePool, TOPIC_PAGE_ENTRIES } from "./page-pool.ts";
 import { QUEUE_FILE_BYTES, QUEUE_FILE_ENTRIES } from "./page-writer.ts";
+import { QueueNames } from "./queue-names.ts";
 import { FILLER_SIZE } from "./record.ts";
-import { RestingQueues } from "./resting-queues.ts";
 import { offsetOfName } from "./segment-list.ts";
 import type { Storage } from "./storage-file.ts";
 import type { ToWriter } from "./writer-messages.ts";
@@ -41,17 +41,10 @@ export class QueueTable {
   readonly #lightPages: PagePool;
   readonly #reader: EntryReader;
   readonly arena = new Arena();
-  readonly #topics = new Map<string, Map<number, ConsumeQueue>>();
-  readonly #light = new Map<string, ConsumeQueue>();
-  readonly #resting = new RestingQueues();
-  /** Let go by their owner, but not yet in the files. */
-  #leaving: ConsumeQueue[] = [];
+  readonly names: QueueNames;
   /** Counts `flushAll`; what was handed over up to `#flushesDone` is in the files. */
   #flushes = 0;
   #flushesDone = 0;
-  /** A new catalog file is being written: every queue stays where it is, or becomes an object. */
-  #isDescribing = false;
-  #nextNumber = 1;
   #dirty: ConsumeQueue[] = [];
   /** Entries replaced in one page, not yet handed to the writer. */
   readonly #replaced: Replaced = { queue: null, page: -1, pageNumber: 0, from: 0, to: 0 };
@@ -77,135 +70,21 @@ export class QueueTable {
       post({ kind: "slab", isLight: true, index, memory }),
     );
     this.#reader = new EntryReader(storage, directory);
-  }
-
-  queue(topic: string, queueId: number): ConsumeQueue {
-    const shards = this.#shards(topic);
-    let queue = shards.get(queueId);
-    if (queue === undefined) {
-      queue =
-        this.#resting.take(topic, queueId, false) ??
-        new ConsumeQueue(topic, queueId, false, this.#nextNumber++);
-      shards.set(queueId, queue);
-    }
-    queue.isReleased = false;
-    return queue;
-  }
-
-  lightQueue(name: string): ConsumeQueue {
-    let queue = this.#light.get(name);
-    if (queue === undefined) {
-      queue =
-        this.#resting.take(name, 0, true) ?? new ConsumeQueue(name, 0, true, this.#nextNumber++);
-      this.#light.set(name, queue);
-    }
-    queue.isReleased = false;
-    return queue;
-  }
-
-  /** The queue, if it is there, to look at; one that rests is told by an object of the moment. */
-  peek(topic: string, queueId: number, isLight: boolean): ConsumeQueue | undefined {
-    const awake = isLight ? this.#light.get(topic) : this.#topics.get(topic)?.get(queueId);
-    return awake ?? this.#resting.peek(topic, queueId, isLight);
-  }
-
-  /** The queue, if it is there, to change. One that nobody uses rests again as soon as it can. */
-  find(topic: string, queueId: number, isLight: boolean): ConsumeQueue | undefined {
-    const awake = isLight ? this.#light.get(topic) : this.#topics.get(topic)?.get(queueId);
-    if (awake !== undefined) return awake;
-    const queue = this.#resting.take(topic, queueId, isLight);
-    if (queue === undefined) return undefined;
-    if (isLight) this.#light.set(topic, queue);
-    else this.#shards(topic).set(queueId, queue);
-    queue.isReleased = true;
-    this.#leaving.push(queue);
-    return queue;
-  }
-
-  /** All of them, to look at: those that rest are told by an object of the moment. */
-  *queues(): Generator<ConsumeQueue> {
-    yield* this.#resting.queues();
-    yield* this.#awake();
-  }
-
-  *#awake(): Generator<ConsumeQueue> {
-    for (const shards of this.#topics.values()) yield* shards.values();
-    yield* this.#light.values();
-  }
-
-  /** The same queue as it is now, after it was looked at some time ago; undefined when it is gone. */
-  current({ topic, queueId, isLight, number }: ConsumeQueue): ConsumeQueue | undefined {
-    const awake = isLight ? this.#light.get(topic) : this.#topics.get(topic)?.get(queueId);
-    const found = awake ?? this.#resting.peek(topic, queueId, isLight);
-    return found?.number === number ? found : undefined;
-  }
-
-  // --- queues that nobody uses
-
-  /** Its owner has let go of it, and asks for it by name before using it again. */
-  rest(queue: ConsumeQueue): void {
-    if (queue.isDropped || queue.isReleased) return;
-    queue.isReleased = true;
-    if (this.#isDescribing || !this.#pack(queue)) this.#leaving.push(queue);
-  }
-
-  /** False when it has to wait until more of it is in the files. */
-  #pack(queue: ConsumeQueue): boolean {
-    if (queue.isDirty || queue.dirtySince >= this.#flushesDone) return false;
-    const { topic, queueId, isLight } = queue;
-    queue.releasePages(this.#pool(queue), Number.POSITIVE_INFINITY);
-    // Of one that never had an entry nothing is to be remembered.
-    if (queue.isDefined && !this.#resting.add(queue)) return true;
-    this.#reader.forget(queue);
-    if (queue.isAnnounced) this.#post({ kind: "rest", number: queue.number });
-    if (isLight) {
-      this.#light.delete(topic);
-      return true;
-    }
-    const shards = this.#topics.get(topic);
-    shards?.delete(queueId);
-    if (shards?.size === 0) this.#topics.delete(topic);
-    return true;
+    this.names = new QueueNames({
+      isInFiles: (queue) => !queue.isDirty && queue.dirtySince < this.#flushesDone,
+      releasePages: (queue) => queue.releasePages(this.#pool(queue), Number.POSITIVE_INFINITY),
+      forget: (queue) => {
+        this.#reader.forget(queue);
+        if (queue.isAnnounced) this.#post({ kind: "rest", number: queue.number });
+      },
+    });
   }
 
   /** What was handed over with the flush before the last checkpoint is in the files now. */
   endCheckpoint(): void {
     this.arena.endCheckpoint();
     this.#flushesDone = this.#flushes;
-    this.#packLeaving();
-  }
-
-  #packLeaving(): void {
-    if (this.#isDescribing) return;
-    const leaving = this.#leaving;
-    this.#leaving = [];
-    for (const queue of leaving) {
-      if (!queue.isReleased || queue.isDropped || this.#pack(queue)) continue;
-      this.#leaving.push(queue);
-    }
-    this.#resting.tidy();
-  }
-
-  /** Topics of which there are files: for the check that they are. Before anything was appended. */
-  *topicsWithFiles(): Generator<string> {
-    yield* this.#resting.topics();
-    for (const queue of this.#awake()) {
-      if (!queue.isLight && queue.maxOffset > queue.minOffset) yield queue.topic;
-    }
-  }
-
-  /** After recovery: nobody uses any of them yet. */
-  letGo(): void {
-    for (const queue of [...this.#awake()]) this.rest(queue);
-  }
-
-  /** Each queue once, for a new catalog file, those that rest first; none is packed until the last was given. */
-  *describing(): Generator<ConsumeQueue> {
-    this.#isDescribing = true;
-    yield* this.#resting.queues();
-    yield* this.#awake();
-    this.#isDescribing = false;
-    this.#packLeaving();
+    this.names.packLeaving();
   }
 
   /** Queues that have changed since the last checkpoint. */
@@ -232,16 +111,10 @@ export class QueueTable {
     for (const [, block] of queue.blocks()) this.arena.release(block);
     this.#reader.drop(queue);
     if (queue.isDefined) this.catalog.drop(queue.number);
-    if (queue.isLight) {
-      this.#light.delete(queue.topic);
-      return;
-    }
-    if (queue.isAnnounced || queue.isDefined) {
+    this.names.remove(queue);
+    if (!queue.isLight && (queue.isAnnounced || queue.isDefined)) {
       this.#post({ kind: "drop", number: queue.number, folder: this.folder(queue), logEnd });
     }
-    const shards = this.#topics.get(queue.topic);
-    shards?.delete(queue.queueId);
-    if (shards?.size === 0) this.#topics.delete(queue.topic);
   }
 
   /** Entries before `offset` are owed to nobody. Beyond the end: the queue goes on from there. */
@@ -527,8 +400,8 @@ export class QueueTable {
   /** Adds the paths of files that hold only entries before the queues' minOffset. */
   oldFiles(paths: string[]): void {
     const isShort = (minOffset: number): boolean => minOffset < QUEUE_FILE_ENTRIES;
-    for (const queue of this.#resting.queues(isShort)) this.#oldFiles(queue, paths);
-    for (const queue of this.#awake()) this.#oldFiles(queue, paths);
+    for (const queue of this.names.resting(isShort)) this.#oldFiles(queue, paths);
+    for (const queue of this.names.awake()) this.#oldFiles(queue, paths);
   }
 
   #oldFiles(queue: ConsumeQueue, paths: string[]): void {
@@ -552,37 +425,17 @@ export class QueueTable {
     return queue.isLight ? this.#lightPages : this.#topicPages;
   }
 
-  // --- reading the catalog
-
   /** Forgets every queue: the catalog was not to be trusted. */
   clear(): void {
-    this.#topics.clear();
-    this.#light.clear();
-    this.#resting.clear();
-    this.#leaving = [];
+    this.names.clear();
     this.#dirty = [];
-    this.#nextNumber = 1;
     this.arena.restore(new Set());
   }
 
-  /** Takes over what the catalog says: all of it rests. */
+  /** Takes over what the catalog says. */
   restore(catalog: CatalogLoader): void {
-    this.#nextNumber = Math.max(this.#nextNumber, catalog.maxNumber + 1);
-    for (const queue of catalog.queues()) {
-      if (this.#resting.add(queue)) continue;
-      if (queue.isLight) this.#light.set(queue.topic, queue);
-      else this.#shards(queue.topic).set(queue.queueId, queue);
-    }
+    this.names.restore(catalog);
     this.arena.restore(new Set(catalog.usedBlocks()));
-  }
-
-  #shards(topic: string): Map<number, ConsumeQueue> {
-    let shards = this.#topics.get(topic);
-    if (shards === undefined) {
-      shards = new Map();
-      this.#topics.set(topic, shards);
-    }
-    return shards;
   }
 }
 

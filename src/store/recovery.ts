@@ -118,7 +118,7 @@ export async function recover(context: RecoveryContext): Promise<Recovered> {
     quarantine.add(segments, range.from, range.to, "atomic batch that is not whole");
     warnings.push(`commitlog: an atomic batch at ${range.from} is incomplete and left out`);
   }
-  table.letGo();
+  table.names.letGo();
   const wasClean = isClosed && end === from;
   let truncatedBytes = 0;
   if (!wasClean) {
@@ -231,7 +231,7 @@ function readCatalogFile(
 /** Somebody has removed derived files: says which. */
 function missingFiles({ storage, directory, table }: RecoveryContext): string | null {
   const topics = new Set(storage.list(join(directory, "consumequeue")).map(({ name }) => name));
-  for (const topic of table.topicsWithFiles()) {
+  for (const topic of table.names.topicsWithFiles()) {
     if (!topics.has(topic)) return `consumequeue/${topic} is missing`;
   }
   const size = storage.stat(join(directory, "queues", "arena"))?.size ?? 0;

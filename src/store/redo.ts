@@ -135,11 +135,11 @@ export class Redo {
       return;
     }
     const queue = topic.startsWith(LIGHT_PREFIX)
-      ? this.#table.lightQueue(topic.slice(LIGHT_PREFIX.length))
-      : this.#table.queue(topic, view.queueId);
+      ? this.#table.names.lightQueue(topic.slice(LIGHT_PREFIX.length))
+      : this.#table.names.queue(topic, view.queueId);
     this.#entry(queue, view.queueOffset, physicalOffset, size, batch);
     for (let i = 0; i < dispatch.lightNames.length; i++) {
-      const light = this.#table.lightQueue(dispatch.lightNames[i]!);
+      const light = this.#table.names.lightQueue(dispatch.lightNames[i]!);
       this.#entry(light, dispatch.lightOffsets[i]!, physicalOffset, size, batch);
     }
   }
@@ -155,9 +155,9 @@ export class Redo {
     };
     if (keepsHome) {
       const light = topic.startsWith(LIGHT_PREFIX) ? topic.slice(LIGHT_PREFIX.length) : null;
-      let home = table.find(light ?? topic, light === null ? queueId : 0, light !== null);
+      let home = table.names.find(light ?? topic, light === null ? queueId : 0, light !== null);
       if (home === undefined && this.#isRebuild) {
-        home = light === null ? table.queue(topic, queueId) : table.lightQueue(light);
+        home = light === null ? table.names.queue(topic, queueId) : table.names.lightQueue(light);
       }
       replace(home, view.queueOffset);
       if (home !== undefined) this.#fillTo(home, homeEnd);
@@ -165,7 +165,7 @@ export class Redo {
     for (let i = 0; i < lightNames.length; i++) {
       const name = lightNames[i]!;
       replace(
-        this.#isRebuild ? table.lightQueue(name) : table.find(name, 0, true),
+        this.#isRebuild ? table.names.lightQueue(name) : table.names.find(name, 0, true),
         lightOffsets[i]!,
       );
     }
@@ -203,7 +203,9 @@ export class Redo {
     const dropped = parseDrop(view.buffer.toString("utf8", view.bodyStart, view.bodyEnd));
     if (dropped === null) return;
     const { topic, queueId, isLight } = dropped;
-    const queue = isLight ? this.#table.lightQueue(topic) : this.#table.queue(topic, queueId);
+    const queue = isLight
+      ? this.#table.names.lightQueue(topic)
+      : this.#table.names.queue(topic, queueId);
     if (batch === null) this.#table.drop(queue, end);
     else batch.push({ queue, queueOffset: -1, physicalOffset: end, size: 0, tagHash: 0 });
   }

@@ -40,10 +40,10 @@ class Retention {
    * True when no queue owes a record before `limit`; call again later when it says "unsure": not all were looked at.
    */
   isFree(limit: number): boolean | "unsure" {
-    const holder = this.#holder === null ? undefined : this.#table.current(this.#holder);
+    const holder = this.#holder === null ? undefined : this.#table.names.current(this.#holder);
     if (holder !== undefined && this.#owes(holder, limit)) return false;
     this.#holder = null;
-    this.#walk ??= this.#table.queues()[Symbol.iterator]();
+    this.#walk ??= this.#table.names.queues()[Symbol.iterator]();
     for (let i = 0; i < QUEUES_PER_CALL; i++) {
       const next = this.#walk.next();
       if (next.done === true) {
@@ -63,7 +63,7 @@ class Retention {
   freeBelow(limit: number): number {
     let free = limit;
     let looked = 0;
-    for (const queue of this.#table.queues()) {
+    for (const queue of this.#table.names.queues()) {
       if (++looked > FORGET_QUEUES_MAX) return 0;
       if (queue.isDropped || queue.minOffset >= queue.maxOffset) continue;
       if (queue.owed < 0) queue.owed = this.#firstOwed(queue);

@@ -130,7 +130,7 @@ export class SegmentMover {
     const { table } = this.#host;
     const entry = this.#entry;
     // What was looked at may have been let go of since, or dropped, or be another one of that name.
-    const queue = table.find(seen.topic, seen.queueId, seen.isLight);
+    const queue = table.names.find(seen.topic, seen.queueId, seen.isLight);
     if (queue === undefined || queue.number !== seen.number) return;
     if (offset < queue.minOffset || offset >= queue.maxOffset) return;
     if (table.read(queue, offset, 1, entry) !== 1 || entry.physicalOffset[0] !== from) return;
@@ -206,7 +206,7 @@ export class SegmentMover {
     const lights: number[] = [];
     const queues: ConsumeQueue[] = [];
     for (let i = 0; i < dispatch.lightNames.length; i++) {
-      const light = table.peek(dispatch.lightNames[i]!, 0, true);
+      const light = table.names.peek(dispatch.lightNames[i]!, 0, true);
       if (light === undefined || !this.#isOwed(light, dispatch.lightOffsets[i]!, at)) continue;
       tagHash = this.#entry.tagHash[0]!;
       lights.push(i);
@@ -243,8 +243,8 @@ export class SegmentMover {
     const { table } = this.#host;
     const { topic } = view;
     return topic.startsWith(LIGHT_PREFIX)
-      ? table.peek(topic.slice(LIGHT_PREFIX.length), 0, true)
-      : table.peek(topic, view.queueId, false);
+      ? table.names.peek(topic.slice(LIGHT_PREFIX.length), 0, true)
+      : table.names.peek(topic, view.queueId, false);
   }
 
   /** Does the queue owe this offset, and is this the record? Leaves the entry in `#entry`. */

@@ -1,0 +1,187 @@
+/**
+ * All ConsumeQueues of the store by name. Those that nobody uses are packed (resting-queues.ts) once all of them is in
+ * the files, and become objects again when they are asked for.
+ */
+import type { CatalogLoader } from "./catalog-loader.ts";
+import { ConsumeQueue } from "./consume-queue.ts";
+import { RestingQueues } from "./resting-queues.ts";
+
+/** Who has the entries of the queues. */
+export interface QueueHolder {
+  isInFiles(queue: ConsumeQueue): boolean;
+  releasePages(queue: ConsumeQueue): void;
+  /** There will be no object for it for a while. */
+  forget(queue: ConsumeQueue): void;
+}
+
+export class QueueNames {
+  readonly #holder: QueueHolder;
+  readonly #topics = new Map<string, Map<number, ConsumeQueue>>();
+  readonly #light = new Map<string, ConsumeQueue>();
+  readonly #resting = new RestingQueues();
+  /** Let go by their owner, but not yet in the files. */
+  #leaving: ConsumeQueue[] = [];
+  /** A new catalog file is being written: every queue stays where it is, or becomes an object. */
+  #isDescribing = false;
+  #nextNumber = 1;
+
+  constructor(holder: QueueHolder) {
+    this.#holder = holder;
+  }
+
+  queue(topic: string, queueId: number): ConsumeQueue {
+    const shards = this.#shards(topic);
+    let queue = shards.get(queueId);
+    if (queue === undefined) {
+      queue =
+        this.#resting.take(topic, queueId, false) ??
+        new ConsumeQueue(topic, queueId, false, this.#nextNumber++);
+      shards.set(queueId, queue);
+    }
+    queue.isReleased = false;
+    return queue;
+  }
+
+  lightQueue(name: string): ConsumeQueue {
+    let queue = this.#light.get(name);
+    if (queue === undefined) {
+      queue =
+        this.#resting.take(name, 0, true) ?? new ConsumeQueue(name, 0, true, this.#nextNumber++);
+      this.#light.set(name, queue);
+    }
+    queue.isReleased = false;
+    return queue;
+  }
+
+  /** The queue, if it is there, to look at; one that rests is told by an object of the moment. */
+  peek(topic: string, queueId: number, isLight: boolean): ConsumeQueue | undefined {
+    const awake = isLight ? this.#light.get(topic) : this.#topics.get(topic)?.get(queueId);
+    return awake ?? this.#resting.peek(topic, queueId, isLight);
+  }
+
+  /** The queue, if it is there, to change. One that nobody uses rests again as soon as it can. */
+  find(topic: string, queueId: number, isLight: boolean): ConsumeQueue | undefined {
+    const awake = isLight ? this.#light.get(topic) : this.#topics.get(topic)?.get(queueId);
+    if (awake !== undefined) return awake;
+    const queue = this.#resting.take(topic, queueId, isLight);
+    if (queue === undefined) return undefined;
+    if (isLight) this.#light.set(topic, queue);
+    else this.#shards(topic).set(queueId, queue);
+    queue.isReleased = true;
+    this.#leaving.push(queue);
+    return queue;
+  }
+
+  /** All of them, to look at: those that rest are told by an object of the moment. */
+  *queues(): Generator<ConsumeQueue> {
+    yield* this.#resting.queues();
+    yield* this.awake();
+  }
+
+  *awake(): Generator<ConsumeQueue> {
+    for (const shards of this.#topics.values()) yield* shards.values();
+    yield* this.#light.values();
+  }
+
+  /** The same queue as it is now, after it was looked at some time ago; undefined when it is gone. */
+  current({ topic, queueId, isLight, number }: ConsumeQueue): ConsumeQueue | undefined {
+    const awake = isLight ? this.#light.get(topic) : this.#topics.get(topic)?.get(queueId);
+    const found = awake ?? this.#resting.peek(topic, queueId, isLight);
+    return found?.number === number ? found : undefined;
+  }
+
+  /** Its owner has let go of it, and asks for it by name before using it again. */
+  rest(queue: ConsumeQueue): void {
+    if (queue.isDropped || queue.isReleased) return;
+    queue.isReleased = true;
+    if (this.#isDescribing || !this.#pack(queue)) this.#leaving.push(queue);
+  }
+
+  /** False when it has to wait until more of it is in the files. */
+  #pack(queue: ConsumeQueue): boolean {
+    if (!this.#holder.isInFiles(queue)) return false;
+    this.#holder.releasePages(queue);
+    // Of one that never had an entry nothing is to be remembered.
+    if (queue.isDefined && !this.#resting.add(queue)) return true;
+    this.#holder.forget(queue);
+    this.remove(queue);
+    return true;
+  }
+
+  /** It is packed, or dropped. */
+  remove({ topic, queueId, isLight }: ConsumeQueue): void {
+    if (isLight) {
+      this.#light.delete(topic);
+      return;
+    }
+    const shards = this.#topics.get(topic);
+    shards?.delete(queueId);
+    if (shards?.size === 0) this.#topics.delete(topic);
+  }
+
+  /** More of what waits to be packed may be in the files. */
+  packLeaving(): void {
+    if (this.#isDescribing) return;
+    const leaving = this.#leaving;
+    this.#leaving = [];
+    for (const queue of leaving) {
+      if (!queue.isReleased || queue.isDropped || this.#pack(queue)) continue;
+      this.#leaving.push(queue);
+    }
+    this.#resting.tidy();
+  }
+
+  /** Topics of which there are files: for the check that they are. Before anything was appended. */
+  *topicsWithFiles(): Generator<string> {
+    yield* this.#resting.topics();
+    for (const queue of this.awake()) {
+      if (!queue.isLight && queue.maxOffset > queue.minOffset) yield queue.topic;
+    }
+  }
+
+  /** Those that rest, but for those whose range says that they are left out. */
+  resting(isOut: (min: number, max: number) => boolean): Generator<ConsumeQueue> {
+    return this.#resting.queues(isOut);
+  }
+
+  /** After recovery: nobody uses any of them yet. */
+  letGo(): void {
+    for (const queue of [...this.awake()]) this.rest(queue);
+  }
+
+  /** Each queue once, for a new catalog file, those that rest first; none is packed until the last was given. */
+  *describing(): Generator<ConsumeQueue> {
+    this.#isDescribing = true;
+    yield* this.#resting.queues();
+    yield* this.awake();
+    this.#isDescribing = false;
+    this.packLeaving();
+  }
+
+  clear(): void {
+    this.#topics.clear();
+    this.#light.clear();
+    this.#resting.clear();
+    this.#leaving = [];
+    this.#nextNumber = 1;
+  }
+
+  /** Takes over what the catalog says: all of it rests. */
+  restore(catalog: CatalogLoader): void {
+    this.#nextNumber = Math.max(this.#nextNumber, catalog.maxNumber + 1);
+    for (const queue of catalog.queues()) {
+      if (this.#resting.add(queue)) continue;
+      if (queue.isLight) this.#light.set(queue.topic, queue);
+      else this.#shards(queue.topic).set(queue.queueId, queue);
+    }
+  }
+
+  #shards(topic: string): Map<number, ConsumeQueue> {
+    let shards = this.#topics.get(topic);
+    if (shards === undefined) {
+      shards = new Map();
+      this.#topics.set(topic, shards);
+    }
+    return shards;
+  }
+}
