@@ -61,10 +61,10 @@ export class NodeDirectory {
   #find(address: Address): Node | undefined {
     const { namespace, name } = address;
     if (address.kind === "any") {
-      return (
-        this.#registry.find("queue", namespace, name) ??
-        this.#registry.find("topic", namespace, rootOf(name))
-      );
+      const queue = this.#registry.find("queue", namespace, name);
+      if (queue !== undefined) return queue;
+      const topic = this.#registry.find("topic", namespace, rootOf(name));
+      return topic !== undefined && isCountedOn(topic, name) ? topic : undefined;
     }
     const kind = kindOf(address);
     return this.#registry.find(kind, namespace, nameOf(address, kind));
@@ -93,6 +93,16 @@ export class NodeDirectory {
     for (const group of node.groups.values()) cancelMembers(group, reason);
     this.#registry.delete(node);
   }
+}
+
+/**
+ * Does anybody count on the topic of exactly this name? That somebody once published below it must not turn a queue's name
+ * into a topic's: what is sent there would be nobody's.
+ */
+function isCountedOn(topic: Node, path: string): boolean {
+  if (topic.hasHistory || topic.isTemporary) return true;
+  for (const { settings } of topic.groups.values()) if (settings.path === path) return true;
+  return false;
 }
 
 /** All members lose their consumers, and are told why. */

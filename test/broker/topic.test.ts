@@ -193,3 +193,19 @@ test("an ordered group gives a shard to one member at a time", async (t) => {
   t.deepEqual([...a.texts, ...b.texts], ["1", "2"]);
   await close();
 });
+
+test("a bare name is a queue's, unless somebody counts on a topic of exactly that name", async (t) => {
+  const { broker, close } = await openTestBroker();
+  const peer = connect(broker);
+  const kindOf = (name: string) => peer.openTarget(makeAddress("any", name)).address.kind;
+  peer.openTarget(topic("orders/eu"));
+  consume(peer, topic("prices/eu"));
+  t.is(kindOf("orders"), "queue", "what was published below it says nothing");
+  t.is(kindOf("prices"), "queue", "nor who reads below it");
+  consume(peer, topic("news"));
+  t.is(kindOf("news"), "topic");
+  peer.openTarget(makeAddress("any", "orders")).publish(draft("kept"));
+  await settle();
+  t.is(broker.registry.find("queue", "/", "orders")!.backlog, 1);
+  await close();
+});
