@@ -56,9 +56,10 @@ export class TimedCrashTraffic {
     this.#start(async () => {
       while (this.#isRunning) {
         const id = `soon:${this.#sequence++}`;
-        this.#times.set(id, Date.now() + TTL_MS);
         this.ledger.sent([SOON], id);
         await soon.deliver({ body: id, durable: true, ttl: TTL_MS });
+        // Its time began when it arrived, which was before it was confirmed; how long it lay in a socket is not known.
+        this.#times.set(id, Date.now() + TTL_MS);
         await sleep(PAUSE_MS);
       }
     });
@@ -99,11 +100,12 @@ export class TimedCrashTraffic {
 
   #take(queue: string, id: string): void {
     const now = Date.now();
-    const time = this.#times.get(id) ?? 0;
     this.ledger.delivered(queue, id);
+    setImmediate(() => this.ledger.acknowledged(queue, id));
+    const time = this.#times.get(id);
+    if (time === undefined) return;
     if (queue === LATER && now < time) this.wrong.push(`${id} came ${time - now} ms early`);
     if (queue === SOON && now > time + LATE_MS) this.wrong.push(`${id} came ${now - time} ms late`);
-    setImmediate(() => this.ledger.acknowledged(queue, id));
   }
 
   /** A loop that the broker's death ends. */
