@@ -9,7 +9,7 @@
  *  - here and there (search by key, redelivery, delayed messages): small blocks, and from `MAP_AFTER` misses in one
  *    sealed segment's view on a mapping, where koffi is there: 3.5 times cheaper than a read for each.
  *
- * The bytes stay as they are until `endTurn`: a buffer that falls out of the cache is not used again before. Only what
+ * The bytes stay as they are until `endTurn`: a buffer that was looked into in a turn is not used again in it. Only what
  * lies before `end` (written and never changed again) is read or kept. Memory is bounded by `cacheBytes`, plus what one
  * turn reads, plus one record larger than a block; mapped views by `maxViews`, apart from those still referenced.
  */
@@ -95,6 +95,8 @@ export class SegmentReader {
   #heldBytes = 0;
   #hot = NOTHING;
   #clock = 0;
+  /** What was last used before this was not used in this turn. */
+  #turnBegan = 0;
   #readAhead: number = LARGEST;
   /** The last record that was too large for a block; until the end of the turn. */
   #large: Extent | null = null;
@@ -138,6 +140,7 @@ export class SegmentReader {
 
   /** Forgets what is kept of this range, because it was changed on disk. */
   invalidate(from: number, to: number): void {
+    this.#hot.lastUse = ++this.#clock;
     this.#hot = NOTHING;
     for (const list of [this.#blocks, this.#views]) {
       for (let i = list.length - 1; i >= 0; i--) {
@@ -166,6 +169,8 @@ export class SegmentReader {
       this.#find(this.#views, position, size) ??
       this.#fetch(position, size, end);
     if (found === null) return false;
+    // The hot one may have been used until now: it says so when it stops being it.
+    hot.lastUse = ++this.#clock;
     found.lastUse = ++this.#clock;
     if (position + size > found.usedTo) found.usedTo = position + size;
     if (found !== this.#large) this.#hot = found;
@@ -177,14 +182,17 @@ export class SegmentReader {
   /** Nobody looks at what was located before: call at the end of a turn, however it went. */
   endTurn(): void {
     this.#large = null;
+    this.#turnBegan = ++this.#clock;
     if (this.#retired.length === 0) return;
-    for (const extent of this.#retired) {
-      const spare = this.#spare[extent.sizeClass];
-      if (spare !== undefined && (spare.length + 1) * extent.buffer.length <= SPARE_BYTES) {
-        spare.push(extent.buffer);
-      }
-    }
+    for (const extent of this.#retired) this.#keepForLater(extent);
     this.#retired = [];
+  }
+
+  #keepForLater({ buffer, sizeClass }: Extent): void {
+    const spare = this.#spare[sizeClass];
+    if (spare !== undefined && (spare.length + 1) * buffer.length <= SPARE_BYTES) {
+      spare.push(buffer);
+    }
   }
 
   /** Lets go of the buffers that are kept for the next reads. */
@@ -313,10 +321,13 @@ export class SegmentReader {
     const extent = list[index]!;
     list[index] = list[list.length - 1]!;
     list.pop();
-    if (this.#hot === extent) this.#hot = NOTHING;
+    const isHot = this.#hot === extent;
+    if (isHot) this.#hot = NOTHING;
     if (extent.sizeClass < 0) return; // A view: unmapped when the last Buffer over it is gone.
     this.#heldBytes -= CLASSES[extent.sizeClass]!;
-    this.#retired.push(extent);
+    // Nobody looked into it in this turn: it may be written to at once. A drain goes from one to the next like that.
+    if (isHot || extent.lastUse > this.#turnBegan) this.#retired.push(extent);
+    else this.#keepForLater(extent);
   }
 }
 

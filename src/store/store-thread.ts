@@ -4,6 +4,7 @@
  */
 import { type MessagePort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import { CopyMemory } from "../util/copy-memory.ts";
+import { keepHeapTight } from "../util/spare-memory.ts";
 import { WORD } from "./shared-control.ts";
 import { fileSystem } from "./storage-file.ts";
 import { StoreWriter } from "./store-writer.ts";
@@ -11,6 +12,7 @@ import type { ToWriter, WriterStart } from "./writer-messages.ts";
 
 const { start, port } = workerData as { start: WriterStart; port: MessagePort };
 if (start.memory !== null) CopyMemory.join(start.memory);
+keepHeapTight();
 const writer = new StoreWriter(fileSystem, start, {
   take: () => receiveMessageOnPort(port)?.message as ToWriter | undefined,
   reply: (message) => port.postMessage(message),

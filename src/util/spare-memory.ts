@@ -78,13 +78,42 @@ export function ownSpareMemory(): SpareMemory {
   });
 }
 
+/**
+ * Large buffers are memory of their own, which goes back when they do, instead of holes in the heap; and threads share it.
+ * For the whole process, from any thread. Without it a drain of messages that lie on the disk keeps 50 MiB more.
+ */
+export function keepHeapTight(): void {
+  const libc = loadLibc();
+  if (libc === null) return;
+  const set = libc.func("int mallopt(int parameter, int value)") as (
+    parameter: number,
+    value: number,
+  ) => number;
+  // Each but for the last also ends that the library adapts it to what it sees.
+  set(M_MMAP_THRESHOLD, 256 << 10);
+  set(M_TRIM_THRESHOLD, 4 << 20);
+  set(M_ARENA_MAX, 1);
+}
+
+/** From malloc.h of glibc. */
+const M_TRIM_THRESHOLD = -1;
+const M_MMAP_THRESHOLD = -3;
+const M_ARENA_MAX = -8;
+
 type Trim = (padding: number) => number;
 
 function loadTrim(): Trim | null {
+  return (loadLibc()?.func("int malloc_trim(size_t padding)") as Trim | undefined) ?? null;
+}
+
+/** Null where it is not glibc, or koffi is not there. */
+function loadLibc(): ReturnType<typeof import("koffi").load> | null {
   if (process.platform !== "linux") return null;
   try {
     const koffi = createRequire(import.meta.url)("koffi") as typeof import("koffi");
-    return koffi.load(null).func("int malloc_trim(size_t padding)") as Trim;
+    const libc = koffi.load(null);
+    libc.func("const char *gnu_get_libc_version()");
+    return libc;
   } catch {
     return null;
   }
