@@ -7,6 +7,7 @@
  * - Below `low` everything is settled. From `frontier` on nothing was ever marked. Between them a page per 4,096 offsets.
  * - A released offset simply becomes ready again in its place: `findReady` is told to look from there, so redelivery keeps
  *   the original order and costs no memory, whatever the number.
+ * - What is taken and settled in order needs no bytes: where there are no pages, all from `low` to `frontier` is acquired.
  * - Ranges are filled and searched natively (fill, indexOf): a batch costs a few hundred nanoseconds, not per message.
  */
 import assert from "node:assert/strict";
@@ -60,13 +61,14 @@ export class AckState {
   stateOf(offset: number): number {
     if (offset < this.low) return STATE.SETTLED;
     if (offset >= this.frontier) return STATE.READY;
+    if (this.#pages.size === 0) return STATE.ACQUIRED;
     const page = this.#pages.get(Math.floor(offset / PAGE_SIZE));
     return page === undefined ? STATE.READY : page[offset & PAGE_MASK]!;
   }
 
   /** First ready offset at or after `from` and below `end`; `end` when there is none. */
   findReady(from: number, end: number): number {
-    let at = Math.max(from, this.low);
+    let at = Math.max(from, this.#pages.size === 0 ? this.frontier : this.low);
     while (at < end) {
       if (at >= this.frontier) return at;
       const number = Math.floor(at / PAGE_SIZE);
@@ -130,6 +132,11 @@ export class AckState {
     if (from < this.low) {
       count -= this.low - from;
       from = this.low;
+    }
+    if (this.#pages.size === 0 && from === this.low && from + count <= this.frontier) {
+      this.low += count;
+      this.#held -= count;
+      return true;
     }
     this.#mark(from, count, STATE.SETTLED);
     if (from !== this.low) return false;
@@ -205,6 +212,10 @@ export class AckState {
 
   /** Gives all pages back. */
   clear(): void {
+    this.#dropPages();
+  }
+
+  #dropPages(): void {
     for (const page of this.#pages.values()) recycle(page);
     this.#pages = NO_PAGES as Map<number, Uint8Array>;
   }
@@ -212,14 +223,17 @@ export class AckState {
   #mark(from: number, count: number, state: number): void {
     assert(from >= this.low && count > 0, "ack state: mark below the low-water mark");
     const end = from + count;
+    if (this.#pages.size === 0) {
+      if (state === STATE.ACQUIRED && from === this.frontier) {
+        this.frontier = end;
+        this.#held += count;
+        return;
+      }
+      this.#writeOut();
+    }
     for (let at = from; at < end; ) {
       const number = Math.floor(at / PAGE_SIZE);
-      let page = this.#pages.get(number);
-      if (page === undefined) {
-        page = pool.pop() ?? new Uint8Array(PAGE_SIZE);
-        if (this.#pages === NO_PAGES) this.#pages = new Map();
-        this.#pages.set(number, page);
-      }
+      const page = this.#pages.get(number) ?? this.#newPage(number);
       const index = at & PAGE_MASK;
       const stop = Math.min(PAGE_SIZE, index + (end - at));
       const base = number * PAGE_SIZE;
@@ -232,6 +246,24 @@ export class AckState {
     else if (state === STATE.READY_AGAIN) this.#again += count;
     else if (state === STATE.SETTLED) this.#settledAbove += count;
     if (this.frontier < end) this.frontier = end;
+  }
+
+  /** What was acquired in order gets its bytes. */
+  #writeOut(): void {
+    for (let at = this.low; at < this.frontier; ) {
+      const number = Math.floor(at / PAGE_SIZE);
+      const stop = Math.min((number + 1) * PAGE_SIZE, this.frontier);
+      const base = number * PAGE_SIZE;
+      this.#newPage(number).fill(STATE.ACQUIRED, at - base, stop - base);
+      at = stop;
+    }
+  }
+
+  #newPage(number: number): Uint8Array {
+    const page = pool.pop() ?? new Uint8Array(PAGE_SIZE);
+    if (this.#pages === NO_PAGES) this.#pages = new Map();
+    this.#pages.set(number, page);
+    return page;
   }
 
   /** Takes the old states of a slice out of the counters. */
@@ -284,6 +316,8 @@ export class AckState {
         this.#pages.delete(lastPage);
         recycle(page);
       }
+      // Whatever is taken next begins anew.
+      this.#dropPages();
     }
   }
 }

@@ -13,6 +13,7 @@
  *   STATE      08 | u8 length, key | value                any other owner's state; the last value of a key counts, empty deletes
  *   RESTING    09 | (u16 length, key | u16 length, packed node)…   nodes at rest (packed-node.ts); only in snapshots
  *   WOKEN      0a | key                                   one of them is at rest no longer
+ *   LOWS       0c | (u32 progress | f64 low)…            many of LOW in one
  *   RUNS       0b | u32 progress | f64 from | (gap, count)…   settled above low: each so far behind the one before, the
  *                                                         first behind `from`; numbers of 7 bits a byte, the lowest first
  *
@@ -36,6 +37,7 @@ export const ENTRY = {
   RESTING: 9,
   WOKEN: 10,
   RUNS: 11,
+  LOWS: 12,
 } as const;
 
 export interface NodeEntry {
@@ -66,6 +68,8 @@ export interface GroupEntry {
 }
 
 const scratch = Buffer.alloc(32);
+const LOW_BYTES = 12;
+const LOWS_BYTES = 1 + 256 * LOW_BYTES;
 const RUNS_HEADER = 13;
 const RUNS_BYTES = 4096;
 /** Two numbers below 2^53. */
@@ -78,6 +82,8 @@ export class CatalogWriter {
   #runsAt = 0;
   /** Where the last of them ends. */
   #runsEnd = 0;
+  readonly #lows = Buffer.alloc(LOWS_BYTES);
+  #lowsAt = 1;
 
   constructor(journal: Pick<OwnerJournal, "append">) {
     this.#journal = journal;
@@ -105,11 +111,19 @@ export class CatalogWriter {
   groupGone(journalId: number): void {
     this.#number(ENTRY.GROUP_GONE, journalId);
   }
-  low(progress: number, low: number): number {
-    scratch[0] = ENTRY.LOW;
-    scratch.writeUInt32BE(progress, 1);
-    scratch.writeDoubleBE(low, 5);
-    return this.#journal.append(scratch, 0, 13);
+  /** Adds one to a row; `endLows` writes what is left of it. */
+  low(progress: number, low: number): void {
+    if (this.#lowsAt > LOWS_BYTES - LOW_BYTES) this.endLows();
+    const at = this.#lowsAt;
+    writeLow(this.#lows, at, progress, low);
+    this.#lowsAt = at + LOW_BYTES;
+  }
+  endLows(): void {
+    const end = this.#lowsAt;
+    if (end === 1) return;
+    this.#lows[0] = end === 1 + LOW_BYTES ? ENTRY.LOW : ENTRY.LOWS;
+    this.#journal.append(this.#lows, 0, end);
+    this.#lowsAt = 1;
   }
   /** Adds a run to a row; `endRuns` writes what is left of it. All of a row belong to one progress. */
   run(progress: number, from: number, count: number): void {
@@ -214,6 +228,12 @@ export function applyEntry(image: CatalogImage, bytes: Buffer): void {
       progress?.state.settleBelow(bytes.readDoubleBE(5));
       return;
     }
+    case ENTRY.LOWS:
+      for (let at = 1; at < bytes.length; at += LOW_BYTES) {
+        const progress = image.progress.get(bytes.readUInt32BE(at));
+        progress?.state.settleBelow(bytes.readDoubleBE(at + 4));
+      }
+      return;
     case ENTRY.RUN: {
       const progress = image.progress.get(bytes.readUInt32BE(1));
       progress?.state.settle(bytes.readDoubleBE(5), bytes.readUInt32BE(13));
@@ -275,6 +295,25 @@ export const nodeOf = (bytes: Buffer): NodeEntry => parse<NodeEntry>(bytes);
 
 function parse<T>(bytes: Buffer): T {
   return JSON.parse(bytes.toString("utf8", 1)) as T;
+}
+
+const words = new Uint32Array(2);
+const double = new Float64Array(words.buffer);
+/** Of a double's two words, the one with sign and exponent. */
+const HIGH = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1 ? 1 : 0;
+
+function writeLow(bytes: Buffer, at: number, progress: number, low: number): void {
+  double[0] = low;
+  writeWord(bytes, at, progress);
+  writeWord(bytes, at + 4, words[HIGH]!);
+  writeWord(bytes, at + 8, words[1 - HIGH]!);
+}
+
+function writeWord(bytes: Buffer, at: number, word: number): void {
+  bytes[at] = word >>> 24;
+  bytes[at + 1] = word >>> 16;
+  bytes[at + 2] = word >>> 8;
+  bytes[at + 3] = word;
 }
 
 function writeNumber(bytes: Buffer, at: number, value: number): number {

@@ -77,6 +77,7 @@ function writeGroup(group: ConsumerGroup, catalog: CatalogWriter): void {
   for (const { journalId, state, attempts } of group.shards) {
     // Of a group that is known already, `from` says nothing.
     catalog.low(journalId, state.low);
+    catalog.endLows();
     state.forEachSettledRun((from, count) => {
       catalog.run(journalId, from, count);
     });

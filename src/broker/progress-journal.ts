@@ -89,6 +89,7 @@ export class ProgressJournal {
     if (this.hasWork) {
       this.#dirty = [];
       for (const shard of dirty) this.#write(shard);
+      this.catalog.endLows();
       this.#hasState = false;
       // An entry after them marks the end of the epoch: its position covers all before it.
       this.#written.push(this.epoch, this.#lastPosition);

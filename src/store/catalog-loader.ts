@@ -4,6 +4,16 @@
  */
 import type { CatalogHandler } from "./catalog.ts";
 import { ConsumeQueue } from "./consume-queue.ts";
+import { ENTRY_SIZE } from "./page-pool.ts";
+
+/** Entries from `from` on, in parts; where two say something of an entry, the later one counts. */
+export interface CatalogTail {
+  from: number;
+  parts: Array<{ readonly first: number; readonly entries: Buffer }>;
+}
+
+const endOf = ({ first, entries }: CatalogTail["parts"][number]): number =>
+  first + entries.length / ENTRY_SIZE;
 
 export class CatalogLoader implements CatalogHandler {
   /** Queue number → index in the lists. */
@@ -16,6 +26,8 @@ export class CatalogLoader implements CatalogHandler {
   readonly #maxs: number[] = [];
   /** By index: page, block, page, block … */
   readonly #blocks = new Map<number, number[]>();
+  /** By index: entries that the queue's file may not have. */
+  readonly #tails = new Map<number, CatalogTail>();
   /** By index: what is known of moved records. */
   readonly #moved = new Map<number, number>();
   maxNumber = 0;
@@ -37,6 +49,22 @@ export class CatalogLoader implements CatalogHandler {
     if (index === undefined) return;
     this.#mins[index] = minOffset;
     this.#maxs[index] = maxOffset;
+    this.#tails.delete(index);
+  }
+
+  tail(number: number, minOffset: number, from: number, first: number, entries: Buffer): void {
+    const index = this.#indexes.get(number);
+    if (index === undefined) return;
+    this.#mins[index] = minOffset;
+    this.#maxs[index] = first + entries.length / ENTRY_SIZE;
+    let tail = this.#tails.get(index);
+    if (tail === undefined) {
+      tail = { from, parts: [] };
+      this.#tails.set(index, tail);
+    }
+    tail.from = from;
+    tail.parts = tail.parts.filter((part) => endOf(part) > from);
+    if (entries.length > 0) tail.parts.push({ first, entries });
   }
 
   dropped(number: number): void {
@@ -45,6 +73,7 @@ export class CatalogLoader implements CatalogHandler {
     this.#indexes.delete(number);
     this.#blocks.delete(index);
     this.#moved.delete(index);
+    this.#tails.delete(index);
   }
 
   moved(number: number, offset: number): void {
@@ -75,6 +104,11 @@ export class CatalogLoader implements CatalogHandler {
       if (blocks.length === 0) this.#blocks.delete(index);
       return;
     }
+  }
+
+  /** What of this queue only the catalog has. */
+  tailOf(number: number): CatalogTail | undefined {
+    return this.#tails.get(this.#indexes.get(number) ?? -1);
   }
 
   /** Every queue there is, in the order of their numbers. */

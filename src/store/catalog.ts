@@ -11,6 +11,8 @@
  *
  *   DEFINE  1 flags (1 = light), 4 queueId, 2 length, name    the queue exists
  *   STATE   8 minOffset, 8 maxOffset (doubles)                entries before maxOffset are in its file
+ *   TAIL    8 minOffset, 8 from, 8 first (doubles),           these entries follow; its file may have none from `from` on
+ *           4 count, 20 each: entries
  *   DROP                                                      the queue is gone, with its blocks
  *   BLOCK   4 page number, 4 block                            this block of the arena holds that page
  *   FREE    4 page number                                     the page is gone, its block may be used again
@@ -20,9 +22,12 @@
  * recovery behaves as if there were no catalog.
  */
 import { crc32 } from "../util/crc32.ts";
+import { ENTRY_SIZE } from "./page-pool.ts";
 
 const BATCH_HEADER = 8;
-const KIND = { DEFINE: 1, STATE: 2, DROP: 3, BLOCK: 4, FREE: 5, MOVED: 6 } as const;
+const KIND = { DEFINE: 1, STATE: 2, DROP: 3, BLOCK: 4, FREE: 5, MOVED: 6, TAIL: 7 } as const;
+const TAIL_HEADER = 28;
+const SHORT_BYTES = 400;
 
 export class CatalogBatch {
   #bytes = Buffer.allocUnsafeSlow(4096);
@@ -47,6 +52,25 @@ export class CatalogBatch {
     const at = this.#entry(KIND.STATE, number, 16);
     this.#bytes.writeDoubleBE(minOffset, at);
     this.#bytes.writeDoubleBE(maxOffset, at + 8);
+  }
+  /** Returns where the entries go, which follow at once. */
+  tail(number: number, minOffset: number, from: number, first: number, count: number): number {
+    const length = count * ENTRY_SIZE;
+    const at = this.#entry(KIND.TAIL, number, TAIL_HEADER + length);
+    this.#bytes.writeDoubleBE(minOffset, at);
+    this.#bytes.writeDoubleBE(from, at + 8);
+    this.#bytes.writeDoubleBE(first, at + 16);
+    this.#bytes.writeUInt32BE(count, at + 24);
+    return at + TAIL_HEADER;
+  }
+  /** Entries of a tail. Returns where the next go. */
+  put(from: Uint8Array, start: number, end: number, at: number): number {
+    const bytes = this.#bytes;
+    const length = end - start;
+    // Mostly a few: a copy byte by byte is done before a native one has begun.
+    if (length > SHORT_BYTES) bytes.set(from.subarray(start, end), at);
+    else for (let i = 0; i < length; i++) bytes[at + i] = from[start + i]!;
+    return at + length;
   }
   drop(number: number): void {
     this.#entry(KIND.DROP, number, 0);
@@ -96,6 +120,8 @@ export class CatalogBatch {
 export interface CatalogHandler {
   define(number: number, topic: string, queueId: number, isLight: boolean): void;
   state(number: number, minOffset: number, maxOffset: number): void;
+  /** `entries` are a view of the catalog's bytes. */
+  tail(number: number, minOffset: number, from: number, first: number, entries: Buffer): void;
   dropped(number: number): void;
   block(number: number, pageNumber: number, block: number): void;
   free(number: number, pageNumber: number): void;
@@ -134,6 +160,19 @@ export function readCatalog(bytes: Buffer, handler: CatalogHandler): void {
           handler.state(number, bytes.readDoubleBE(at), bytes.readDoubleBE(at + 8));
           at += 16;
           break;
+        case KIND.TAIL: {
+          const start = at + TAIL_HEADER;
+          const stop = start + bytes.readUInt32BE(at + 24) * ENTRY_SIZE;
+          handler.tail(
+            number,
+            bytes.readDoubleBE(at),
+            bytes.readDoubleBE(at + 8),
+            bytes.readDoubleBE(at + 16),
+            bytes.subarray(start, stop),
+          );
+          at = stop;
+          break;
+        }
         case KIND.DROP:
           handler.dropped(number);
           break;
@@ -151,7 +190,7 @@ export function readCatalog(bytes: Buffer, handler: CatalogHandler): void {
           break;
         default:
           throw new Error(
-            `catalog: entry of kind ${kind}, expected 1 to 6 (written by a newer version?)`,
+            `catalog: entry of kind ${kind}, expected 1 to 7 (written by a newer version?)`,
           );
       }
     }

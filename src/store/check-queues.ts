@@ -27,6 +27,8 @@ interface CatalogQueue {
   readonly isLight: boolean;
   minOffset: number;
   maxOffset: number;
+  /** Entries from here on are in the catalog: the file may have none. */
+  tailFrom: number;
   /** Page number to block of the arena. */
   readonly blocks: Map<number, number>;
 }
@@ -47,6 +49,7 @@ export class CatalogView implements CatalogHandler {
       isLight,
       minOffset: 0,
       maxOffset: 0,
+      tailFrom: Number.POSITIVE_INFINITY,
       blocks,
     });
   }
@@ -55,6 +58,14 @@ export class CatalogView implements CatalogHandler {
     if (queue === undefined) return;
     queue.minOffset = minOffset;
     queue.maxOffset = maxOffset;
+    queue.tailFrom = Number.POSITIVE_INFINITY;
+  }
+  tail(number: number, minOffset: number, from: number, first: number, entries: Buffer): void {
+    const queue = this.#byNumber.get(number);
+    if (queue === undefined) return;
+    queue.minOffset = minOffset;
+    queue.maxOffset = first + entries.length / ENTRY_SIZE;
+    queue.tailFrom = from;
   }
   dropped(number: number): void {
     this.#byNumber.delete(number);
@@ -72,7 +83,8 @@ export class CatalogView implements CatalogHandler {
   rangeOf(topic: string, queueId: number): QueueRange {
     for (const queue of this.#byNumber.values()) {
       if (!queue.isLight && queue.topic === topic && queue.queueId === queueId) {
-        return { from: queue.minOffset, to: queue.maxOffset };
+        const to = Math.min(queue.maxOffset, queue.tailFrom);
+        return { from: Math.min(queue.minOffset, to), to };
       }
     }
     return { from: 0, to: 0 };

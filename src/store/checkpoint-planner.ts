@@ -11,6 +11,8 @@ import type { CheckpointRequest } from "./writer-messages.ts";
 
 const CHECKPOINT_BYTES = 64 << 20;
 const CHECKPOINT_MS = 5000;
+/** Each queue that has changed puts it off, up to the same length again: a checkpoint takes so much longer. */
+const QUEUE_BYTES = 8 << 10;
 /** The catalog is written anew when it is this many times what it was after the last time, and over 1 MiB. */
 const REWRITE_FACTOR = 4;
 const REWRITE_MIN_BYTES = 1 << 20;
@@ -24,6 +26,8 @@ export class CheckpointPlanner {
   #fullBytes: number;
   #offset: number;
   #plannedAt: number;
+  /** Of the newest record when the files of queues had every entry; 0: not since this process began. */
+  #filesTimestamp = 0;
   /** Planned and not yet on the disk: one, or two when the store is closed meanwhile. */
   running = 0;
   #rewrite: {
@@ -50,7 +54,12 @@ export class CheckpointPlanner {
 
   /** Is it time, by the bytes appended since the last one? */
   isDueAt(appended: number): boolean {
-    return !this.isRunning && appended - this.#offset >= CHECKPOINT_BYTES;
+    const length = appended - this.#offset;
+    if (length < CHECKPOINT_BYTES || this.isRunning) return false;
+    return (
+      length >=
+      CHECKPOINT_BYTES + Math.min(this.#table.changed.length * QUEUE_BYTES, CHECKPOINT_BYTES)
+    );
   }
 
   /** Is it time, by the clock? */
@@ -77,7 +86,7 @@ export class CheckpointPlanner {
     isClosing: boolean,
   ): CheckpointRequest {
     const table = this.#table;
-    table.flushAll();
+    table.flushAll(isClosing);
     const batches: Array<{ file: number; at: number; bytes: ArrayBuffer }> = [];
     const rewrite = this.#rewriteSome(isClosing);
     // After the rewrite: it may have added to the batch. Both files get it.
@@ -99,6 +108,7 @@ export class CheckpointPlanner {
         this.#rewrite = null;
       }
     }
+    if (table.areFilesComplete) this.#filesTimestamp = storeTimestamp;
     this.#plannedAt = performance.now();
     table.arena.beginCheckpoint();
     this.running++;
@@ -117,6 +127,7 @@ export class CheckpointPlanner {
       },
       commands: commandsIssued(),
       batches,
+      filesTimestamp: this.#filesTimestamp,
     };
   }
 

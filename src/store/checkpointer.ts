@@ -70,7 +70,7 @@ export class Checkpointer {
     this.#catalog(checkpoint.catalogFile).sync();
     this.#storage.syncDirectory(join(this.#directory, "queues"));
     this.#file.write({ ...checkpoint, indexEnd: this.#index.endPhysicalOffset });
-    writeRocketCheckpoint(this.#storage, this.#directory, checkpoint.storeTimestamp);
+    writeRocketCheckpoint(this.#storage, this.#directory, request.filesTimestamp);
     this.#removeOldCatalogs(checkpoint.catalogFile);
     this.#queue.shift();
     return request;

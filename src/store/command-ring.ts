@@ -19,6 +19,8 @@ export const COMMAND = {
   BLOCK: 2,
   /** The same, into a block that was just allocated: with its header. */
   NEW_BLOCK: 3,
+  /** The next checkpoint syncs the files that hold these entries. */
+  SYNC: 4,
 } as const;
 
 const TWO_POW_32 = 2 ** 32;

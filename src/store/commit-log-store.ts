@@ -125,6 +125,7 @@ export class CommitLogStore implements MessageStore {
       this.#directory,
       this.#commands,
       options.queuePages ?? DEFAULT.queuePages,
+      options.syncedQueues ?? DEFAULT.syncedQueues,
       post,
     );
     this.journal = new Journal(this.#control, post, () => this.#log.appended);

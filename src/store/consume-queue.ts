@@ -8,8 +8,8 @@
  *   12     8  tagHash          Java String.hashCode of the tag, sign-extended; lets a tag filter skip the CommitLog
  *
  * The entry of queueOffset q is number q. Entries are kept in pages (page-pool.ts); the newest page grows. A full page of
- * a topic queue is handed to the store thread at once; what else is unwritten follows with the next checkpoint. Pages
- * stay until the pool wants them back; what is not in memory is read from the file.
+ * a topic queue is handed to the store thread at once; what else is unwritten the next checkpoint takes along
+ * (entry-flusher.ts). Pages stay until the pool wants them back; what is not in memory is read from the file.
  * Entries are derived from the log: a missing or broken one is rebuilt by recovery.
  */
 import type { LogQueue } from "./commit-log.ts";
@@ -81,6 +81,10 @@ export class ConsumeQueue implements LogQueue {
   readonly pageEntries: number;
   /** Entries before this offset were handed to the writer, or are owed to nobody. */
   flushedOffset = 0;
+  /** Of a topic queue: entries before this offset are in its file for good, with the last checkpoint that was planned. */
+  safeOffset = 0;
+  /** The same, or they are in the catalog. */
+  notedOffset = 0;
   /** Physical offset that it still owes, as retention last found it; -1 when it has to look again. */
   owed = -1;
   /** Entries before this offset may name records that were moved: their places do not ascend. */
@@ -117,7 +121,15 @@ export class ConsumeQueue implements LogQueue {
     this.tail = -1;
     this.tailSlot = maxOffset % this.pageEntries;
     this.flushedOffset = maxOffset;
+    this.safeOffset = maxOffset;
+    this.notedOffset = maxOffset;
     this.owed = -1;
+  }
+
+  /** Entries from here on are not in its file for good, and owed or not yet given to the writer. */
+  get unsafeFrom(): number {
+    if (this.isLight) return this.flushedOffset;
+    return Math.min(this.flushedOffset, Math.max(this.safeOffset, this.minOffset));
   }
 
   addPage(pageNumber: number, page: number): void {

@@ -14,14 +14,20 @@ export const TOPIC_PAGE_ENTRIES = 200;
 export const LIGHT_PAGE_ENTRIES = 20;
 const SLAB_BYTES = 256_000;
 
+export interface PoolHost {
+  /** Pages that may be in use before some are taken back. */
+  limit(): number;
+  onSlab(index: number, memory: SharedArrayBuffer): void;
+}
+
 export class PagePool {
   readonly entries: number;
   readonly #pageBytes: number;
   readonly #perSlab: number;
-  readonly #limit: number;
+  readonly #host: PoolHost;
   readonly #commands: CommandRing;
-  readonly #onSlab: (index: number, memory: SharedArrayBuffer) => void;
   readonly #views: DataView[] = [];
+  readonly #bytes: Uint8Array[] = [];
   readonly #owners: Array<ConsumeQueue | null> = [];
   readonly #pageNumbers: number[] = [];
   /** Entries below this slot are not in memory. */
@@ -34,18 +40,12 @@ export class PagePool {
   #leaving: number[] = [];
   #hand = 0;
 
-  constructor(
-    entries: number,
-    limit: number,
-    commands: CommandRing,
-    onSlab: (index: number, memory: SharedArrayBuffer) => void,
-  ) {
+  constructor(entries: number, commands: CommandRing, host: PoolHost) {
     this.entries = entries;
     this.#pageBytes = entries * ENTRY_SIZE;
     this.#perSlab = SLAB_BYTES / this.#pageBytes;
-    this.#limit = limit;
     this.#commands = commands;
-    this.#onSlab = onSlab;
+    this.#host = host;
   }
 
   /** Pages that are not free. */
@@ -53,23 +53,24 @@ export class PagePool {
     return this.#owners.length - this.#free.length;
   }
   get isFull(): boolean {
-    return this.size >= this.#limit;
+    return this.size >= this.#host.limit();
   }
   /** So many pages are in use beyond the limit that appending has to wait until some are written. */
   isOverfull(): boolean {
-    if (this.size < this.#limit * 2) return false;
+    const most = this.#host.limit() * 2;
+    if (this.size < most) return false;
     this.#settle();
     for (let tries = 64; tries > 0; tries--) {
       const page = this.#takeBack();
       if (page >= 0) this.#free.push(page);
     }
-    return this.size >= this.#limit * 2;
+    return this.size >= most;
   }
 
   allocate(owner: ConsumeQueue, pageNumber: number, firstSlot: number): number {
     if (this.#leaving.length > 0) this.#settle();
     let page = -1;
-    if (this.size >= this.#limit) page = this.#takeBack();
+    if (this.isFull) page = this.#takeBack();
     if (page < 0) page = this.#free.pop() ?? this.#grow();
     this.#owners[page] = owner;
     this.#pageNumbers[page] = pageNumber;
@@ -87,6 +88,10 @@ export class PagePool {
 
   view(page: number): DataView {
     return this.#views[Math.floor(page / this.#perSlab)]!;
+  }
+  /** The same memory as the view. */
+  bytes(page: number): Uint8Array {
+    return this.#bytes[Math.floor(page / this.#perSlab)]!;
   }
   /** Index of a slot's entry in the page's view. */
   at(page: number, slot: number): number {
@@ -109,8 +114,9 @@ export class PagePool {
   #grow(): number {
     const first = this.#owners.length;
     const memory = new SharedArrayBuffer(SLAB_BYTES);
-    this.#onSlab(this.#views.length, memory);
+    this.#host.onSlab(this.#views.length, memory);
     this.#views.push(new DataView(memory));
+    this.#bytes.push(new Uint8Array(memory));
     for (let i = 0; i < this.#perSlab; i++) {
       this.#owners.push(null);
       this.#pageNumbers.push(0);

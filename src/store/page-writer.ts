@@ -1,9 +1,9 @@
 /**
  * Carries out the commands of the command ring: writes queue entries from shared pages into the queues' files and the
- * arena, neighbours together. Used by the store thread, and by recovery before that thread runs. It knows what was
- * written since the last checkpoint, to sync it; files are kept open up to a bound.
+ * arena, neighbours together. Used by the store thread, and by recovery before that thread runs. It knows what is to be
+ * synced with the next checkpoint; files are kept open up to a bound.
  */
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { BLOCK_BYTES, BLOCK_ENTRIES, BLOCK_HEADER, writeBlockHeader } from "./arena.ts";
 import { COMMAND, type CommandRing } from "./command-ring.ts";
 import { ENTRY_SIZE, LIGHT_PAGE_ENTRIES, PageSlabs, TOPIC_PAGE_ENTRIES } from "./page-pool.ts";
@@ -21,7 +21,7 @@ interface QueueFile {
   file: StorageFile | null;
   /** Number of the file that is open. */
   index: number;
-  /** Number of the file whose name the next sync makes durable, or an earlier one has. */
+  /** Number of the file whose name the next checkpoint makes durable, or an earlier one has. */
   namedIndex: number;
 }
 
@@ -86,12 +86,23 @@ export class PageWriter {
     for (let i = 0; i < max; i++) {
       const at = this.#commands.peek(0, head);
       if (at < 0) return false;
-      const isLight = this.#commands.words[at] !== COMMAND.FILE;
-      const count = isLight ? this.#writeBlock(at) : this.#writeFile(at);
+      const count = this.#carryOut(at);
       this.#commands.complete(count);
       this.completed += count;
     }
     return this.#commands.peek(0, head) >= 0;
+  }
+
+  #carryOut(at: number): number {
+    switch (this.#commands.words[at]) {
+      case COMMAND.FILE:
+        return this.#writeFile(at);
+      case COMMAND.SYNC:
+        this.#wantSync(at);
+        return 1;
+      default:
+        return this.#writeBlock(at);
+    }
   }
 
   addUnsynced(unsynced: { files: string[]; folders: string[] }): void {
@@ -134,7 +145,7 @@ export class PageWriter {
     for (let to = into; at >= 0; at = commands.peek(count, this.#head)) {
       const length = words[at + 7]!;
       if (words[at + 1] !== queue || commands.offset(at) !== next || next + length > limit) break;
-      if (count > 0 && words[at] === COMMAND.NEW_BLOCK) break;
+      if (count > 0 && (words[at] === COMMAND.NEW_BLOCK || words[at] === COMMAND.SYNC)) break;
       const page = words[at + 2]!;
       const from = pages.at(page, words[at + 3]!);
       pages.bytes(page).copy(this.#scratch, to, from, from + length * ENTRY_SIZE);
@@ -157,8 +168,29 @@ export class PageWriter {
     const position = (offset - index * QUEUE_FILE_ENTRIES) * ENTRY_SIZE;
     const file = this.#file(queue, index);
     file.write(this.#scratch, 0, entries * ENTRY_SIZE, position);
-    this.#unsyncedFiles.add(file.path);
     return count;
+  }
+
+  #wantSync(at: number): void {
+    const { words } = this.#commands;
+    const queue = this.#queues.get(words[at + 1]!);
+    if (queue === undefined) return; // Dropped meanwhile.
+    const offset = this.#commands.offset(at);
+    const last = Math.floor((offset + words[at + 7]! - 1) / QUEUE_FILE_ENTRIES);
+    for (let index = Math.floor(offset / QUEUE_FILE_ENTRIES); index <= last; index++) {
+      this.#unsyncedFiles.add(join(queue.folder, offsetName(index * QUEUE_FILE_BYTES)));
+      if (index === queue.namedIndex) continue;
+      // Once per process: whoever has created it may not have come to syncing its name.
+      this.#unsyncedFolders.add(queue.folder);
+      if (queue.namedIndex < 0) {
+        const topic = dirname(queue.folder);
+        this.#unsyncedFolders
+          .add(topic)
+          .add(dirname(topic))
+          .add(dirname(dirname(topic)));
+      }
+      queue.namedIndex = index;
+    }
   }
 
   #writeBlock(at: number): number {
@@ -199,11 +231,8 @@ export class PageWriter {
     queue.file = null;
     this.#open.delete(queue);
     const path = join(queue.folder, offsetName(index * QUEUE_FILE_BYTES));
-    if (this.#storage.stat(queue.folder) === undefined) this.#storage.makeDirectory(queue.folder);
+    if (queue.index < 0) this.#storage.makeDirectory(queue.folder, false);
     const file = this.#storage.open(path, "create");
-    // Once per process: whoever has created it may not have come to syncing its name.
-    if (index !== queue.namedIndex) this.#unsyncedFolders.add(queue.folder);
-    queue.namedIndex = index;
     // RocketMQ expects the full length; the unused rest takes no space.
     if (file.size() < QUEUE_FILE_BYTES) file.truncate(QUEUE_FILE_BYTES);
     queue.file = file;

@@ -2,12 +2,14 @@
  * All ConsumeQueues of the store by name. Those that nobody uses are packed (resting-queues.ts) once all of them is in
  * the files, and become objects again when they are asked for.
  */
-import type { CatalogLoader } from "./catalog-loader.ts";
+import type { CatalogLoader, CatalogTail } from "./catalog-loader.ts";
 import { ConsumeQueue } from "./consume-queue.ts";
 import { RestingQueues } from "./resting-queues.ts";
 
 /** Who has the entries of the queues. */
 export interface QueueHolder {
+  /** Nobody uses it: what of it is not in the files for good is to get there. */
+  release(queue: ConsumeQueue): void;
   isInFiles(queue: ConsumeQueue): boolean;
   releasePages(queue: ConsumeQueue): void;
   /** There will be no object for it for a while. */
@@ -94,6 +96,7 @@ export class QueueNames {
   rest(queue: ConsumeQueue): void {
     if (queue.isDropped || queue.isReleased) return;
     queue.isReleased = true;
+    this.#holder.release(queue);
     if (this.#isDescribing || !this.#pack(queue)) this.#leaving.push(queue);
   }
 
@@ -135,7 +138,7 @@ export class QueueNames {
   *topicsWithFiles(): Generator<string> {
     yield* this.#resting.topics();
     for (const queue of this.awake()) {
-      if (!queue.isLight && queue.maxOffset > queue.minOffset) yield queue.topic;
+      if (!queue.isLight && queue.safeOffset > queue.minOffset) yield queue.topic;
     }
   }
 
@@ -166,11 +169,16 @@ export class QueueNames {
     this.#nextNumber = 1;
   }
 
-  /** Takes over what the catalog says: all of it rests. */
-  restore(catalog: CatalogLoader): void {
+  /** Takes over what the catalog says: all of it rests, but for those with entries that only the catalog has. */
+  restore(
+    catalog: CatalogLoader,
+    takeTail: (queue: ConsumeQueue, tail: CatalogTail) => void,
+  ): void {
     this.#nextNumber = Math.max(this.#nextNumber, catalog.maxNumber + 1);
     for (const queue of catalog.queues()) {
-      if (this.#resting.add(queue)) continue;
+      const tail = catalog.tailOf(queue.number);
+      if (tail !== undefined) takeTail(queue, tail);
+      else if (this.#resting.add(queue)) continue;
       if (queue.isLight) this.#light.set(queue.topic, queue);
       else this.#shards(queue.topic).set(queue.queueId, queue);
     }

@@ -5,10 +5,11 @@
 import { join } from "node:path";
 import { Arena, BLOCK_ENTRIES } from "./arena.ts";
 import { CatalogBatch } from "./catalog.ts";
-import type { CatalogLoader } from "./catalog-loader.ts";
-import { COMMAND, type CommandRing } from "./command-ring.ts";
+import type { CatalogLoader, CatalogTail } from "./catalog-loader.ts";
+import type { CommandRing } from "./command-ring.ts";
 import { ConsumeQueue, readEntries, writeEntry } from "./consume-queue.ts";
 import { DROP_TOPIC } from "./drop-record.ts";
+import { EntryFlusher } from "./entry-flusher.ts";
 import { EntryReader } from "./entry-reader.ts";
 import type { EntryBatch } from "./message-store.ts";
 import { ENTRY_SIZE, LIGHT_PAGE_ENTRIES, PagePool, TOPIC_PAGE_ENTRIES } from "./page-pool.ts";
@@ -19,6 +20,8 @@ import { offsetOfName } from "./segment-list.ts";
 import type { Storage } from "./storage-file.ts";
 import type { ToWriter } from "./writer-messages.ts";
 
+/** Each queue with unwritten entries may have a page more than the limit, up to so many times the limit. */
+const SPARE_TIMES = 7;
 /** Queues whose pages are handed over for each page that is wanted from a full pool, and when it is full beyond measure. */
 const RELIEF_PER_PAGE = 8;
 const RELIEF_WHEN_OVERFULL = 1024;
@@ -35,43 +38,53 @@ interface Replaced {
 export class QueueTable {
   readonly #storage: Storage;
   readonly #directory: string;
-  readonly #commands: CommandRing;
   readonly #post: (message: ToWriter) => void;
   readonly #topicPages: PagePool;
   readonly #lightPages: PagePool;
   readonly #reader: EntryReader;
   readonly arena = new Arena();
   readonly names: QueueNames;
-  /** Counts `flushAll`; what was handed over up to `#flushesDone` is in the files. */
-  #flushes = 0;
+  /** What was handed over up to this `flushAll` is in the files. */
   #flushesDone = 0;
-  #dirty: ConsumeQueue[] = [];
   /** Entries replaced in one page, not yet handed to the writer. */
   readonly #replaced: Replaced = { queue: null, page: -1, pageNumber: 0, from: 0, to: 0 };
-  /** Where in the dirty list relief goes on. */
-  #reliefAt = 0;
   readonly catalog = new CatalogBatch();
+  readonly #flusher: EntryFlusher;
 
   constructor(
     storage: Storage,
     directory: string,
     commands: CommandRing,
     pageLimit: number,
+    syncedQueues: number,
     post: (message: ToWriter) => void,
   ) {
     this.#storage = storage;
     this.#directory = directory;
-    this.#commands = commands;
     this.#post = post;
-    this.#topicPages = new PagePool(TOPIC_PAGE_ENTRIES, pageLimit, commands, (index, memory) =>
-      post({ kind: "slab", isLight: false, index, memory }),
-    );
-    this.#lightPages = new PagePool(LIGHT_PAGE_ENTRIES, pageLimit * 10, commands, (index, memory) =>
-      post({ kind: "slab", isLight: true, index, memory }),
-    );
+    const poolOf = (isLight: boolean, entries: number, limit: number): PagePool =>
+      new PagePool(entries, commands, {
+        limit: () => limit + Math.min(this.#flusher.unwritten(isLight), limit * SPARE_TIMES),
+        onSlab: (index, memory) => post({ kind: "slab", isLight, index, memory }),
+      });
+    this.#topicPages = poolOf(false, TOPIC_PAGE_ENTRIES, pageLimit);
+    this.#lightPages = poolOf(true, LIGHT_PAGE_ENTRIES, pageLimit * 10);
     this.#reader = new EntryReader(storage, directory);
+    const { arena, catalog } = this;
+    this.#flusher = new EntryFlusher({
+      ...{ commands, arena, catalog, syncedQueues, post },
+      pool: (queue) => this.#pool(queue),
+      folder: (queue) => this.folder(queue),
+    });
     this.names = new QueueNames({
-      isInFiles: (queue) => !queue.isDirty && queue.dirtySince < this.#flushesDone,
+      release: (queue) => {
+        // What only the catalog has of it goes into its file first.
+        if (queue.unsafeFrom < queue.maxOffset) this.#flusher.markDirty(queue);
+      },
+      isInFiles: (queue) =>
+        !queue.isDirty &&
+        queue.dirtySince < this.#flushesDone &&
+        queue.unsafeFrom === queue.maxOffset,
       releasePages: (queue) => queue.releasePages(this.#pool(queue), Number.POSITIVE_INFINITY),
       forget: (queue) => {
         this.#reader.forget(queue);
@@ -83,19 +96,19 @@ export class QueueTable {
   /** What was handed over with the flush before the last checkpoint is in the files now. */
   endCheckpoint(): void {
     this.arena.endCheckpoint();
-    this.#flushesDone = this.#flushes;
+    this.#flushesDone = this.#flusher.flushes;
     this.names.packLeaving();
   }
 
   /** Queues that have changed since the last checkpoint. */
   get changed(): readonly ConsumeQueue[] {
-    return this.#dirty;
+    return this.#flusher.changed;
   }
 
   /** Pages wait to be written beyond all measure: nothing more may be appended until some are. */
   isOverfull(): boolean {
     if (!this.#topicPages.isOverfull() && !this.#lightPages.isOverfull()) return false;
-    this.#relieve(RELIEF_WHEN_OVERFULL);
+    this.#flusher.relieve(RELIEF_WHEN_OVERFULL, false);
     return true;
   }
 
@@ -107,6 +120,7 @@ export class QueueTable {
     if (queue.isDropped) return;
     this.flushReplaced();
     queue.isDropped = true;
+    this.#flusher.forget(queue);
     queue.releasePages(this.#pool(queue), Number.POSITIVE_INFINITY);
     for (const [, block] of queue.blocks()) this.arena.release(block);
     this.#reader.drop(queue);
@@ -139,7 +153,7 @@ export class QueueTable {
         isEmpty ? Number.POSITIVE_INFINITY : Math.floor(offset / BLOCK_ENTRIES),
       );
     }
-    if (!queue.isDirty) this.markDirty(queue);
+    if (!queue.isDirty) this.#flusher.markDirty(queue);
   }
 
   #releaseBlocks(queue: ConsumeQueue, endPage: number): void {
@@ -158,21 +172,21 @@ export class QueueTable {
     if (page < 0) {
       // The pool may take back a page of which it does not know that it changed.
       this.flushReplaced();
-      if (pool.isFull) this.#relieve(RELIEF_PER_PAGE);
+      if (pool.isFull) this.#flusher.relieve(RELIEF_PER_PAGE, queue.isLight);
       const pageNumber = Math.floor(queue.maxOffset / pool.entries);
       page = pool.allocate(queue, pageNumber, slot);
       queue.addPage(pageNumber, page);
     }
     writeEntry(pool.view(page), pool.at(page, slot), physicalOffset, size, tagHash);
     queue.maxOffset++;
-    if (!queue.isDirty) this.markDirty(queue);
+    if (!queue.isDirty) this.#flusher.markDirty(queue);
     if (slot + 1 < pool.entries) {
       queue.tailSlot = slot + 1;
       return;
     }
     queue.tail = -1;
     queue.tailSlot = 0;
-    if (!queue.isLight) this.#flush(queue);
+    if (!queue.isLight) this.#flusher.flush(queue);
   }
 
   /**
@@ -195,7 +209,8 @@ export class QueueTable {
     if (page < 0 || slot < pool.firstSlot(page)) page = this.#load(queue, pool, pageNumber, page);
     writeEntry(pool.view(page), pool.at(page, slot), physicalOffset, size, tagHash);
     if (offset >= queue.movedTo) queue.movedTo = offset + 1;
-    this.markDirty(queue);
+    this.#flusher.markDirty(queue);
+    if (offset >= queue.safeOffset && offset < queue.notedOffset) queue.notedOffset = offset;
     if (offset >= queue.flushedOffset) return; // Written with what is new.
     if (replaced.queue === null) {
       replaced.queue = queue;
@@ -214,10 +229,8 @@ export class QueueTable {
     const { queue, page, pageNumber, from, to } = this.#replaced;
     if (queue === null) return;
     this.#replaced.queue = null;
-    const pool = this.#pool(queue);
-    if (!queue.isLight && !queue.isAnnounced) this.#announce(queue);
-    const offset = pageNumber * pool.entries + from;
-    pool.setCommand(page, this.#command(queue, page, from, offset, to - from));
+    const offset = pageNumber * this.#pool(queue).entries + from;
+    this.#flusher.rewrite(queue, page, from, offset, to - from);
   }
 
   /** Entries of `[from, to)` that were never written name no record. */
@@ -245,7 +258,7 @@ export class QueueTable {
     const end = Math.min(first + slots, queue.maxOffset);
     let page = known;
     if (known < 0) {
-      if (pool.isFull) this.#relieve(RELIEF_PER_PAGE);
+      if (pool.isFull) this.#flusher.relieve(RELIEF_PER_PAGE, queue.isLight);
       page = pool.allocate(queue, pageNumber, 0);
     }
     const view = pool.view(page);
@@ -271,98 +284,24 @@ export class QueueTable {
     return page;
   }
 
-  markDirty(queue: ConsumeQueue): void {
-    if (queue.isDirty) return;
-    queue.isDirty = true;
-    queue.dirtySince = this.#flushes;
-    this.#dirty.push(queue);
-  }
-
-  /** Hands the entries that are not written yet to the writer. */
-  #flush(queue: ConsumeQueue): void {
-    const pool = this.#pool(queue);
-    const { maxOffset } = queue;
-    let from = queue.flushedOffset;
-    if (from < maxOffset && !queue.isLight && !queue.isAnnounced) this.#announce(queue);
-    while (from < maxOffset) {
-      const pageNumber = Math.floor(from / pool.entries);
-      const slot = from - pageNumber * pool.entries;
-      const count = Math.min(maxOffset - from, pool.entries - slot);
-      const page = queue.page(pageNumber);
-      pool.setCommand(page, this.#command(queue, page, slot, from, count));
-      from += count;
-    }
-    queue.flushedOffset = maxOffset;
-  }
-
-  #announce(queue: ConsumeQueue): void {
-    queue.isAnnounced = true;
-    this.#post({ kind: "queue", number: queue.number, folder: this.folder(queue) });
-  }
-
-  #command(queue: ConsumeQueue, page: number, slot: number, offset: number, count: number): number {
-    const commands = this.#commands;
-    if (!queue.isLight) {
-      return commands.push(COMMAND.FILE, queue.number, page, slot, offset, count, -1);
-    }
-    const blockPage = Math.floor(offset / BLOCK_ENTRIES);
-    let block = queue.block(blockPage);
-    let operation: number = COMMAND.BLOCK;
-    if (block < 0) {
-      block = this.arena.allocate();
-      queue.setBlock(blockPage, block);
-      this.#define(queue);
-      this.catalog.block(queue.number, blockPage, block);
-      operation = COMMAND.NEW_BLOCK;
-    }
-    return commands.push(operation, queue.number, page, slot, offset, count, block);
-  }
-
-  /** The pool is full of unwritten pages: some queues are written before their time. */
-  #relieve(queues: number): void {
-    const end = Math.min(this.#dirty.length, this.#reliefAt + queues);
-    for (; this.#reliefAt < end; this.#reliefAt++) {
-      const queue = this.#dirty[this.#reliefAt]!;
-      if (!queue.isDropped) this.#flush(queue);
-    }
-    if (this.#reliefAt === this.#dirty.length) this.#reliefAt = 0;
-  }
-
-  /** Hands everything unwritten to the writer, and notes the state of each changed queue in the catalog batch. */
-  flushAll(): void {
+  /** For a checkpoint: everything unwritten to the writer or into the catalog, and the state of each changed queue. */
+  flushAll(isClosing: boolean): void {
     this.flushReplaced();
-    const dirty = this.#dirty;
-    this.#dirty = [];
-    this.#flushes++;
-    this.#reliefAt = 0;
-    for (const queue of dirty) {
-      queue.isDirty = false;
-      if (queue.isDropped) continue;
-      this.#flush(queue);
-      this.#define(queue);
-      this.catalog.state(queue.number, queue.minOffset, queue.maxOffset);
-      if (queue.movedTo > queue.minOffset) this.catalog.moved(queue.number, queue.movedTo);
-    }
+    this.#flusher.flushAll(isClosing);
   }
 
   get isDirty(): boolean {
-    return this.#dirty.length > 0 || !this.catalog.isEmpty;
+    return this.#flusher.changed.length > 0 || !this.catalog.isEmpty;
   }
 
-  #define(queue: ConsumeQueue): void {
-    if (queue.isDefined) return;
-    queue.isDefined = true;
-    this.catalog.define(queue.number, queue.topic, queue.queueId, queue.isLight);
+  /** With the last `flushAll` the files of topic queues got every entry. */
+  get areFilesComplete(): boolean {
+    return this.#flusher.isComplete;
   }
 
   /** All that the catalog has to say of a queue, for a new file. */
   describe(queue: ConsumeQueue, batch: CatalogBatch): void {
-    if (queue.isDropped || !queue.isDefined) return;
-    this.#flush(queue);
-    batch.define(queue.number, queue.topic, queue.queueId, queue.isLight);
-    for (const [page, block] of queue.blocks()) batch.block(queue.number, page, block);
-    batch.state(queue.number, queue.minOffset, queue.maxOffset);
-    if (queue.movedTo > queue.minOffset) batch.moved(queue.number, queue.movedTo);
+    this.#flusher.describe(queue, batch);
   }
 
   /** Copies up to `max` entries from `from` on; how many. */
@@ -428,14 +367,38 @@ export class QueueTable {
   /** Forgets every queue: the catalog was not to be trusted. */
   clear(): void {
     this.names.clear();
-    this.#dirty = [];
+    this.#flusher.clear();
     this.arena.restore(new Set());
   }
 
   /** Takes over what the catalog says. */
   restore(catalog: CatalogLoader): void {
-    this.names.restore(catalog);
+    this.names.restore(catalog, (queue, tail) => this.#restoreTail(queue, tail));
     this.arena.restore(new Set(catalog.usedBlocks()));
+  }
+
+  /** Takes entries into memory that the queue's file may not have. */
+  #restoreTail(queue: ConsumeQueue, { from, parts }: CatalogTail): void {
+    const pool = this.#topicPages;
+    const { maxOffset } = queue;
+    queue.safeOffset = from;
+    queue.flushedOffset = from;
+    for (let offset = from; offset < maxOffset; offset += pool.entries - (offset % pool.entries)) {
+      const slot = offset % pool.entries;
+      const page = pool.allocate(queue, (offset - slot) / pool.entries, slot);
+      queue.addPage((offset - slot) / pool.entries, page);
+    }
+    if (maxOffset % pool.entries === 0) queue.tail = -1;
+    this.#flusher.noteBehind(queue);
+    for (const { first, entries } of parts) {
+      for (let at = 0; at < entries.length; at += ENTRY_SIZE) {
+        const offset = first + at / ENTRY_SIZE;
+        if (offset < from) continue;
+        const slot = offset % pool.entries;
+        const page = queue.page((offset - slot) / pool.entries);
+        pool.bytes(page).set(entries.subarray(at, at + ENTRY_SIZE), pool.at(page, slot));
+      }
+    }
   }
 }
 

@@ -175,7 +175,6 @@ export class Redo {
     const { queue, queueOffset, physicalOffset, size, tagHash } = entry;
     const table = this.#table;
     if (queueOffset >= queue.maxOffset) {
-      if (!this.#isRebuild) return;
       this.#add(entry);
       queue.movedTo = queueOffset + 1;
       return;
@@ -190,9 +189,8 @@ export class Redo {
     table.replace(queue, queueOffset, physicalOffset, size, tagHash);
   }
 
-  /** Entries that name no record, up to this offset. */
+  /** Entries that name no record, up to this offset: there were some, of records that are lost. */
   #fillTo(queue: ConsumeQueue, offset: number): void {
-    if (!this.#isRebuild) return;
     while (queue.maxOffset < offset) {
       this.#table.append(queue, this.#damage, FILLER_SIZE, 0);
       if (queue.maxOffset % FILLERS_AT_ONCE === 0) this.#drain();

@@ -18,7 +18,14 @@ import { isRecordAt } from "./log-reader.ts";
 import type { EntryBatch, OwedMask } from "./message-store.ts";
 import { MovedRecord } from "./moved-record.ts";
 import type { QueueTable } from "./queue-table.ts";
-import { BLANK_SIZE, checkRecord, LIGHT_PREFIX, MAGIC_BLANK, MIN_RECORD_SIZE } from "./record.ts";
+import {
+  BLANK_SIZE,
+  checkRecord,
+  FILLER_SIZE,
+  LIGHT_PREFIX,
+  MAGIC_BLANK,
+  MIN_RECORD_SIZE,
+} from "./record.ts";
 import { RecordDispatch } from "./record-dispatch.ts";
 import type { SegmentList } from "./segment-list.ts";
 
@@ -133,7 +140,7 @@ export class SegmentMover {
     const queue = table.names.find(seen.topic, seen.queueId, seen.isLight);
     if (queue === undefined || queue.number !== seen.number) return;
     if (offset < queue.minOffset || offset >= queue.maxOffset) return;
-    if (table.read(queue, offset, 1, entry) !== 1 || entry.physicalOffset[0] !== from) return;
+    if (table.read(queue, offset, 1, entry) !== 1 || !names(entry, from)) return;
     const sizeBefore = entry.size[0]!;
     table.replace(queue, offset, to, size, tagHash);
     this.#host.onMoved(queue, offset, to, size, sizeBefore);
@@ -252,7 +259,7 @@ export class SegmentMover {
     if (offset < queue.minOffset || offset >= queue.maxOffset) return false;
     if (this.#host.owed(queue, offset, 1, this.#mask) === 0) return false;
     if (this.#host.table.read(queue, offset, 1, this.#entry) !== 1) return false;
-    return this.#entry.physicalOffset[0] === physicalOffset;
+    return names(this.#entry, physicalOffset);
   }
 
   #has(at: number, size: number): boolean {
@@ -285,3 +292,7 @@ export class SegmentMover {
     return false;
   }
 }
+
+/** Is this the place of the record? A filler names no record, though it may point to where a damaged one lies. */
+const names = ({ physicalOffset, size }: EntryBatch, at: number): boolean =>
+  physicalOffset[0] === at && size[0] !== FILLER_SIZE;

@@ -86,8 +86,8 @@ export interface Storage {
   list(path: string): StorageEntry[];
   /** undefined when there is nothing. */
   stat(path: string): StorageStat | undefined;
-  /** With its parents; nothing happens when it is there. Durable: the parents are synced. */
-  makeDirectory(path: string): void;
+  /** With its parents; nothing happens when it is there. Durable, if not told otherwise: the parents are synced. */
+  makeDirectory(path: string, isDurable?: boolean): void;
   /** Replaces what is at `to`. Not durable before `syncDirectory`. */
   rename(from: string, to: string): void;
   /** Removes a file; nothing happens when it is not there. Open files stay readable. */
@@ -235,9 +235,9 @@ export const fileSystem: Storage = {
     };
   },
 
-  makeDirectory(path) {
+  makeDirectory(path, isDurable = true) {
     const first = mkdirSync(resolve(path), { recursive: true, mode: 0o700 });
-    if (first === undefined) return;
+    if (first === undefined || !isDurable) return;
     // Every directory from the first new one down is a new name in its parent.
     for (let at = resolve(path); ; at = dirname(at)) {
       this.syncDirectory(dirname(at));

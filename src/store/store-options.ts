@@ -20,6 +20,8 @@ export interface StoreOptions {
   readonly sideBytes?: number;
   /** Queue pages of 4,000 bytes kept in memory. */
   readonly queuePages?: number;
+  /** Of so many changed queues each checkpoint syncs the files; of more, what is new goes into the catalog. */
+  readonly syncedQueues?: number;
   /** While records keep arriving, syncs begin at least this far apart. */
   readonly syncSpacingMs?: number;
   /** Goes into the records: address (4 or 16 bytes) and port (int 4). */
@@ -47,6 +49,7 @@ export const DEFAULT = {
   ringBytes: 16 << 20,
   sideBytes: 256 << 20,
   queuePages: 4096,
+  syncedQueues: 256,
   tickMs: 1000,
   storeHost: LOCALHOST,
   /** A list of this length among the properties costs about a kilobyte. */

@@ -23,8 +23,10 @@ const FULL_RETRY_MS = 250;
 const JOURNAL_SYNC_MS = 50;
 /** Keys can be searched for after this time at the latest. */
 const INDEX_FLUSH_MS = 100;
-/** Then the log has its turn again. */
+/** Then the log has its turn again: after so many, or the first few that take longer than this. */
 const PAGE_WRITES_PER_STEP = 32;
+const PAGE_WRITES_AT_ONCE = 1;
+const PAGE_WRITES_MS = 0.5;
 /** Bytes of log written before they are synced: more only makes those wait that came first. */
 const LOG_BYTES_PER_SYNC = 4 << 20;
 /** With so much to sync there is nothing to wait for. */
@@ -195,7 +197,7 @@ export class StoreWriter {
   /** A piece of what nobody waits for. True when there is more to do at once. */
   #background(commandHead: number, now: number): boolean {
     if (this.#health === "failed") return false;
-    let isBusy = this.#pages.run(PAGE_WRITES_PER_STEP, commandHead);
+    let isBusy = this.#writePages(commandHead);
     if (this.#log.hasNewKeys && now - this.#indexFlushedAt >= INDEX_FLUSH_MS) {
       this.#index.flush();
       this.#log.hasNewKeys = false;
@@ -226,6 +228,16 @@ export class StoreWriter {
       this.#fail(`sync failed: ${messageOf(error)}`);
     }
     return isBusy;
+  }
+
+  /** Where files have to be made, a write may take as long as a sync. */
+  #writePages(commandHead: number): boolean {
+    const until = performance.now() + PAGE_WRITES_MS;
+    for (let done = 0; done < PAGE_WRITES_PER_STEP; done += PAGE_WRITES_AT_ONCE) {
+      if (!this.#pages.run(PAGE_WRITES_AT_ONCE, commandHead)) return false;
+      if (performance.now() >= until) break;
+    }
+    return true;
   }
 
   /** False when a message was announced that is not here yet. */

@@ -83,6 +83,8 @@ export interface CheckpointRequest {
   readonly commands: number;
   /** Catalog batches, and the file and position of each. */
   readonly batches: ReadonlyArray<{ file: number; at: number; bytes: ArrayBuffer }>;
+  /** The files of topic queues have the entries of all records up to this store time. */
+  readonly filesTimestamp: number;
 }
 
 export type FromWriter =

@@ -86,6 +86,7 @@ class LogEngine implements Engine {
       queuePages: 32,
       // Lists of light queues in records of their own, in every second life.
       fanAbove: this.#lives++ % 2 === 0 ? 0 : 32,
+      syncedQueues: 2,
       minFreeBytes: 0,
       indexShape: { slots: 512, entries: 4096 },
       tickMs: 0,

@@ -188,6 +188,7 @@ class StoreSimulation {
       minFreeBytes: 0,
       indexShape: { slots: 512, entries: 4096 },
       queuePages: this.#random.pick([2, 8, 4096]),
+      syncedQueues: this.#random.pick([0, 2, 256]),
       tickMs: 0,
       reclaim: { surveyMs: 0, patienceMs: 0, restMs: 0 },
       inlineOn: this.#disk,

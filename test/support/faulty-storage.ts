@@ -7,7 +7,7 @@
  *  - `restart("process")`: keeps all that was written. `restart("power")`: of what was not synced any part survives, in
  *    any order, cut at any byte; of names that were not synced, each directory keeps some first ones of its changes.
  */
-import { basename, dirname } from "node:path";
+import { basename, dirname, join } from "node:path";
 import type {
   OpenMode,
   Storage,
@@ -70,6 +70,8 @@ export class FaultyStorage implements Storage {
   /** Reads that failed. */
   refusals = 0;
   readonly #directories = new Map<string, Directory>();
+  /** Directories whose names a power cut may lose. */
+  readonly #unsynced = new Set<string>();
   #rules: Array<{ rule: FaultRule; skip: number; left: number }> = [];
   #deathAt = Number.POSITIVE_INFINITY;
   #isDead = false;
@@ -110,6 +112,9 @@ export class FaultyStorage implements Storage {
     this.#deathAt = Number.POSITIVE_INFINITY;
     this.pendingError = null;
     this.life++;
+    const unsynced = [...this.#unsynced];
+    this.#unsynced.clear();
+    if (kind === "power") for (const path of unsynced) this.#mayLose(path);
     for (const directory of this.#directories.values()) {
       if (kind === "power") this.#cutNames(directory);
     }
@@ -157,13 +162,14 @@ export class FaultyStorage implements Storage {
     return this.tellsUsage ? { ...stat, usedBytes: inode.current.pages.size * PAGE } : stat;
   }
 
-  makeDirectory(path: string): void {
+  makeDirectory(path: string, isDurable = true): void {
     this.#alive();
     if (this.#directories.has(path)) return;
-    this.makeDirectory(dirname(path));
+    this.makeDirectory(dirname(path), isDurable);
     this.#mutate();
     this.#directories.get(dirname(path))!.children.add(basename(path));
     this.#directories.set(path, newDirectory());
+    if (!isDurable) this.#unsynced.add(path);
   }
 
   rename(from: string, to: string): void {
@@ -205,6 +211,7 @@ export class FaultyStorage implements Storage {
     this.#mutate();
     this.#directories.get(dirname(path))!.children.delete(basename(path));
     this.#directories.delete(path);
+    this.#unsynced.delete(path);
   }
 
   syncDirectory(path: string): void {
@@ -213,6 +220,7 @@ export class FaultyStorage implements Storage {
     this.#mutate();
     for (const step of directory.pending) apply(directory.durable, step);
     directory.pending = [];
+    for (const name of directory.children) this.#unsynced.delete(join(path, name));
   }
 
   freeBytes(): number {
@@ -326,6 +334,11 @@ export class FaultyStorage implements Storage {
       for (const inode of directory.current.values()) all.add(inode);
     }
     return all;
+  }
+
+  /** A directory of which nobody has synced the name. */
+  #mayLose(path: string): void {
+    if (this.#directories.has(path) && this.#random.chance(50)) this.removeTree(path);
   }
 
   #cutNames(directory: Directory): void {
