@@ -75,6 +75,8 @@ export class Outbound {
   /** From the session's last connection, until their stream opens. */
   #unfinished: readonly UnfinishedShared[] = [];
   #session: Session | null = null;
+  /** Nothing about this client's packets is its own: no aliases, and any size is taken. */
+  readonly #isPlain: boolean;
   #open = 0;
   /** Deliveries of one stream acknowledged in a row, settled together at the end of the batch. */
   #ackStream: Stream | null = null;
@@ -89,6 +91,7 @@ export class Outbound {
     this.#encoder = new PublishEncoder(host.wire, host.isV5, limits.maxPacketBytes);
     this.#topics = new TopicOutCache(host.packets.topics, limits.aliasMaximum);
     this.#reader = new RecordReader();
+    this.#isPlain = limits.aliasMaximum === 0 && limits.maxPacketBytes >= SHARED_PACKET_MAX;
   }
 
   /** QoS 1 and 2 messages the client has not finished with. */
@@ -408,10 +411,25 @@ export class Outbound {
       counters.dropped++;
       return false;
     }
+    const { isV5, packets } = this.#host;
+    const isRetained = grant.isRetainAsPublished && (record.flag & FLAG.RETAIN) !== 0;
+    const isPlain = this.#isPlain && (!isV5 || grant.identifiers.length === 0);
+    const shared = isPlain ? packets.directOf(isV5, isRetained) : null;
+    if (shared?.holds(record.physicalOffset)) {
+      wire.reserve(shared.length);
+      wire.outAt = copyBytes(shared.bytes!, 0, shared.length, wire.out, wire.outAt);
+      counters.publishesOut++;
+      counters.bytesOut += shared.bodyLength;
+      return true;
+    }
     const topic = this.#topics.ofPath(path);
     this.#topics.tag.find(record);
-    const isRetained = grant.isRetainAsPublished && (record.flag & FLAG.RETAIN) !== 0;
-    this.#send(topic, record, isRetained ? RETAIN : 0, 0, grant);
+    const isSent = this.#send(topic, record, isRetained ? RETAIN : 0, 0, grant);
+    const encoder = this.#encoder;
+    if (isSent && shared !== null && encoder.wasPlain) {
+      const start = wire.outAt - encoder.lastSize;
+      shared.offer(record.physicalOffset, wire.out, start, wire.outAt, record.bodyLength);
+    }
     return true;
   }
 

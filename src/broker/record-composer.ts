@@ -7,6 +7,7 @@ import { BrokerError } from "../model/errors.ts";
 import { ENCODING, ENCODING_NAMES, type Encoding, FLAG } from "../model/record-view.ts";
 import { javaHash } from "../model/tag.ts";
 import type { RecordFields, StoreQueue } from "../store/message-store.ts";
+import { fastBuffer } from "../util/copy-memory.ts";
 
 /** Where a message comes from that the broker made itself: address and port, as records hold it. */
 export const LOOPBACK = Buffer.from([127, 0, 0, 1, 0, 0, 0, 0]);
@@ -82,7 +83,7 @@ export class RecordComposer {
     bornHost: Buffer.alloc(8),
     reconsumeTimes: 0,
     preparedTransactionOffset: 0,
-    properties: Buffer.alloc(PROPERTIES_MAX_BYTES + 1024),
+    properties: fastBuffer(PROPERTIES_MAX_BYTES + 1024),
     propertiesLength: 0,
     tagHash: 0,
     keys: null,

@@ -72,6 +72,9 @@ export const LIGHT_PREFIX = "%LMQ%";
 const TWO_POW_32 = 2 ** 32;
 const DIGIT_0 = 0x30;
 
+/** Bodies up to this size are summed twice: that costs less than joining three sums. */
+const TWICE_BYTES = 512;
+
 /** Size of a record whose parts have these sizes. */
 export function recordSize(
   bodyBytes: number,
@@ -156,7 +159,7 @@ export function sealRecord(bytes: Uint8Array, view: DataView, at: number, size: 
   const bodyCrc = crc32(bytes, bodyStart, bodyEnd);
   view.setInt32(at + 8, bodyCrc & 0x7fffffff);
   let crc: number;
-  if (bodyEnd - bodyStart < 128) {
+  if (bodyEnd - bodyStart < TWICE_BYTES) {
     crc = crc32(bytes, at, sealEnd);
   } else {
     crc = crc32Combine(crc32(bytes, at, bodyStart), bodyCrc, bodyEnd - bodyStart);

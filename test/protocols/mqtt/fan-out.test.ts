@@ -246,3 +246,71 @@ test("a fan-out too large for one turn reaches everybody, and its publisher's co
   }
   await broker.close();
 });
+
+test("messages of QoS 0 reach clients of all versions and options alike, each as it asked for", async (t) => {
+  const broker = await openTestBroker();
+  const adapter = mqttAdapter(broker);
+  const peers: Array<{ peer: MqttPeer; rap: boolean; id: number }> = [];
+  // Three of each kind: the first is written, the second kept, the third copied.
+  for (let i = 0; i < 3; i++) {
+    for (const kind of ["3.1.1", "5", "rap", "id", "alias", "small"] as const) {
+      const { peer } = await MqttPeer.connect(
+        broker,
+        kind === "3.1.1"
+          ? {}
+          : {
+              protocolVersion: 5,
+              properties: {
+                topicAliasMaximum: kind === "alias" ? 1 : 0,
+                ...(kind === "small" ? { maximumPacketSize: 1000 } : {}),
+              },
+            },
+        { adapter },
+      );
+      const rap = kind === "rap";
+      const id = kind === "id" ? peers.length + 1 : 0;
+      peer.send({
+        cmd: "subscribe",
+        messageId: 1,
+        subscriptions: [{ topic: "f/#", qos: 1, ...(kind === "3.1.1" ? {} : { rap }) }],
+        ...(id > 0 ? { properties: { subscriptionIdentifier: id } } : {}),
+      } as Packet);
+      await peer.take("suback");
+      peers.push({ peer, rap, id });
+    }
+  }
+  const { peer: writer } = await MqttPeer.connect(broker, { protocolVersion: 5 }, { adapter });
+  const sizes = [0, 10, 300, 900, 16_300, 16_400, 70_000, 10];
+  const sent = sizes.map((size, i) => ({
+    topic: `f/${i % 3}`,
+    payload: `${i}${"x".repeat(size)}`,
+    retain: i % 4 === 0,
+    properties: i % 2 === 0 ? {} : { contentType: `t${i}`, messageExpiryInterval: 100 },
+  }));
+  for (const message of sent) {
+    writer.send({ cmd: "publish", qos: 0, dup: false, ...message } as Packet);
+  }
+  await writer.settle();
+  for (const [at, { peer, rap, id }] of peers.entries()) {
+    const isSmall = at % 6 === 5;
+    const wanted = sent.filter(({ payload }) => !isSmall || payload.length < 950);
+    await until(`${at} has all`, () => peer.publishes.length >= wanted.length);
+    const aliases = new Map<number, string>();
+    for (const [i, got] of peer.publishes.entries()) {
+      const { topic, payload, retain, properties } = wanted[i]!;
+      const alias = got.properties?.topicAlias;
+      if (alias !== undefined && got.topic !== "") aliases.set(alias, got.topic);
+      t.is(got.topic === "" ? aliases.get(alias!) : got.topic, topic);
+      t.is(got.payload.toString(), payload);
+      t.is(got.qos, 0);
+      t.is(got.retain, rap && retain);
+      t.is(got.properties?.subscriptionIdentifier as number | undefined, id > 0 ? id : undefined);
+      if (peer.version === 5) {
+        t.is(got.properties?.contentType, properties.contentType);
+        t.is(got.properties?.messageExpiryInterval, properties.messageExpiryInterval);
+      }
+    }
+    t.is(peer.publishes.length, wanted.length);
+  }
+  await broker.close();
+});
