@@ -140,6 +140,7 @@ export class Broker
       restWork: () => this.registry.restIdle(),
       snapshotWork: () =>
         store.journal.bytesSinceSnapshot > SNAPSHOT_BYTES ? this.snapshotSteps() : null,
+      limit: (node) => this.core.overflow.limit(node),
       keepHouse: () => {
         this.sessions.keepHouse();
         this.#delays.tidy();
@@ -163,7 +164,7 @@ export class Broker
     this.core = new SessionCore(this, this.#journal);
     this.subscriptions = new Subscriptions(
       this.registry,
-      new WildcardSubscriptions(this.registry, this.core.routes),
+      new WildcardSubscriptions(this.registry, this.core.routes, this.core.overflow.memory),
       (node, from) => positionOf(store, node, from),
     );
     this.opener = new ConsumerOpener(this);

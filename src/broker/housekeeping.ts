@@ -26,6 +26,8 @@ export interface HousekeepingHost {
   readonly expirer: Expirer;
   /** Are there messages in this queue that nobody may see yet? */
   isHeld(queue: StoreQueue): boolean;
+  /** Something was published or settled here: what is too much for readers that end with their link is dropped. */
+  limit(node: Node): void;
   /** Nodes that nobody uses are put to rest, one a step. */
   restWork(): Iterator<void>;
   /** The steps of a snapshot when one is due, or null. */
@@ -180,6 +182,7 @@ export class Housekeeping implements NodeHost {
   /** Tells the store what nobody needs any more. */
   trim(node: Node): void {
     if (node.keepsLastValues) node.lastValues!.forgetEnded(this.#host.turn.now);
+    if (node.kind === "topic") this.#host.limit(node);
     for (let index = 0; index < node.shards.length; index++) {
       const queue = node.shards[index]!;
       if (queue instanceof VolatileIndex) continue;

@@ -8,10 +8,12 @@
 import { BrokerError } from "../model/errors.ts";
 import { PHASE, type Turn, type TurnTask } from "../util/turn.ts";
 import { STATE } from "./ack-state.ts";
+import type { Node } from "./node.ts";
 import type { SessionLimits } from "./session-facade.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 import type { Superseded } from "./superseded.ts";
 import type { Indexes } from "./topic-routes.ts";
+import { CHUNK, IndexMemory } from "./volatile-index.ts";
 
 export const DEFAULT_SESSION_LIMITS: SessionLimits = {
   maxQueued: 0,
@@ -19,6 +21,12 @@ export const DEFAULT_SESSION_LIMITS: SessionLimits = {
   overflow: "drop-oldest",
 };
 
+/**
+ * Entries that all lists in memory hold together (64 MiB of them). Beyond, those in which much waits share the room, down
+ * to the smallest share.
+ */
+const MEMORY_ENTRIES = 4 * 1024 * 1024;
+const SHARE_MIN = 1024;
 /** Large limits are looked at once in so many messages. */
 const LOOK_EVERY = 64;
 const LARGE = 1024;
@@ -33,6 +41,8 @@ export class SessionOverflow implements TurnTask {
   #limits = DEFAULT_SESSION_LIMITS;
   #durableMax = Number.POSITIVE_INFINITY;
   #volatileMax = DEFAULT_SESSION_LIMITS.maxQueuedInMemory;
+  readonly memory = new IndexMemory();
+  memoryEntries = MEMORY_ENTRIES;
   /** Messages that a session did not get. */
   dropped = 0;
   /** False while the broker publishes by itself. */
@@ -59,7 +69,7 @@ export class SessionOverflow implements TurnTask {
     if (this.#limits.overflow !== "reject" || !this.isRefusing) return;
     const full =
       indexes.durableProgress.find((one) => isFull(one, this.#durableMax)) ??
-      indexes.volatileProgress.find((one) => isFull(one, this.#volatileMax));
+      indexes.volatileProgress.find((one) => isFull(one, this.#volatileLimit));
     if (full === undefined) return;
     throw new BrokerError(
       "queue-full",
@@ -72,7 +82,30 @@ export class SessionOverflow implements TurnTask {
     this.#note(progress, this.#durableMax);
   }
   noteVolatile(progress: ShardProgress): void {
-    this.#note(progress, this.#volatileMax);
+    this.#note(progress, this.#volatileLimit);
+  }
+
+  get #volatileLimit(): number {
+    const { chunks, holders } = this.memory;
+    if (chunks * CHUNK <= this.memoryEntries) return this.#volatileMax;
+    const share = Math.floor(this.memoryEntries / Math.max(1, holders));
+    return Math.min(this.#volatileMax, Math.max(SHARE_MIN, share));
+  }
+
+  /**
+   * A subscriber of a topic that ends with its link has no list of its own; what it does not take keeps the log. It may
+   * fall behind as far as others, and no further.
+   */
+  limit(node: Node): void {
+    for (const group of node.groups.values()) {
+      if (!group.settings.isVolatile) continue;
+      for (const progress of group.shards) {
+        const excess = progress.readyCount - this.#volatileMax;
+        if (excess <= 0) continue;
+        this.#dropOldest(progress, excess);
+        node.counters.dropped += excess;
+      }
+    }
   }
 
   #note(progress: ShardProgress, max: number): void {
@@ -99,7 +132,7 @@ export class SessionOverflow implements TurnTask {
       const { node } = progress.group;
       if (node.isDeleted) continue;
       const isVolatile = !progress.group.isDurable;
-      const excess = progress.readyCount - (isVolatile ? this.#volatileMax : this.#durableMax);
+      const excess = progress.readyCount - (isVolatile ? this.#volatileLimit : this.#durableMax);
       if (excess <= 0) continue;
       if (this.#limits.overflow === "drop-newest") dropNewest(progress, excess);
       else this.#dropOldest(progress, excess);
@@ -111,12 +144,18 @@ export class SessionOverflow implements TurnTask {
 
   /** What pushed them out is at the end of the log, or before it. */
   #dropOldest(progress: ShardProgress, excess: number): void {
-    const { state, queue } = progress;
+    const { state, queue, group } = progress;
     let at = state.low;
-    for (let left = excess; left > 0; left--, at++) {
+    for (let left = excess; left > 0; ) {
       at = state.findReady(at, queue.maxOffset);
       if (at >= queue.maxOffset) return;
-      this.#superseded.add(progress, at);
+      const count = group.isDurable
+        ? 1
+        : state.readyRun(at, Math.min(left, queue.maxOffset - at));
+      if (group.isDurable) this.#superseded.add(progress, at);
+      else progress.settle(at, count);
+      left -= count;
+      at += count;
     }
   }
 }

@@ -342,6 +342,7 @@ export class SessionRegistry implements SessionHost {
     }
     const index: VolatileIndex = new VolatileIndex(
       `session ${session.id}`,
+      core.overflow.memory,
       () => session.progress!.state.low,
     );
     const address = makeAddress("sub", `${session.clientId}/~mqtt`, {

@@ -1,11 +1,13 @@
 /**
  * An index in memory: entries (place of a record in the log, its size, its tag hash) for a reader that ends with its
  * connection. It stands where a ConsumeQueue stands, so that groups and the dispatcher need not know the difference.
- * 16 bytes per waiting message; chunks that nobody needs any more are dropped as new ones are taken.
+ * 16 bytes per waiting message; chunks that nobody needs any more are dropped as new ones are taken. What all of them
+ * take together is counted: session-overflow.ts keeps it within bounds.
  */
 import type { EntryBatch, StoreQueue } from "../store/message-store.ts";
 
-const CHUNK = 256;
+/** Entries of a chunk. */
+export const CHUNK = 256;
 const SPARE_MAX = 256;
 
 class Chunk {
@@ -15,6 +17,19 @@ class Chunk {
 }
 
 const spare: Chunk[] = [];
+
+/** What the indexes of one broker take. */
+export class IndexMemory {
+  chunks = 0;
+  /** Indexes in which more waits than one chunk holds. */
+  holders = 0;
+
+  /** An index that had so many chunks has so many now. */
+  change(before: number, after: number): void {
+    this.chunks += after - before;
+    this.holders += Number(after > 1) - Number(before > 1);
+  }
+}
 
 export class VolatileIndex implements StoreQueue {
   readonly topic: string;
@@ -29,8 +44,11 @@ export class VolatileIndex implements StoreQueue {
   /** First offset still owed, told by the group. */
   readonly #low: () => number;
 
-  constructor(name: string, low: () => number) {
+  readonly #memory: IndexMemory;
+
+  constructor(name: string, memory: IndexMemory, low: () => number) {
     this.topic = name;
+    this.#memory = memory;
     this.#low = low;
   }
 
@@ -59,6 +77,7 @@ export class VolatileIndex implements StoreQueue {
   }
 
   #turnOver(): void {
+    const before = this.#chunks.length;
     const low = Math.floor(this.#low() / CHUNK);
     while (this.#firstChunk < low && this.#chunks.length > 0) {
       const chunk = this.#chunks.shift()!;
@@ -67,9 +86,11 @@ export class VolatileIndex implements StoreQueue {
       this.minOffset = this.#firstChunk * CHUNK;
     }
     this.#chunks.push(spare.pop() ?? new Chunk());
+    this.#memory.change(before, this.#chunks.length);
   }
 
   clear(): void {
+    this.#memory.change(this.#chunks.length, 0);
     this.#chunks.length = 0;
   }
 }

@@ -12,7 +12,7 @@ import type { NodeRegistry } from "./node-registry.ts";
 import { WILDCARD_PREFIX } from "./node-restorer.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 import { Binding, type RouteReader, type TopicRoutes } from "./topic-routes.ts";
-import { VolatileIndex } from "./volatile-index.ts";
+import { type IndexMemory, VolatileIndex } from "./volatile-index.ts";
 
 class WildcardReader implements RouteReader {
   readonly namespace: string;
@@ -41,12 +41,14 @@ class WildcardReader implements RouteReader {
 }
 
 export class WildcardSubscriptions {
+  readonly #memory: IndexMemory;
   readonly #registry: NodeRegistry;
   readonly #routes: TopicRoutes;
   readonly #readers = new Map<Node, WildcardReader>();
 
-  constructor(registry: NodeRegistry, routes: TopicRoutes) {
+  constructor(registry: NodeRegistry, routes: TopicRoutes, memory: IndexMemory) {
     this.#registry = registry;
+    this.#memory = memory;
     this.#routes = routes;
   }
 
@@ -77,7 +79,7 @@ export class WildcardSubscriptions {
 
   #volatileGroup(settings: GroupSettings): ConsumerGroup {
     let low = (): number => 0;
-    const index = new VolatileIndex(`wildcard ${settings.path}`, () => low());
+    const index = new VolatileIndex(`wildcard ${settings.path}`, this.#memory, () => low());
     const address = makeAddress("sub", settings.path);
     const node = new Node(-1, address, "queue", true, this.#registry.wildcardSettings, [index]);
     index.owner = node;
