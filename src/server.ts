@@ -334,6 +334,7 @@ export class Server {
     };
     const inForce = (): Config => this.config;
     return new HttpGateway(loop, {
+      headerTimeoutMs: this.config.limits.handshakeTimeout,
       get messageBytesMax() {
         return inForce().limits.otherMessageBytesMax + MESSAGE_MARGIN;
       },

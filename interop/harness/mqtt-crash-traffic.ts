@@ -1,7 +1,7 @@
 /**
  * The traffic of the MQTT crash rounds: MQTT.js clients that keep their sessions and reconnect by themselves, as an application
  * would have them. Publishers of QoS 1 and 2 go on as fast as they are confirmed, subscribers of each version acknowledge, one
- * of them is away now and then, and two share a subscription. What they know is in the ledger.
+ * of them is away now and then, and some share a subscription, at QoS 1 and at QoS 2. What they know is in the ledger.
  */
 import type { Socket } from "node:net";
 import mqtt, { type IClientOptions, type IConnackPacket, type MqttClient } from "mqtt";
@@ -45,6 +45,7 @@ const SUBSCRIBERS: readonly Subscriber[] = [
   { group: "QoS 1, 3.1.1", version: 4, qos: 1, filter: "crash/q1/#", members: 1 },
   { group: "QoS 1, 5", version: 5, qos: 1, filter: "crash/q1/+", members: 1 },
   { group: "shared", version: 5, qos: 1, filter: "$share/g/crash/q1/#", members: 2 },
+  { group: "shared, QoS 2", version: 5, qos: 2, filter: "$share/two/crash/q2/#", members: 3 },
 ];
 /** Its session is there from the beginning, the client only in some rounds. */
 const ABSENT = "sometimes away";

@@ -1,6 +1,6 @@
 /**
- * Writes retained messages one after another, some of them empty, and remembers what each topic holds. One publication is open at
- * a time and is answered even when the broker is killed meanwhile, so that what must be there is known exactly.
+ * Writes retained messages, some of them empty, and remembers what each topic holds. Several are open at a time, of one topic one,
+ * and each is answered even when the broker is killed meanwhile, so that what must be there is known exactly.
  */
 import type { MqttClient } from "mqtt";
 import { sleep } from "./broker-process.ts";
@@ -8,6 +8,8 @@ import { equal } from "./expect.ts";
 import type { MqttOptions, MqttPeer } from "./mqtt-peer.ts";
 
 const TOPICS = 20;
+/** Publications that are open at a time, each of topics of its own. */
+const WRITERS = 4;
 const LIMIT_MS = 10_000;
 const QUIET_MS = 150;
 
@@ -27,12 +29,17 @@ export class RetainedWriter {
   /** Goes on until `stop`; ends once the last one is answered. */
   async write(random: () => number): Promise<void> {
     this.#isWriting = true;
+    await Promise.all(Array.from({ length: WRITERS }, (_, writer) => this.#loop(writer, random)));
+  }
+
+  async #loop(writer: number, random: () => number): Promise<void> {
     while (this.#isWriting) {
       if (!this.#client.connected) {
         await sleep(5);
         continue;
       }
-      const topic = `state/${Math.floor(random() * TOPICS)}`;
+      const among = Math.floor((random() * TOPICS) / WRITERS);
+      const topic = `state/${among * WRITERS + writer}`;
       const value = random() < 0.2 ? "" : String(++this.#sequence);
       const qos = random() < 0.5 ? 1 : 2;
       const isAnswered = await this.#client.publishAsync(topic, value, { qos, retain: true }).then(

@@ -20,6 +20,7 @@ import { proton } from "./proton.ts";
 import { qpidJms1, qpidJms2 } from "./qpid-jms.ts";
 import { rheaTcp, rheaWebSocket } from "./rhea.ts";
 import { rocketmqStoreStep } from "./rocketmq-store.ts";
+import { slowPeers } from "./slow-peers.ts";
 import { stompitStep, stompjsTcp, stompjsWebSocket, stompPy } from "./stomp.ts";
 import { tlsStep } from "./tls.ts";
 
@@ -50,6 +51,7 @@ export const STEPS: readonly Step[] = [
   pahoGoSuite,
   rocketmqStoreStep,
   diskStep,
+  slowPeers,
   loadAmqp,
   loadStomp,
   loadStompWebSocket,

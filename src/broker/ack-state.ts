@@ -22,12 +22,15 @@ export const STATE = {
   PARKED: 4,
 } as const;
 
+const UNSETTLED = [STATE.READY, STATE.ACQUIRED, STATE.READY_AGAIN, STATE.PARKED] as const;
 const PAGE_BITS = 12;
 const PAGE_SIZE = 1 << PAGE_BITS;
 const PAGE_MASK = PAGE_SIZE - 1;
 const POOL_MAX = 64;
 
 const pool: Uint8Array[] = [];
+/** Stands for every page of which all is settled: what somebody does not finish must not cost the rest its memory. */
+const ALL_SETTLED = new Uint8Array(PAGE_SIZE).fill(STATE.SETTLED);
 /** Most groups are idle: they share the map of no pages. */
 const NO_PAGES: ReadonlyMap<number, Uint8Array> = new Map();
 
@@ -139,9 +142,31 @@ export class AckState {
       return true;
     }
     this.#mark(from, count, STATE.SETTLED);
-    if (from !== this.low) return false;
+    if (from !== this.low) {
+      this.#compact(from, from + count);
+      return false;
+    }
     this.#advance(from + count);
     return true;
+  }
+
+  /** Gives back the pages that a run of settlements has come to the end of, and that are all settled by now. */
+  #compact(from: number, end: number): void {
+    const stop = Math.floor(end / PAGE_SIZE);
+    for (let number = Math.floor(from / PAGE_SIZE); number < stop; number++) {
+      const page = this.#pages.get(number);
+      if (page === undefined || page === ALL_SETTLED || number * PAGE_SIZE < this.low) continue;
+      if (UNSETTLED.some((state) => page.includes(state))) continue;
+      this.#pages.set(number, ALL_SETTLED);
+      recycle(page);
+    }
+  }
+
+  /** Bytes of pages, for tests. */
+  get ownBytes(): number {
+    let bytes = 0;
+    for (const page of this.#pages.values()) if (page !== ALL_SETTLED) bytes += page.length;
+    return bytes;
   }
 
   /** Skips to `offset`: all before it is settled. Used by recovery, purge and trim. */
@@ -233,12 +258,18 @@ export class AckState {
     }
     for (let at = from; at < end; ) {
       const number = Math.floor(at / PAGE_SIZE);
-      const page = this.#pages.get(number) ?? this.#newPage(number);
+      let page = this.#pages.get(number) ?? this.#newPage(number);
+      if (page === ALL_SETTLED && state !== STATE.SETTLED) {
+        page = ALL_SETTLED.slice();
+        this.#pages.set(number, page);
+      }
       const index = at & PAGE_MASK;
       const stop = Math.min(PAGE_SIZE, index + (end - at));
       const base = number * PAGE_SIZE;
       this.#uncount(page, base, index, stop);
-      if (stop - index === 1) page[index] = state;
+      if (page === ALL_SETTLED) {
+        // It says so already.
+      } else if (stop - index === 1) page[index] = state;
       else page.fill(state, index, stop);
       at = base + stop;
     }
@@ -323,7 +354,7 @@ export class AckState {
 }
 
 function recycle(page: Uint8Array): void {
-  if (pool.length < POOL_MAX) {
+  if (pool.length < POOL_MAX && page !== ALL_SETTLED) {
     page.fill(0);
     pool.push(page);
   }

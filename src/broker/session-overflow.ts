@@ -13,7 +13,7 @@ import type { SessionLimits } from "./session-facade.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 import type { Superseded } from "./superseded.ts";
 import type { Indexes } from "./topic-routes.ts";
-import { CHUNK, IndexMemory } from "./volatile-index.ts";
+import { CHUNK, IndexMemory, VolatileIndex } from "./volatile-index.ts";
 
 export const DEFAULT_SESSION_LIMITS: SessionLimits = {
   maxQueued: 0,
@@ -145,17 +145,20 @@ export class SessionOverflow implements TurnTask {
   /** What pushed them out is at the end of the log, or before it. */
   #dropOldest(progress: ShardProgress, excess: number): void {
     const { state, queue, group } = progress;
-    let at = state.low;
+    const from = state.findReady(state.low, queue.maxOffset);
+    let at = from;
     for (let left = excess; left > 0; ) {
       at = state.findReady(at, queue.maxOffset);
-      if (at >= queue.maxOffset) return;
-      const count = group.isDurable
-        ? 1
-        : state.readyRun(at, Math.min(left, queue.maxOffset - at));
+      if (at >= queue.maxOffset) break;
+      const count = group.isDurable ? 1 : state.readyRun(at, Math.min(left, queue.maxOffset - at));
       if (group.isDurable) this.#superseded.add(progress, at);
       else progress.settle(at, count);
       left -= count;
       at += count;
+    }
+    // Before them lies what the client has and does not acknowledge.
+    if (queue instanceof VolatileIndex && state.low < from) {
+      queue.release(from, at, (offset) => state.stateOf(offset) !== STATE.SETTLED);
     }
   }
 }

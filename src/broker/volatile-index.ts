@@ -38,7 +38,10 @@ export class VolatileIndex implements StoreQueue {
   owner: unknown = null;
   minOffset = 0;
   maxOffset = 0;
-  readonly #chunks: Chunk[] = [];
+  /** Null: nothing of it is owed any more, and something before it is. */
+  readonly #chunks: Array<Chunk | null> = [];
+  /** How many of them there are. */
+  #held = 0;
   /** Number of the first chunk held. */
   #firstChunk = 0;
   /** First offset still owed, told by the group. */
@@ -67,7 +70,13 @@ export class VolatileIndex implements StoreQueue {
     const end = Math.min(this.maxOffset, from + max);
     let count = 0;
     for (let at = Math.max(from, this.minOffset); at < end; at++, count++) {
-      const chunk = this.#chunks[Math.floor(at / CHUNK) - this.#firstChunk]!;
+      const chunk = this.#chunks[Math.floor(at / CHUNK) - this.#firstChunk];
+      if (chunk == null) {
+        into.physicalOffset[count] = -1;
+        into.size[count] = 0;
+        into.tagHash[count] = 0;
+        continue;
+      }
       const slot = at & (CHUNK - 1);
       into.physicalOffset[count] = chunk.physicalOffset[slot]!;
       into.size[count] = chunk.size[slot]!;
@@ -77,20 +86,47 @@ export class VolatileIndex implements StoreQueue {
   }
 
   #turnOver(): void {
-    const before = this.#chunks.length;
+    const before = this.#held;
     const low = Math.floor(this.#low() / CHUNK);
     while (this.#firstChunk < low && this.#chunks.length > 0) {
-      const chunk = this.#chunks.shift()!;
-      if (spare.length < SPARE_MAX) spare.push(chunk);
+      this.#giveBack(this.#chunks.shift()!);
       this.#firstChunk++;
       this.minOffset = this.#firstChunk * CHUNK;
     }
     this.#chunks.push(spare.pop() ?? new Chunk());
-    this.#memory.change(before, this.#chunks.length);
+    this.#held++;
+    this.#memory.change(before, this.#held);
+  }
+
+  #giveBack(chunk: Chunk | null): void {
+    if (chunk === null) return;
+    this.#held--;
+    if (spare.length < SPARE_MAX) spare.push(chunk);
+  }
+
+  /**
+   * Entries up to `end` were settled, some of them from `from` on, although something before them is still owed: chunks
+   * of which `isOwed` knows nothing are given back.
+   */
+  release(from: number, end: number, isOwed: (offset: number) => boolean): void {
+    const before = this.#held;
+    const stop = Math.floor(end / CHUNK);
+    for (let number = Math.floor(from / CHUNK); number < stop; number++) {
+      const at = number - this.#firstChunk;
+      const chunk = at < 0 ? null : (this.#chunks[at] ?? null);
+      if (chunk === null) continue;
+      let offset = number * CHUNK;
+      while (offset < (number + 1) * CHUNK && !isOwed(offset)) offset++;
+      if (offset < (number + 1) * CHUNK) continue;
+      this.#chunks[at] = null;
+      this.#giveBack(chunk);
+    }
+    this.#memory.change(before, this.#held);
   }
 
   clear(): void {
-    this.#memory.change(this.#chunks.length, 0);
+    this.#memory.change(this.#held, 0);
+    this.#held = 0;
     this.#chunks.length = 0;
   }
 }

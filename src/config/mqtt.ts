@@ -44,7 +44,7 @@ export const mqttSection = z
     ),
     queuedInMemoryMax: count(
       1_000_000,
-      "The same for sessions that end with their connection: their lists are in memory, 16 bytes for each message.",
+      "The same for sessions that end with their connection: their lists are in memory, 16 bytes for each message. Topic subscribers of AMQP and STOMP that end with their link may fall behind as far.",
       { min: 1 },
     ),
     queueOverflow: choice(

@@ -107,3 +107,29 @@ test("progress beyond the log's end is cut: what lies there never happened", (t)
   t.is(clamped.stateOf(25), STATE.READY);
   t.is(clamped.clampedTo(5).low, 5);
 });
+
+test("behind an offset that is never settled, settled ones cost no memory, whatever their number", (t) => {
+  const state = new AckState(0);
+  const end = 100_000;
+  state.acquire(0, 3);
+  for (let at = 3; at < end; at += 7) state.settle(at, Math.min(7, end - at));
+  t.true(state.ownBytes <= 2 * 4096, `${state.ownBytes}`);
+  t.is(state.backlog(end + 5), 8);
+  t.is(state.findReady(0, end + 5), end);
+  const runs: number[][] = [];
+  state.forEachSettledRun((from, count) => runs.push([from, count]));
+  t.deepEqual(runs, [[3, end - 3]]);
+  // Settled twice is settled once.
+  state.settle(50_000, 10);
+  t.is(state.backlog(end), 3);
+  // Back to the beginning: nothing is left of it, and pages that others get are clean.
+  state.release(0, 3);
+  state.settle(0, 3);
+  t.is(state.low, end);
+  t.is(state.ownBytes, 0);
+  const other = new AckState(0);
+  other.acquire(1, 1);
+  t.is(other.findReady(0, 10), 0);
+  t.is(other.readyRun(2, 8), 8);
+  t.is(other.backlog(10), 10);
+});

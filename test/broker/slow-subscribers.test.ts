@@ -1,6 +1,7 @@
 /** Subscribers that end with their link and do not take what comes: what waits for them is bounded, one by one and in all. */
 import test from "ava";
 import { OUTCOME } from "../../src/broker/facade.ts";
+import type { ShardProgress } from "../../src/broker/shard-progress.ts";
 import { openTestBroker } from "../support/test-broker.ts";
 import { connect, consume, draft, settle, topic } from "../support/test-client.ts";
 
@@ -68,5 +69,30 @@ test("a plain subscriber that takes nothing keeps the log no longer than so many
     slow.texts,
     Array.from({ length: 100 }, (_, i) => `${400 + i}`),
   );
+  await close();
+});
+
+test("messages that a client has and never acknowledges do not keep those that were dropped behind them", async (t) => {
+  const { broker, close } = await openTestBroker();
+  broker.sessions.limits = { ...broker.sessions.limits, maxQueuedInMemory: 2000 };
+  const peer = connect(broker);
+  const slow = consume(peer, topic("+/a"), { credit: 10 });
+  await publishMany(peer.openTarget(topic("t/a")), 40_000);
+  t.is(slow.received.length, 10);
+  const { chunks } = broker.core.overflow.memory;
+  t.true(chunks * 256 <= 2000 + 4 * 256, `${chunks} chunks`);
+  const [shard] = (slow.consumer as unknown as { group: { shards: ShardProgress[] } }).group.shards;
+  t.true(shard!.state.ownBytes <= 5 * 4096, `${shard!.state.ownBytes} bytes of progress`);
+  // What it has it may still settle, and the rest is the newest.
+  slow.consumer.settle(0, 9, OUTCOME.ACCEPT);
+  slow.consumer.setCredit(100_000);
+  await settle(50);
+  const rest = slow.texts.slice(10).map(Number);
+  t.is(rest.at(-1), 39_999);
+  t.true(rest.length >= 2000 && rest.length < 2100, `${rest.length}`);
+  for (let i = 1; i < rest.length; i++) t.is(rest[i], rest[i - 1]! + 1);
+  slow.consumer.close(OUTCOME.RELEASE);
+  await settle();
+  t.is(broker.core.overflow.memory.chunks, 0);
   await close();
 });
