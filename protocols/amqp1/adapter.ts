@@ -3,6 +3,7 @@ import type { ProtocolServices } from "../../src/broker/protocol-services.ts";
 import type { ProtocolAdapter, ProtocolConnection, Wire } from "../../src/transport/wire.ts";
 import { type AdapterShared, AmqpConnection } from "./connection.ts";
 import { registerAmqp1Decoder } from "./neutral.ts";
+import { LinkReceipts } from "./receipts.ts";
 import { type Amqp1Settings, DEFAULT_SETTINGS } from "./settings.ts";
 import { SharedTransfers } from "./shared-transfers.ts";
 
@@ -27,6 +28,7 @@ export function createAdapter(
     services,
     settings: all,
     frames: new SharedTransfers(),
+    receipts: new LinkReceipts(),
     partials: { limitBytes: all.partialBudgetBytes, usedBytes: 0, waiting: [] },
   };
   return {

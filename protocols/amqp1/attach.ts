@@ -22,6 +22,7 @@ import { AnonymousDestination, FixedDestination } from "./destinations.ts";
 import { CONDITION, LinkError } from "./errors.ts";
 import { Filters, startPosition } from "./filters.ts";
 import { outcomeOf } from "./outcomes.ts";
+import type { Receipts } from "./receipts.ts";
 import { type Destination, ReceiverLink } from "./receiver-link.ts";
 import { SenderLink } from "./sender-link.ts";
 import { refuseService } from "./service-nodes.ts";
@@ -81,14 +82,38 @@ function attachProducer(session: Session, attach: Attach, target: Target): void 
   }
   const outcomes = attach.source === undefined ? [] : readSource(attach.source).outcomes;
   const mayReject = outcomes.length === 0 || outcomes.includes("amqp:rejected:list");
-  const link: ReceiverLink = new ReceiverLink(session, attach, destination, mayReject);
+  const receipts = receiptsFor(session, attach, target);
+  const link: ReceiverLink = new ReceiverLink(session, attach, destination, mayReject, receipts);
   session.links.addIncoming(link);
   answerAttach(session, attach, {
     source: attach.source ?? NULL,
     target: answer,
     offered: ["DELAYED_DELIVERY", "ANONYMOUS-RELAY"],
+    ...inDoubt(session, attach, receipts),
   });
   link.grantCredit();
+}
+
+/** What is known of the link's deliveries of before, for a target that is to outlive the connection; null for others. */
+function receiptsFor(session: Session, attach: Attach, target: Target): Receipts | null {
+  const { connection } = session;
+  const { namespace, principal } = connection.broker;
+  const isLasting = target.durable > 0 && !target.isDynamic && connection.containerId !== "";
+  if (!isLasting || attach.sndSettleMode === SND_SETTLE.SETTLED) return null;
+  const key = [namespace, principal.name, connection.containerId, attach.name].join("\0");
+  const receipts = connection.shared.receipts.of(key, connection.services.broker.turn.now);
+  // One that is attached somewhere is another client's, or its end has not come to us: nothing is taken for granted.
+  if (attach.unsettled === undefined || receipts.owner !== null) receipts.clear();
+  else receipts.retain(attach.unsettled, attach.isIncompleteUnsettled);
+  return receipts;
+}
+
+function inDoubt(session: Session, attach: Attach, receipts: Receipts | null) {
+  if (receipts === null || receipts.size === 0 || attach.unsettled === undefined) return {};
+  const { connection } = session;
+  const durableTo = connection.services.broker.confirmedTo("fsync");
+  const { unsettled, isIncomplete } = receipts.answer(durableTo, connection.maxOutgoingFrame);
+  return { unsettled, isIncompleteUnsettled: isIncomplete };
 }
 
 function attachCoordinator(session: Session, attach: Attach, target: Value): void {
@@ -257,7 +282,13 @@ function lookUpSubscription(session: Session, attach: Attach): void {
 function answerAttach(
   session: Session,
   attach: Attach,
-  answer: { source: Value; target: Value; offered: readonly string[] },
+  answer: {
+    source: Value;
+    target: Value;
+    offered: readonly string[];
+    unsettled?: Value;
+    isIncompleteUnsettled?: boolean;
+  },
 ): void {
   session.sendFrame(
     attachFrame({
@@ -268,6 +299,8 @@ function answerAttach(
       rcvSettleMode: attach.rcvSettleMode,
       source: answer.source,
       target: answer.target,
+      ...(answer.unsettled === undefined ? {} : { unsettled: answer.unsettled }),
+      isIncompleteUnsettled: answer.isIncompleteUnsettled ?? false,
       initialDeliveryCount: attach.isReceiver ? 0 : undefined,
       maxMessageSize: session.connection.services.broker.limits.maxMessageBytes,
       offeredCapabilities: answer.offered.filter((name) =>

@@ -27,6 +27,7 @@ import { checkFrameSize, PerformativeHead, unknownPerformative, wrongType } from
 import { Handshake, MAX_SASL_FRAME } from "./handshake.ts";
 import { KeepAlive } from "./keep-alive.ts";
 import { answerOpen, clientIdPolicyOf, namespaceOf, refusalOf } from "./open.ts";
+import type { LinkReceipts } from "./receipts.ts";
 import type { ReceiverLink } from "./receiver-link.ts";
 import { type PartialBudget, Room } from "./room.ts";
 import type { Amqp1Settings } from "./settings.ts";
@@ -49,6 +50,8 @@ export interface AdapterShared {
   /** Of connections that come from now on. */
   settings: Amqp1Settings;
   readonly partials: PartialBudget;
+  /** Of producers that may come back. */
+  readonly receipts: LinkReceipts;
   /** Transfers to several peers: those sent settled, the others. */
   readonly frames: SharedTransfers;
 }

@@ -161,6 +161,9 @@ export class CoordinatorLink {
     return queue.size > 0;
   }
 
+  /** A coordinator keeps nothing for a link that comes back: its transactions are over. */
+  forgetReceipts(): void {}
+
   close(_isClosed: boolean): void {
     if (this.#isClosed) return;
     this.#isClosed = true;

@@ -23,6 +23,7 @@ import {
 } from "./draft-filler.ts";
 import { CONDITION, type ConnectionError, type ErrorInfo, errorInfo, LinkError } from "./errors.ts";
 import { modifiedState, readState, rejectedState } from "./outcomes.ts";
+import type { Receipts } from "./receipts.ts";
 import type { Session } from "./session.ts";
 import type { OpenTransaction } from "./transactions.ts";
 
@@ -49,6 +50,8 @@ interface Partial {
   bytes: Buffer;
   length: number;
   touchedAt: number;
+  readonly tag: string;
+  readonly isResumed: boolean;
 }
 
 export class ReceiverLink {
@@ -75,7 +78,21 @@ export class ReceiverLink {
   #level: Target["level"] = "memory";
   isConfirming = false;
 
-  constructor(session: Session, attach: Attach, destination: Destination, mayReject: boolean) {
+  /** Deliveries that may be asked for when the link comes back; null where nobody will. */
+  readonly #receipts: Receipts | null;
+  /** Of those, which have a delivery-id here. */
+  readonly #tags = new Map<number, string>();
+  /** Of the delivery that is being taken. */
+  #tag = "";
+  #isResumed = false;
+
+  constructor(
+    session: Session,
+    attach: Attach,
+    destination: Destination,
+    mayReject: boolean,
+    receipts: Receipts | null = null,
+  ) {
     const { settings, services } = session.connection;
     this.session = session;
     this.name = attach.name;
@@ -86,6 +103,8 @@ export class ReceiverLink {
     this.#maxMessageBytes = services.broker.limits.maxMessageBytes;
     this.#window = settings.producerCredit;
     this.#deliveryCount = attach.initialDeliveryCount ?? 0;
+    this.#receipts = receipts;
+    if (receipts !== null) receipts.owner = this;
   }
 
   // ── transfers ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -107,6 +126,7 @@ export class ReceiverLink {
     }
     const size = end - frame.payloadStart;
     const { connection } = this.session;
+    if (this.#receipts !== null) this.#readTag(frame, bytes);
     if (frame.aborted === 1) {
       this.#countDelivery();
       return true;
@@ -153,6 +173,8 @@ export class ReceiverLink {
       bytes: NOTHING,
       length: 0,
       touchedAt: 0,
+      tag: this.#tag,
+      isResumed: this.#isResumed,
     };
     this.session.connection.partialLinks.add(this);
     this.#collect(this.#partial, frame, bytes, end);
@@ -182,6 +204,8 @@ export class ReceiverLink {
     this.#collect(partial, frame, bytes, end);
     if (!isLast) return true;
     const { deliveryId, isSettled, transaction, bytes: whole, length } = partial;
+    this.#tag = partial.tag;
+    this.#isResumed = partial.isResumed;
     this.#dropPartial();
     const isOpaque = partial.messageFormat > 0;
     this.#accept(deliveryId, isSettled, transaction, whole, 0, length, isOpaque);
@@ -253,6 +277,7 @@ export class ReceiverLink {
     isOpaque: boolean,
   ): void {
     try {
+      if (this.#isResumed && this.#isKnown(deliveryId, isSettled, end - start)) return;
       if (isOpaque) SCAN.skip(start, end);
       else SCAN.scan(bytes, start, end);
       const target = this.#destination.targetFor(SCAN);
@@ -270,9 +295,64 @@ export class ReceiverLink {
       }
       if (target.level !== this.#level) this.#level = stronger(target.level, this.#level);
       const position = target.publish(draft);
-      if (!isSettled) this.#confirm(deliveryId, position);
+      if (isSettled) return;
+      if (this.#receipts !== null) this.#keepReceipt(this.#receipts, deliveryId, position);
+      this.#confirm(deliveryId, position);
     } catch (error) {
       this.#refuse(deliveryId, isSettled, error);
+    }
+  }
+
+  // ── resumed links ───────────────────────────────────────────────────────────────────────────────────────────────
+
+  #readTag(frame: TransferFrame, bytes: Buffer): void {
+    const { tagStart, tagEnd } = frame;
+    this.#tag = tagStart === ABSENT ? "" : bytes.toString("latin1", tagStart, tagEnd);
+    this.#isResumed = frame.resume === 1;
+  }
+
+  #keepReceipt(receipts: Receipts, deliveryId: number, position: number): void {
+    // Somebody else is this link now.
+    if (receipts.owner !== this) return;
+    receipts.note(this.#tag, position);
+    this.#tags.set(deliveryId, this.#tag);
+  }
+
+  /** Goes on with a delivery of before: true when it is stored already, or the peer has settled it. */
+  #isKnown(deliveryId: number, isSettled: boolean, bytes: number): boolean {
+    const position = this.#receipts!.positionOf(this.#tag);
+    if (isSettled) {
+      this.#receipts!.forget(this.#tag);
+      // Settled and without a message: the peer says good-bye to what it knows was accepted.
+      return position !== undefined || bytes === 0;
+    }
+    if (position === undefined) {
+      if (bytes > 0) return false;
+      throw new LinkError(
+        CONDITION.NOT_FOUND,
+        "A delivery was resumed that is not known here, without its message: send it again.",
+      );
+    }
+    this.#tags.set(deliveryId, this.#tag);
+    this.#confirm(deliveryId, position);
+    return true;
+  }
+
+  /** The peer settled these (mode second), or was just told that we did: their tags may be used again. */
+  forgetReceipts(first: number, last: number): void {
+    const receipts = this.#receipts;
+    if (receipts === null || receipts.owner !== this || this.#tags.size === 0) return;
+    const forget = (id: number): void => {
+      const tag = this.#tags.get(id);
+      if (tag === undefined) return;
+      this.#tags.delete(id);
+      receipts.forget(tag);
+    };
+    const count = ((last - first) >>> 0) + 1;
+    if (count <= this.#tags.size) {
+      for (let i = 0; i < count; i++) forget((first + i) >>> 0);
+    } else {
+      for (const id of [...this.#tags.keys()]) if ((id - first) >>> 0 < count) forget(id);
     }
   }
 
@@ -367,8 +447,9 @@ export class ReceiverLink {
           queue.shift();
         }
       }
-      // Mode second: the peer settles after us; we keep nothing that its settlement could free.
+      // Mode second: the peer settles after us; but for links that may be resumed, we keep nothing that this could free.
       this.session.sendDisposition(true, first, last, !this.#isSecond, state);
+      if (!this.#isSecond) this.forgetReceipts(first, last);
     }
     return queue.size > 0;
   }
@@ -401,8 +482,13 @@ export class ReceiverLink {
   }
 
   /** Unconfirmed messages are confirmed all the same, while the session lives. */
-  close(_isClosed: boolean): void {
+  /** Closed for good: it will not come back. */
+  close(isClosed: boolean): void {
     this.#isClosed = true;
+    if (this.#receipts?.owner === this) {
+      this.#receipts.owner = null;
+      if (isClosed) this.#receipts.clear();
+    }
     this.#dropPartial();
     this.#destination.close();
   }

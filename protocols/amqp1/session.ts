@@ -226,6 +226,10 @@ export class Session implements SettlementHost, LinkTableHost {
 
   // ── settlements and links ───────────────────────────────────────────────────────────────────────────────────────
 
+  onSenderSettled(first: number, last: number): void {
+    for (const link of this.#incoming) link?.forgetReceipts(first, last);
+  }
+
   onSettled(): void {
     if (this.#isStalled) this.#resume();
   }

@@ -25,6 +25,7 @@ export interface SettlementHost {
     isSettled: boolean,
     state: Buffer | null,
   ): void;
+  onSenderSettled(first: number, last: number): void;
   /** Deliveries were settled: links that had too many may go on. */
   onSettled(): void;
 }
@@ -52,8 +53,12 @@ export class Settlements implements SettledRuns, Settling {
 
   onDisposition(bytes: Buffer, at: number, end: number): void {
     DISPOSITION.read(bytes, at, end);
-    // Role sender: the peer settles what it sent to us, for us it is settled already.
-    if (!DISPOSITION.isReceiver) return;
+    if (!DISPOSITION.isReceiver) {
+      // The peer settles what it sent to us: for us it is settled already, but for links that may be resumed.
+      if (DISPOSITION.settled === 1)
+        this.#host.onSenderSettled(DISPOSITION.first, DISPOSITION.last);
+      return;
+    }
     const { first, last, stateStart, stateEnd } = DISPOSITION;
     const isSettled = DISPOSITION.settled === 1;
     let outcome = DEFAULT_OUTCOME;

@@ -197,7 +197,9 @@ export interface Attach {
   readonly rcvSettleMode: number;
   readonly source: Value | undefined;
   readonly target: Value | undefined;
-  readonly hasUnsettled: boolean;
+  /** Deliveries that the peer is in doubt about, by tag; undefined: none, the link begins anew. */
+  readonly unsettled: Value | undefined;
+  readonly isIncompleteUnsettled: boolean;
   readonly initialDeliveryCount: number | undefined;
   /** 0 for none. */
   readonly maxMessageSize: number;
@@ -229,7 +231,8 @@ export function readAttach(bytes: Buffer, start: number, end: number): Attach {
     rcvSettleMode,
     source: fields.get(5),
     target: fields.get(6),
-    hasUnsettled: unsettled?.type === "map" && unsettled.value.length > 0,
+    unsettled,
+    isIncompleteUnsettled: fields.boolean(8, "incomplete-unsettled") ?? false,
     initialDeliveryCount,
     maxMessageSize: Number(maxMessageSize?.value ?? 0),
     desiredCapabilities: fields.symbols(12, "desired-capabilities"),
@@ -248,7 +251,8 @@ export function attachFrame(attach: {
   initialDeliveryCount: number | undefined;
   maxMessageSize: number;
   offeredCapabilities: readonly string[];
-  properties?: Value;
+  unsettled?: Value;
+  isIncompleteUnsettled?: boolean;
 }): Value {
   const { initialDeliveryCount, offeredCapabilities } = attach;
   return composite(PERFORMATIVE.ATTACH, [
@@ -259,13 +263,13 @@ export function attachFrame(attach: {
     ubyte(attach.rcvSettleMode),
     attach.source,
     attach.target,
-    NULL,
-    NULL,
+    attach.unsettled ?? NULL,
+    attach.isIncompleteUnsettled === true ? bool(true) : NULL,
     initialDeliveryCount === undefined ? NULL : uint(initialDeliveryCount),
     attach.maxMessageSize > 0 ? ulong(attach.maxMessageSize) : NULL,
     offeredCapabilities.length > 0 ? symbols(offeredCapabilities) : NULL,
     NULL,
-    attach.properties ?? NULL,
+    NULL,
   ]);
 }
 

@@ -214,8 +214,8 @@ export class AmqpPeer {
   /** One whole message; returns its delivery-id. */
   transfer(payload: Uint8Array, options: TransferOptions = {}): number {
     const id = options.deliveryId ?? this.#nextDeliveryId++;
-    const tag = Buffer.alloc(4);
-    tag.writeUInt32BE(id);
+    const tag = options.tag ?? Buffer.alloc(4);
+    if (options.tag === undefined) tag.writeUInt32BE(id);
     this.send(
       composite(PERFORMATIVE.TRANSFER, [
         uint(options.handle ?? 0),
@@ -226,7 +226,7 @@ export class AmqpPeer {
         bool(options.hasMore ?? false),
         NULL,
         options.state ?? NULL,
-        NULL,
+        options.isResumed ? bool(true) : NULL,
         options.isAborted ? bool(true) : NULL,
       ]),
       options.channel ?? 0,
@@ -289,6 +289,8 @@ export interface LinkOptions {
   readonly desired?: readonly string[];
   readonly properties?: ReadonlyArray<readonly [string, Value]>;
   readonly maxMessageSize?: number;
+  readonly unsettled?: Value;
+  readonly isIncompleteUnsettled?: boolean;
 }
 
 export interface TransferOptions {
@@ -301,6 +303,9 @@ export interface TransferOptions {
   readonly isAborted?: boolean;
   readonly format?: number;
   readonly state?: Value;
+  /** Four bytes of the delivery-id where absent. */
+  readonly tag?: Buffer;
+  readonly isResumed?: boolean;
 }
 
 export interface FlowOptions {
@@ -376,11 +381,11 @@ export function source(
 
 export function target(
   address: string | null,
-  options: { isDynamic?: boolean; capabilities?: readonly string[] } = {},
+  options: { durable?: number; isDynamic?: boolean; capabilities?: readonly string[] } = {},
 ): Value {
   return composite(0x29, [
     address === null ? NULL : string(address),
-    NULL,
+    options.durable === undefined ? NULL : uint(options.durable),
     NULL,
     NULL,
     options.isDynamic ? bool(true) : NULL,
@@ -402,8 +407,8 @@ export function attach(options: LinkOptions & { isReceiver: boolean }): Value {
     ubyte(options.rcvSettleMode ?? 0),
     options.source ?? (isReceiver ? source(address, capabilities) : source(null)),
     options.target ?? (isReceiver ? target(null) : target(address, capabilities)),
-    NULL,
-    NULL,
+    options.unsettled ?? NULL,
+    options.isIncompleteUnsettled ? bool(true) : NULL,
     isReceiver ? NULL : uint(0),
     options.maxMessageSize === undefined ? NULL : { type: "ulong", value: options.maxMessageSize },
     NULL,
