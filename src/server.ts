@@ -49,8 +49,8 @@ const REFRESH_MS = 1000;
 const POLL_MS = 20;
 /** A WebSocket message may hold a packet of the largest size and what lies around its payload. */
 const MESSAGE_MARGIN = 1 << 20;
-/** Room for messages encoded once for many peers; costs nothing until there are some. */
-const SHARED_BYTES = 16 << 20;
+/** Room for messages encoded once for many peers, and for what is read of the log; costs nothing until there is some. */
+const SHARED_BYTES = 24 << 20;
 
 export class Server {
   /** What is in force. */

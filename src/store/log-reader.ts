@@ -3,7 +3,7 @@ import type { RecordView } from "../model/record-view.ts";
 import type { FileMapper } from "./file-mapping.ts";
 import { FILLER_SIZE, isIntact, MAGIC_V1, MAGIC_V2, MIN_RECORD_SIZE } from "./record.ts";
 import type { SegmentList } from "./segment-list.ts";
-import { SegmentReader } from "./segment-reader.ts";
+import { CACHED_BLOCKS, SegmentReader } from "./segment-reader.ts";
 import { isSystemError } from "./storage-file.ts";
 
 const IDLE_TICKS = 10;
@@ -38,7 +38,11 @@ export class LogReader {
   ) {
     this.#segments = segments;
     this.#onError = onError;
-    this.#reader = new SegmentReader({ segmentSize: segments.segmentBytes, mapper });
+    this.#reader = new SegmentReader({
+      segmentSize: segments.segmentBytes,
+      mapper,
+      fastBlocks: CACHED_BLOCKS,
+    });
   }
 
   /** Positions `view` on the record; `written`: no byte from there on is in a file. False when it is not there. */

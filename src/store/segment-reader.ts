@@ -13,6 +13,8 @@
  * lies before `end` (written and never changed again) is read or kept. Memory is bounded by `cacheBytes`, plus what one
  * turn reads, plus one record larger than a block; mapped views by `maxViews`, apart from those still referenced.
  */
+
+import { fastBuffer } from "../util/copy-memory.ts";
 import { type FileMapper, MAX_VIEW_BYTES, VIEW_ALIGNMENT } from "./file-mapping.ts";
 import type { StorageFile } from "./storage-file.ts";
 
@@ -27,8 +29,10 @@ export interface SegmentReaderOptions {
   /** All segments but the last have this size; a segment's base is a multiple of it. */
   readonly segmentSize: number;
   readonly mapper?: FileMapper | null;
-  /** Default 16 MiB. */
+  /** Default 8 MiB. */
   readonly cacheBytes?: number;
+  /** So many of the largest blocks lie where copies and checksums are fast (copy-memory.ts), for good. Default 0. */
+  readonly fastBlocks?: number;
   /** Default 2: what is read of a view counts as this process's memory as long as it is mapped. */
   readonly maxViews?: number;
   /** Default 32 MiB; a multiple of 64 KiB. */
@@ -38,6 +42,9 @@ export interface SegmentReaderOptions {
 /** Block sizes; the last is the largest read-ahead. */
 const CLASSES = [4096, 32_768, 262_144, 1_048_576] as const;
 const LARGEST = CLASSES.length - 1;
+/** Largest blocks that fit into the cache: what a drain reads them for. */
+const CACHE_BYTES = 8_388_608;
+export const CACHED_BLOCKS = CACHE_BYTES / CLASSES[LARGEST]!;
 /** A miss so close behind the end of a block goes on reading it. */
 const SEQUENTIAL_GAP = 65_536;
 /** Scattered misses in one view before it is worth a mapping (each mapping costs a garbage collection). */
@@ -87,6 +94,7 @@ export class SegmentReader {
   readonly #segmentSize: number;
   readonly #mapper: FileMapper | null;
   readonly #cacheBytes: number;
+  #fastBlocks: number;
   readonly #maxViews: number;
   readonly #viewBytes: number;
   readonly #segments = new Map<number, Segment>();
@@ -106,7 +114,8 @@ export class SegmentReader {
   constructor(options: SegmentReaderOptions) {
     this.#segmentSize = options.segmentSize;
     this.#mapper = options.mapper ?? null;
-    this.#cacheBytes = options.cacheBytes ?? 16 * 1024 * 1024;
+    this.#cacheBytes = options.cacheBytes ?? CACHE_BYTES;
+    this.#fastBlocks = options.fastBlocks ?? 0;
     this.#maxViews = options.maxViews ?? 2;
     this.#viewBytes = options.viewBytes ?? 32 * 1024 * 1024;
     if (this.#viewBytes % VIEW_ALIGNMENT !== 0 || this.#viewBytes > MAX_VIEW_BYTES) {
@@ -188,16 +197,26 @@ export class SegmentReader {
     this.#retired = [];
   }
 
+  #takeBuffer(sizeClass: number): Buffer {
+    const spare = this.#spare[sizeClass]!.pop();
+    if (spare !== undefined) return spare;
+    const size = CLASSES[sizeClass]!;
+    if (sizeClass < LARGEST || this.#fastBlocks === 0) return Buffer.allocUnsafeSlow(size);
+    this.#fastBlocks--;
+    return fastBuffer(size);
+  }
+
   #keepForLater({ buffer, sizeClass }: Extent): void {
-    const spare = this.#spare[sizeClass];
-    if (spare !== undefined && (spare.length + 1) * buffer.length <= SPARE_BYTES) {
-      spare.push(buffer);
-    }
+    const spare = this.#spare[sizeClass]!;
+    if (isShared(buffer) || (spare.length + 1) * buffer.length <= SPARE_BYTES) spare.push(buffer);
   }
 
   /** Lets go of the buffers that are kept for the next reads. */
   relax(): void {
-    for (const buffers of this.#spare) buffers.length = 0;
+    for (const [sizeClass, buffers] of this.#spare.entries()) {
+      // What is taken of the shared memory cannot be given back.
+      this.#spare[sizeClass] = buffers.filter(isShared);
+    }
   }
 
   /** Bytes of blocks held, for metrics and tests. */
@@ -251,7 +270,7 @@ export class SegmentReader {
     const available = Math.min(segment.base + segment.size, end) - position;
     const length = Math.min(CLASSES[sizeClass]!, available);
     this.#makeRoom(CLASSES[sizeClass]!);
-    const buffer = this.#spare[sizeClass]!.pop() ?? Buffer.allocUnsafeSlow(CLASSES[sizeClass]!);
+    const buffer = this.#takeBuffer(sizeClass);
     const count = readWhatCan(segment.file, buffer, length, size, position - segment.base);
     this.blockReads++;
     this.blockReadBytes += count;
@@ -330,6 +349,9 @@ export class SegmentReader {
     else this.#keepForLater(extent);
   }
 }
+
+const isShared = (buffer: Buffer): boolean =>
+  (buffer.buffer as unknown) instanceof SharedArrayBuffer;
 
 /** Reads ahead if it can; a bad sector further on must not cost this record. */
 function readWhatCan(
