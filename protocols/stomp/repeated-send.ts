@@ -43,11 +43,16 @@ export class RepeatedSend {
     this.target = null;
   }
 
-  /** The frame that the parser stands on, whose headers mean `draft` at any time, may repeat itself. */
-  learn(parser: FrameParser, bytes: Buffer, draft: Draft, target: Target): void {
-    if (!this.#isUsed && this.#paused++ < this.#pause) return;
+  /** A frame came that is not like the one before: should it be the next pattern? */
+  wantsPattern(): boolean {
+    if (!this.#isUsed && this.#paused++ < this.#pause) return false;
     this.#pause = this.#isUsed ? 0 : Math.min(this.#pause * 2 + 1, LONGEST_PAUSE);
     this.#paused = 0;
+    return true;
+  }
+
+  /** The frame that the parser stands on, whose headers mean `draft` at any time, may repeat itself. */
+  learn(parser: FrameParser, bytes: Buffer, draft: Draft, target: Target): void {
     this.#isUsed = false;
     this.target = null;
     const { base, table } = parser;

@@ -40,7 +40,10 @@ export class SendHeaders {
     this.#context = context;
   }
 
-  /** Of the frame that the parser stands on: everything but where it goes. Throws StompError. */
+  /**
+   * Of the frame that the parser stands on: everything but where it goes. `keepText` or `keepBytes` has to follow. Throws
+   * StompError.
+   */
   read(parser: FrameParser, bytes: Buffer, isDurableByDefault: boolean): Draft {
     const draft = this.draft.reset();
     draft.bytes = bytes;
@@ -52,8 +55,25 @@ export class SendHeaders {
     this.repeats = 0;
     this.isRepeatable = true;
     this.#readAll(parser, bytes, draft);
-    draft.properties = this.#block.end();
+    this.#block.end();
     return draft;
+  }
+
+  /** The headers that are kept go into the draft as text, which lives on. */
+  keepText(): void {
+    this.draft.properties = this.#block.text();
+  }
+
+  /** They go there as bytes, until the next frame; as the text of those before where they are the same. */
+  keepBytes(): void {
+    const block = this.#block;
+    if (block.isKnown) {
+      this.keepText();
+      return;
+    }
+    this.draft.head = block.bytes;
+    this.draft.headStart = 0;
+    this.draft.headEnd = block.length;
   }
 
   /** Every header once, in order: into the draft, into the block, or nowhere. */

@@ -65,15 +65,18 @@ export class Sender {
     const headers = this.#headers;
     const draft = headers.read(parser, bytes, route.isDurableByDefault);
     const { targets } = route;
-    if (targets.length > 1 || headers.repeats > 0) {
+    if (transaction !== null || draft.deliverAt > 0 || targets.length > 1 || headers.repeats > 0) {
+      headers.keepText();
       this.#publishMany(targets, draft, transaction);
       return;
     }
     const target = targets[0]!;
-    // Before it is published: that may change the draft.
-    if (headers.isRepeatable && transaction === null)
+    if (headers.isRepeatable && this.#last.wantsPattern()) {
+      headers.keepText();
+      // Before it is published: that may change the draft.
       this.#last.learn(parser, bytes, draft, target);
-    this.#publish(target, draft, transaction);
+    } else headers.keepBytes();
+    this.#publish(target, draft, null);
   }
 
   /**

@@ -7,7 +7,7 @@ import { BrokerError } from "../model/errors.ts";
 import { ENCODING, ENCODING_NAMES, type Encoding, FLAG } from "../model/record-view.ts";
 import { javaHash } from "../model/tag.ts";
 import type { RecordFields, StoreQueue } from "../store/message-store.ts";
-import { fastBuffer } from "../util/copy-memory.ts";
+import { copyBytes, fastBuffer } from "../util/copy-memory.ts";
 
 /** Where a message comes from that the broker made itself: address and port, as records hold it. */
 export const LOOPBACK = Buffer.from([127, 0, 0, 1, 0, 0, 0, 0]);
@@ -126,7 +126,11 @@ export class RecordComposer {
     if (draft.isExactlyOnce) flag |= FLAG.EXACTLY_ONCE;
 
     const isOrdinary =
-      expiresAt === 0 && draft.tag === "" && draft.keys === "" && draft.group === "";
+      expiresAt === 0 &&
+      draft.tag === "" &&
+      draft.keys === "" &&
+      draft.group === "" &&
+      draft.headStart === draft.headEnd;
     if (
       isOrdinary &&
       template === this.#sameTemplate &&
@@ -169,6 +173,11 @@ export class RecordComposer {
     if (draft.group !== "") {
       flag |= FLAG.HAS_KEY;
       at = this.#put(at, "__SHARDINGKEY", draft.group);
+    }
+    const headLength = draft.headEnd - draft.headStart;
+    if (headLength > 0) {
+      this.#check(at, headLength);
+      at = copyBytes(draft.head, draft.headStart, draft.headEnd, fields.properties, at);
     }
     if (draft.properties !== "") {
       at = this.#putText(at, draft.properties);

@@ -209,8 +209,9 @@ export class Target implements TargetFacade {
         { bytes, limit: this.#host.maxMessageBytes },
       );
     }
-    if (draft.properties.length > PROPERTIES_MAX_BYTES / 3) {
-      const bytes = Buffer.byteLength(draft.properties);
+    const headBytes = draft.headEnd - draft.headStart;
+    if (headBytes + draft.properties.length > PROPERTIES_MAX_BYTES / 3) {
+      const bytes = headBytes + Buffer.byteLength(draft.properties);
       if (bytes > PROPERTIES_MAX_BYTES) throw tooLarge(bytes);
     }
     const { health } = this.#host.store;

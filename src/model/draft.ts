@@ -4,6 +4,8 @@
  */
 import { ENCODING, type Encoding } from "./record-view.ts";
 
+const NOTHING = Buffer.alloc(0);
+
 export class Draft {
   /** The record body lies in `bytes[start, end)`. A view of the socket's chunk: the broker copies it before it returns. */
   bytes: Buffer = Buffer.alloc(0);
@@ -34,6 +36,13 @@ export class Draft {
   group = "";
   /** Publisher's message id in text form for duplicate detection; "" when unknown or not wanted. */
   dedupId = "";
+  /**
+   * Record properties that come before `properties`, in the same form, as UTF-8 in `head[headStart, headEnd)`. Like the
+   * body a view, valid until `publish` returns: not for a transaction, nor with `deliverAt`, which keep text.
+   */
+  head: Buffer = NOTHING;
+  headStart = 0;
+  headEnd = 0;
   /** More record properties as `name 0x01 value 0x02` repeated; names and values hold neither 0x01 nor 0x02. */
   properties = "";
 
@@ -52,6 +61,7 @@ export class Draft {
     this.keys = "";
     this.group = "";
     this.dedupId = "";
+    this.headStart = this.headEnd = 0;
     this.properties = "";
     return this;
   }
@@ -72,6 +82,9 @@ export class Draft {
     this.keys = other.keys;
     this.group = other.group;
     this.dedupId = other.dedupId;
+    this.head = other.head;
+    this.headStart = other.headStart;
+    this.headEnd = other.headEnd;
     this.properties = other.properties;
     return this;
   }

@@ -22,9 +22,10 @@ const draft = fc
     tag: fc.constantFrom("", "", "", "t"),
     keys: fc.constantFrom("", "", "", "k l"),
     group: fc.constantFrom("", "", "", "g"),
+    head: fc.constantFrom("", "", "h\x01ü\x02").map((text) => Buffer.from(text)),
     properties: fc.constantFrom("", "", "a\x011\x02", "é\x012\x02", `b\x01${"x".repeat(60)}\x02`),
   })
-  .map((fields) => Object.assign(new Draft(), fields));
+  .map((fields) => Object.assign(new Draft(), fields, { headEnd: fields.head.length }));
 
 function composed(
   composer: RecordComposer,
@@ -57,6 +58,21 @@ test("whatever was composed before, a message gets its own properties", (t) => {
   );
 });
 
+test("properties given as bytes come before those given as text", (t) => {
+  fc.assert(
+    fc.property(fc.constantFrom(...TEMPLATES), draft, fc.constantFrom(0, 1234), (...all) => {
+      const [template, one, expiresAt] = all;
+      const asText = new Draft().like(one);
+      asText.properties = one.head.toString("utf8", 0, one.headEnd) + one.properties;
+      asText.headEnd = 0;
+      t.deepEqual(
+        composed(new RecordComposer(), template, one, expiresAt),
+        composed(new RecordComposer(), template, asText, expiresAt),
+      );
+    }),
+  );
+});
+
 test("a message whose properties do not fit is refused every time", (t) => {
   const composer = new RecordComposer();
   const one = new Draft();
@@ -64,5 +80,9 @@ test("a message whose properties do not fit is refused every time", (t) => {
   const compose = () => composer.compose(TEMPLATES[0]!, one, LOOPBACK, 1, 0, null);
   for (let i = 0; i < 3; i++) t.throws(compose, { message: /headers take \d+ bytes/ });
   one.properties = "";
+  one.head = Buffer.alloc(40_000, "x");
+  one.headEnd = one.head.length;
+  for (let i = 0; i < 3; i++) t.throws(compose, { message: /headers take \d+ bytes/ });
+  one.headEnd = 0;
   t.is(compose().propertiesLength, "x-enc\x01raw\x02".length);
 });

@@ -14,6 +14,7 @@ import { deathCount, deathSummary } from "../../../src/model/deaths.ts";
 import { valueText } from "../../../src/model/property-text.ts";
 import { neutralFromRecord } from "../../../src/model/record-fields.ts";
 import type { RecordView } from "../../../src/model/record-view.ts";
+import { KnownBytes } from "../../../src/util/known-bytes.ts";
 import type { FrameParser } from "./frame-parser.ts";
 import { escapeHeader, headerLine, type StompVersion, unescapeHeader } from "./header-escape.ts";
 import { LINE } from "./header-table.ts";
@@ -23,23 +24,30 @@ export const BLOCK_PROPERTY = "x-hd";
 const DEATH = Buffer.from("x-death", "latin1");
 const PROPERTY_HEAD = Buffer.from(`${BLOCK_PROPERTY}\x01`, "latin1");
 
+const PROPERTY_END = 0x02;
 const COLON = 0x3a;
 const LF = 0x0a;
 const NEEDS_WORK = LINE.BACKSLASH | LINE.COLON | LINE.CR | LINE.SEPARATOR;
 
-/** Collects the lines of one frame. The text of a block that equals the one before is the same string object. */
+/** Collects the lines of one frame. */
 export class HeaderBlockWriter {
-  #bytes = Buffer.allocUnsafe(256);
-  #length = 0;
+  /** After `end`: the property, in `bytes[0, length)`. */
+  bytes = Buffer.allocUnsafe(256);
+  length = 0;
   #kind = 0;
   #isUtf8 = false;
-  #last = Buffer.alloc(0);
-  #lastText = "";
+  /** The last one that was asked for as text. */
+  readonly #known = new KnownBytes();
+  #knownText = "";
+
+  constructor() {
+    PROPERTY_HEAD.copy(this.bytes);
+  }
 
   begin(hasContentLength: boolean): void {
     this.#kind = BLOCK.BASE | (hasContentLength ? BLOCK.BYTES : 0);
     // The kind is known at the end; its place is kept.
-    this.#length = 1;
+    this.length = PROPERTY_HEAD.length + 1;
     this.#isUtf8 = false;
   }
 
@@ -57,10 +65,10 @@ export class HeaderBlockWriter {
     const valueStart = base + table[at + 2]!;
     const valueEnd = base + table[at + 3]!;
     const size = nameEnd - nameStart + valueEnd - valueStart + 2;
-    if (this.#length + size > this.#bytes.length) this.#grow(size);
+    if (this.length + size > this.bytes.length) this.#grow(size);
     if ((flags & LINE.HIGH) !== 0) this.#isUtf8 = true;
-    const out = this.#bytes;
-    let to = this.#length;
+    const out = this.bytes;
+    let to = this.length;
     for (let i = nameStart; i < nameEnd; i++) out[to++] = bytes[i]!;
     out[to++] = COLON;
     if (valueEnd - valueStart < 32) {
@@ -70,7 +78,7 @@ export class HeaderBlockWriter {
       to += valueEnd - valueStart;
     }
     out[to++] = LF;
-    this.#length = to;
+    this.length = to;
   }
 
   /** A header of our own making, or one that has to be escaped anew. */
@@ -83,33 +91,37 @@ export class HeaderBlockWriter {
       safe = line.replace(ALL_SEPARATORS, (c) => (c === "\x01" ? "\\1" : "\\2"));
     }
     const size = Buffer.byteLength(safe, "utf8") + 1;
-    if (this.#length + size > this.#bytes.length) this.#grow(size);
+    if (this.length + size > this.bytes.length) this.#grow(size);
     if (size !== safe.length + 1) this.#isUtf8 = true;
-    this.#length += this.#bytes.write(safe, this.#length, "utf8");
-    this.#bytes[this.#length++] = LF;
+    this.length += this.bytes.write(safe, this.length, "utf8");
+    this.bytes[this.length++] = LF;
   }
 
-  /** The property text. */
-  end(): string {
-    const bytes = this.#bytes;
-    const length = this.#length;
-    const last = this.#last;
-    bytes[0] = this.#kind;
-    if (last.length === length) {
-      let at = 0;
-      while (at < length && bytes[at] === last[at]) at++;
-      if (at === length) return this.#lastText;
+  end(): void {
+    if (this.length === this.bytes.length) this.#grow(1);
+    this.bytes[PROPERTY_HEAD.length] = this.#kind;
+    this.bytes[this.length++] = PROPERTY_END;
+  }
+
+  /** After `end`: the block is the one that was asked for as text before. */
+  get isKnown(): boolean {
+    const known = this.#known;
+    return known.length === this.length && known.isAt(this.bytes, 0);
+  }
+
+  /** After `end`: the property as text. That of a block which equals the one before is the same string object. */
+  text(): string {
+    if (!this.isKnown) {
+      this.#known.learn(this.bytes, 0, this.length);
+      this.#knownText = this.bytes.toString(this.#isUtf8 ? "utf8" : "latin1", 0, this.length);
     }
-    this.#last = Buffer.from(bytes.subarray(0, length));
-    const block = bytes.toString(this.#isUtf8 ? "utf8" : "latin1", 0, length);
-    this.#lastText = `${BLOCK_PROPERTY}\x01${block}\x02`;
-    return this.#lastText;
+    return this.#knownText;
   }
 
   #grow(size: number): void {
-    const larger = Buffer.allocUnsafe((this.#length + size) * 2);
-    this.#bytes.copy(larger, 0, 0, this.#length);
-    this.#bytes = larger;
+    const larger = Buffer.allocUnsafe((this.length + size) * 2);
+    this.bytes.copy(larger, 0, 0, this.length);
+    this.bytes = larger;
   }
 }
 

@@ -117,23 +117,25 @@ export class MessageWriter {
   /** A record with a stored header block, which `findBlock` just found. Returns the bytes written. */
   writeStored(wire: Wire, record: RecordView, facts: DeliveryFacts): number {
     const block = this.#block;
-    this.#isOurs = true;
     const { buffer, bodyStart, bodyEnd } = record;
     const isPlain = block.isPlainFor(this.#version) && !block.isDead;
     const headers = isPlain ? buffer : this.#blockFor(record, block);
     const start = isPlain ? block.start : 0;
     const end = isPlain ? block.end : headers.length;
-    const extra = end - start;
+    const isUsual = isPlain && !facts.isRedelivered && facts.streamOffset < 0;
     const isText = !block.isBytes;
     const hasLength = (bodyEnd > bodyStart || !isText) && !(isText && this.#version === 10);
-    const bytes = this.#write(wire, record, facts, headers, start, extra, hasLength);
-    const isUsual = isPlain && !facts.isRedelivered && facts.streamOffset < 0;
-    if (isUsual && bytes < LARGE_BYTES) {
-      const head = bytes - 1 - (bodyEnd - bodyStart);
-      this.#before.remember(wire, record, block.end, bytes, head);
-      this.#before.number(facts.delivery, this.#digitsEnd, this.#ackDigitsEnd);
+    this.#isOurs = true;
+    this.#reserve(wire, end - start, bodyEnd - bodyStart);
+    const from = wire.outAt;
+    let at = this.#begin(wire.out, from, record, facts, isUsual);
+    at = writeBytes(wire.out, at, headers, start, end);
+    at = this.#endHeaders(wire.out, at, hasLength, bodyEnd - bodyStart);
+    const head = at - from;
+    if (isUsual && bodyEnd - bodyStart <= LARGE_BYTES) {
+      this.#before.ended(record, block.end, head);
     }
-    return bytes;
+    return head + this.#writeBody(wire, at, buffer, bodyStart, bodyEnd);
   }
 
   /** A stored block that this peer cannot take as it is. */
@@ -154,58 +156,69 @@ export class MessageWriter {
     const hasNul = isText && body.subarray(bodyStart, bodyEnd).includes(0);
     const hasLength =
       (bodyEnd > bodyStart || !isText) && !(isText && !hasNul && this.#version === 10);
-    return this.#write(
-      wire,
-      record,
-      facts,
-      headers,
-      0,
-      headers.length,
-      hasLength,
-      body,
-      bodyStart,
-      bodyEnd,
-    );
+    this.#reserve(wire, headers.length, bodyEnd - bodyStart);
+    const from = wire.outAt;
+    let at = this.#begin(wire.out, from, record, facts, false);
+    at = writeBytes(wire.out, at, headers, 0, headers.length);
+    at = this.#endHeaders(wire.out, at, hasLength, bodyEnd - bodyStart);
+    return at - from + this.#writeBody(wire, at, body, bodyStart, bodyEnd);
   }
 
-  #write(
-    wire: Wire,
+  /** Room for a frame, but for a large body. */
+  #reserve(wire: Wire, headersLength: number, bodyLength: number): void {
+    const headBytes = this.#head.length + this.#idPrefix.length + FIXED_BYTES + headersLength;
+    wire.reserve(headBytes + (bodyLength > LARGE_BYTES ? 0 : bodyLength + 1));
+  }
+
+  /** The frame up to and with the broker's headers. */
+  #begin(
+    out: Buffer,
+    from: number,
     record: RecordView,
     facts: DeliveryFacts,
-    headers: Buffer,
-    headersStart: number,
-    headersLength: number,
-    hasLength: boolean,
-    body: Buffer = record.buffer,
-    bodyStart: number = record.bodyStart,
-    bodyEnd: number = record.bodyEnd,
+    isUsual: boolean,
   ): number {
-    const bodyLength = bodyEnd - bodyStart;
-    const isLarge = bodyLength > LARGE_BYTES;
-    const headBytes = this.#head.length + this.#idPrefix.length + FIXED_BYTES + headersLength;
-    wire.reserve(headBytes + (isLarge ? 0 : bodyLength + 1));
-    const { out } = wire;
-    const from = wire.outAt;
-    let at = this.#writeHead(out, from, facts.delivery);
-    at = this.#writeFacts(out, at, record, facts);
-    at = writeBytes(out, at, headers, headersStart, headersStart + headersLength);
+    const before = this.#before;
+    if (isUsual) {
+      const repeated = before.repeatFacts(out, from, record, facts.delivery);
+      if (repeated > 0) return repeated;
+    }
+    const at = this.#writeFacts(out, this.#writeHead(out, from, facts.delivery), record, facts);
+    if (isUsual) {
+      before.begun(out, from, record, at - from);
+      before.number(facts.delivery, this.#digitsEnd, this.#ackDigitsEnd);
+    }
+    return at;
+  }
+
+  /** The last header and the blank line. */
+  #endHeaders(out: Buffer, at: number, hasLength: boolean, bodyLength: number): number {
     if (hasLength) {
       at = writeBytes(out, at, CONTENT_LENGTH, 0, CONTENT_LENGTH.length);
       at = writeDecimal(out, at, bodyLength);
       out[at++] = LF;
     }
     out[at++] = LF;
-    if (isLarge) {
+    return at;
+  }
+
+  /** Body and NUL behind the headers, which end at `at`. Returns their bytes. */
+  #writeBody(wire: Wire, at: number, body: Buffer, bodyStart: number, bodyEnd: number): number {
+    const bodyLength = bodyEnd - bodyStart;
+    if (bodyLength > LARGE_BYTES) {
       wire.outAt = at;
+      // The output may come back with parts of the body where the frame was.
+      this.#before.forget();
       wire.write(body, bodyStart, bodyEnd);
       wire.reserve(1);
       wire.out[wire.outAt++] = 0;
     } else {
-      at = writeBytes(out, at, body, bodyStart, bodyEnd);
-      out[at++] = 0;
-      wire.outAt = at;
+      const { out } = wire;
+      const end = writeBytes(out, at, body, bodyStart, bodyEnd);
+      out[end] = 0;
+      wire.outAt = end + 1;
     }
-    return at - from + (isLarge ? bodyLength + 1 : 0);
+    return bodyLength + 1;
   }
 
   /** What is the same for all messages of the subscription, and the number of the delivery. */

@@ -22,7 +22,10 @@ function store(bytes: Buffer, version: StompVersion, writer = new HeaderBlockWri
   parser.next(bytes, 0, bytes.length);
   writer.begin(parser.hasContentLength);
   for (let i = 0; i < parser.headerCount; i++) writer.add(parser, bytes, i);
-  return writer.end();
+  writer.end();
+  const text = writer.text();
+  if (writer.bytes.toString("utf8", 0, writer.length) !== text) throw new Error("not the same");
+  return text;
 }
 
 /** What a peer of this version reads of a stored block. */

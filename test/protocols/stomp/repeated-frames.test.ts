@@ -17,6 +17,8 @@ const kinds = [
   (n: number) => `SEND\ndestination:/queue/a\ncolour:blue\npriority:4\nreceipt:${n}\n`,
   (n: number) => `SEND\r\ndestination:/queue/a\r\nreceipt:r-${n}\r\nnumber:${n}\r\n`,
   (n: number) => `SEND\ndestination:/queue/a\npersistent:false\nreceipt:a\\c${n}\n`,
+  (n: number) =>
+    `SEND\ndestination:/queue/a\nnumber:${n}\ncontent-type:text/plain\nreceipt:r-${n}\n`,
   () => "SEND\ndestination:/queue/a\nreply-to:/queue/b\nexpires:99999999999999\n",
 ] as const;
 
@@ -50,15 +52,17 @@ test("a stream of frames that repeat each other comes out as it went in, cut any
         const { headers } = messages[i]!;
         t.is(headers["colour"], kind === 2 ? "red" : kind === 3 ? "blue" : undefined);
         t.is(headers["priority"], kind === 3 ? "4" : undefined);
-        t.is(headers["number"], kind === 4 ? String(n) : undefined);
+        t.is(headers["number"], kind === 4 || kind === 6 ? String(n) : undefined);
         t.is(headers["persistent"], kind === 5 ? undefined : "true");
-        t.is(headers["reply-to"], kind === 6 ? "/queue/b" : undefined);
-        t.is(headers["expires"], kind === 6 ? "99999999999999" : undefined);
+        t.is(headers["reply-to"], kind === 7 ? "/queue/b" : undefined);
+        t.is(headers["expires"], kind === 7 ? "99999999999999" : undefined);
         t.is(headers["content-length"], String(n).length.toString());
       }
       const receipts = sent
-        .filter(([kind]) => kind !== 6)
-        .map(([kind, n]) => (kind === 4 ? `r-${n}` : kind === 5 ? `a:${n}` : String(n)));
+        .filter(([kind]) => kind !== 7)
+        .map(([kind, n]) =>
+          kind === 4 || kind === 6 ? `r-${n}` : kind === 5 ? `a:${n}` : String(n),
+        );
       await until("all receipts", () => sender.frames.length === receipts.length);
       t.deepEqual(ids(sender.frames, "receipt-id"), receipts);
       reader.send(
@@ -88,6 +92,22 @@ test("numbers of deliveries count on over every power of ten, in message-id and 
   const expected = Array.from({ length: count }, (_, i) => prefix + i);
   t.deepEqual(ids(messages, "ack"), expected);
   t.deepEqual(ids(messages, "message-id"), expected);
+  await broker.close();
+});
+
+test("a body of many pieces leaves the frames around it as they are", async (t) => {
+  const broker = await openTestBroker();
+  const large = "large".repeat(1_000_000);
+  const bodies = ["a", "b", large, "c", "d", large, large, "e", "f"];
+  await publish(broker, "/queue/a", bodies);
+  const reader = await StompPeer.connect(broker);
+  reader.send("SUBSCRIBE\nid:0\ndestination:/queue/a\nack:client\n\n\0");
+  const messages = await reader.takeMessages(bodies.length);
+  for (const [i, { headers, body }] of messages.entries()) {
+    t.true(body.equals(Buffer.from(bodies[i]!)), `body ${i}`);
+    t.regex(headers["message-id"]!, new RegExp(`-${i}$`));
+    t.deepEqual(Object.keys(headers), Object.keys(messages[0]!.headers));
+  }
   await broker.close();
 });
 

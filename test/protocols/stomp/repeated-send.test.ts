@@ -206,7 +206,7 @@ test("patterns that nothing fits are taken ever more rarely", (t) => {
     parser.next(bytes, BEFORE.length, bytes.length);
     const draft = new Draft();
     draft.tag = String(i);
-    send.learn(parser, bytes, draft, TARGET);
+    if (send.wantsPattern()) send.learn(parser, bytes, draft, TARGET);
     if (send.draft.tag !== before) changes++;
     before = send.draft.tag;
   }
