@@ -7,7 +7,7 @@ import { BrokerError } from "../model/errors.ts";
 import { ENCODING, ENCODING_NAMES, type Encoding, FLAG } from "../model/record-view.ts";
 import { javaHash } from "../model/tag.ts";
 import type { RecordFields, StoreQueue } from "../store/message-store.ts";
-import { copyBytes, fastBuffer } from "../util/copy-memory.ts";
+import { fastBuffer } from "../util/copy-memory.ts";
 
 /** Where a message comes from that the broker made itself: address and port, as records hold it. */
 export const LOOPBACK = Buffer.from([127, 0, 0, 1, 0, 0, 0, 0]);
@@ -177,7 +177,11 @@ export class RecordComposer {
     const headLength = draft.headEnd - draft.headStart;
     if (headLength > 0) {
       this.#check(at, headLength);
-      at = copyBytes(draft.head, draft.headStart, draft.headEnd, fields.properties, at);
+      const { head, headStart } = draft;
+      const to = fields.properties;
+      if (headLength > 48) head.copy(to, at, headStart, draft.headEnd);
+      else for (let i = 0; i < headLength; i++) to[at + i] = head[headStart + i]!;
+      at += headLength;
     }
     if (draft.properties !== "") {
       at = this.#putText(at, draft.properties);

@@ -8,10 +8,17 @@ const NO_VIEW = new DataView(NOTHING.buffer);
 /** The memory that was compared last: mostly the buffer that sockets are read into, or the tail ring. */
 let viewed: Uint8Array = NOTHING;
 let view: DataView = NO_VIEW;
+// And the one before: they take turns.
+let otherViewed: Uint8Array = NOTHING;
+let otherView: DataView = NO_VIEW;
 
 function setView(bytes: Uint8Array): void {
+  const found =
+    bytes === otherViewed ? otherView : new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  otherViewed = viewed;
+  otherView = view;
   viewed = bytes;
-  view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  view = found;
 }
 
 const INITIAL = 64;
