@@ -7,7 +7,7 @@
  */
 import { OUTCOME, type Outcome } from "../../src/broker/facade.ts";
 import type { FrameParser } from "./codec/frame-parser.ts";
-import { FrameTemplate } from "./codec/frame-template.ts";
+import { FrameTemplate, SLOT } from "./codec/frame-template.ts";
 import type { StompVersion } from "./codec/header-escape.ts";
 import { HEADER } from "./codec/header-names.ts";
 import { StompError } from "./errors.ts";
@@ -66,7 +66,7 @@ export class Acknowledgements {
     if (!isSettled || parser.has(HEADER.RECEIPT) || parser.has(HEADER.TRANSACTION)) return;
     const { base } = parser;
     if (!this.#template.learn(bytes, base, base + parser.bodyEnd + 1)) return;
-    this.#template.varyNumber(this.#deliveryStart - base, this.#deliveryEnd - base);
+    this.#template.vary(SLOT.NUMBER, this.#deliveryStart - base, this.#deliveryEnd - base);
   }
 
   /** The ACKs from `at` on that repeat the last one for the deliveries after it. Returns where other frames begin. */

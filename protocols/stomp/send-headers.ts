@@ -17,6 +17,9 @@ const MAX_REPEATS = 1000;
 /** Latest time a Date can hold: what is later is a mistake. */
 const MAX_TIME_MS = 8.64e15;
 
+/** Headers behind these are not looked for in the block. */
+export const MAX_PLACES = 16;
+
 export interface SendHeadersContext {
   readonly destinations: Destinations;
   /** ms, of this turn. */
@@ -33,6 +36,8 @@ export class SendHeaders {
   repeats = 0;
   /** The same headers mean the same at any other time. */
   isRepeatable = false;
+  /** Where in the block the value of a header lies that only readers know the meaning of, by the header's index. */
+  readonly places = new Int32Array(MAX_PLACES);
   readonly #context: SendHeadersContext;
   readonly #block = new HeaderBlockWriter();
 
@@ -57,6 +62,11 @@ export class SendHeaders {
     this.#readAll(parser, bytes, draft);
     this.#block.end();
     return draft;
+  }
+
+  /** The headers that are kept, as a property of the record. */
+  get block(): Readonly<Pick<HeaderBlockWriter, "bytes" | "length">> {
+    return this.#block;
   }
 
   /** The headers that are kept go into the draft as text, which lives on. */
@@ -111,6 +121,9 @@ export class SendHeaders {
         case HEADER.BROWSER:
           continue;
         case HEADER.UNKNOWN:
+          block.add(parser, bytes, i);
+          if (i < MAX_PLACES) this.places[i] = block.valueStart;
+          continue;
         case HEADER.CONTENT_TYPE:
           block.add(parser, bytes, i);
           continue;

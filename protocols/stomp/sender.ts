@@ -74,7 +74,7 @@ export class Sender {
     if (headers.isRepeatable && this.#last.wantsPattern()) {
       headers.keepText();
       // Before it is published: that may change the draft.
-      this.#last.learn(parser, bytes, draft, target);
+      this.#last.learn(parser, bytes, headers, target);
     } else headers.keepBytes();
     this.#publish(target, draft, null);
   }
@@ -94,10 +94,7 @@ export class Sender {
       const next = last.read(bytes, at, end);
       if (next === 0 || receipts.isFull || target.creditAllowance === 0) return at;
       if (!connection.hasRoom(last.bodyEnd - at + RECORD_OVERHEAD)) return at;
-      draft.like(last.draft);
-      draft.bytes = bytes;
-      draft.start = last.bodyStart;
-      draft.end = last.bodyEnd;
+      last.fill(draft, bytes);
       try {
         receipts.published(target.level, target.publish(draft));
       } catch (error) {

@@ -34,6 +34,8 @@ export class HeaderBlockWriter {
   /** After `end`: the property, in `bytes[0, length)`. */
   bytes = Buffer.allocUnsafe(256);
   length = 0;
+  /** Where in it the value of the header line that was added last lies, as it came; 0 when it was written another way. */
+  valueStart = 0;
   #kind = 0;
   #isUtf8 = false;
   /** The last one that was asked for as text. */
@@ -54,6 +56,7 @@ export class HeaderBlockWriter {
   /** One header line of the frame the parser found, as it came where that is the stored form already. */
   add(parser: FrameParser, bytes: Buffer, index: number): void {
     const flags = parser.lineFlags[index]!;
+    this.valueStart = 0;
     if ((flags & NEEDS_WORK) !== 0) {
       this.addText(parser.nameAt(bytes, index), parser.valueAt(bytes, index));
       return;
@@ -71,6 +74,7 @@ export class HeaderBlockWriter {
     let to = this.length;
     for (let i = nameStart; i < nameEnd; i++) out[to++] = bytes[i]!;
     out[to++] = COLON;
+    this.valueStart = to;
     if (valueEnd - valueStart < 32) {
       for (let i = valueStart; i < valueEnd; i++) out[to++] = bytes[i]!;
     } else {
