@@ -6,11 +6,9 @@
  *   "T" or "L" (light), " ", queueId, " ", name
  */
 import type { RecordFields } from "./message-store.ts";
-import { LOCALHOST, SYS_FLAG } from "./record.ts";
+import { ownRecordFields } from "./own-record.ts";
 
 export const DROP_TOPIC = "rmq_sys_sluice_dropped";
-const ROLLED_BACK = SYS_FLAG.NOT_DISPATCHED | (1 << 3);
-const PROPERTIES = Buffer.from("x-enc\x01raw\x02");
 
 export interface DroppedQueue {
   readonly topic: string;
@@ -20,22 +18,7 @@ export interface DroppedQueue {
 
 export function dropFields(queue: DroppedQueue): RecordFields {
   const body = Buffer.from(`${queue.isLight ? "L" : "T"} ${queue.queueId} ${queue.topic}`);
-  return {
-    body,
-    bodyStart: 0,
-    bodyEnd: body.length,
-    flag: 0,
-    sysFlag: ROLLED_BACK,
-    bornTimestamp: Date.now(),
-    bornHost: LOCALHOST,
-    reconsumeTimes: 0,
-    preparedTransactionOffset: 0,
-    properties: PROPERTIES,
-    propertiesLength: PROPERTIES.length,
-    tagHash: 0,
-    keys: null,
-    dispatch: null,
-  };
+  return ownRecordFields(body);
 }
 
 export function parseDrop(body: string): DroppedQueue | null {

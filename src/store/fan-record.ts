@@ -28,15 +28,10 @@
  * Valid: as any record. A list of which something is missing makes its message count for nothing, as in a batch. The list
  * that comes after one with names repeats them: one damaged record costs no other message than its own.
  */
-import type { RecordFields } from "./message-store.ts";
-import { LOCALHOST, SYS_FLAG } from "./record.ts";
-
 export const FAN_TOPIC = "rmq_sys_sluice_fanned";
 export const FAN_HEADER = 24;
 export const FAN_FLAG = { LAST: 1, BEGINS_EPOCH: 2 } as const;
 const VERSION = 1;
-const ROLLED_BACK = SYS_FLAG.NOT_DISPATCHED | (1 << 3);
-const PROPERTIES = Buffer.from("x-enc\x01raw\x02");
 /** Bytes of a varint at most: 2^53 in zigzag. */
 export const VARINT_MAX = 8;
 
@@ -75,26 +70,6 @@ export function readFanHeader(
     firstNumber: bytes.readUInt32BE(start + 12),
     nameCount: bytes.readUInt32BE(start + 16),
     runCount: bytes.readUInt32BE(start + 20),
-  };
-}
-
-/** Fields of a fan record with this body. */
-export function fanFields(body: Buffer): RecordFields {
-  return {
-    body,
-    bodyStart: 0,
-    bodyEnd: body.length,
-    flag: 0,
-    sysFlag: ROLLED_BACK,
-    bornTimestamp: Date.now(),
-    bornHost: LOCALHOST,
-    reconsumeTimes: 0,
-    preparedTransactionOffset: 0,
-    properties: PROPERTIES,
-    propertiesLength: PROPERTIES.length,
-    tagHash: 0,
-    keys: null,
-    dispatch: null,
   };
 }
 

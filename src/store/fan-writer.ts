@@ -8,12 +8,12 @@ import {
   FAN_FLAG,
   FAN_HEADER,
   FAN_TOPIC,
-  fanFields,
   VARINT_MAX,
   writeFanHeader,
   writeVarint,
   zigzag,
 } from "./fan-record.ts";
+import { ownRecordFields } from "./own-record.ts";
 import { LIGHT_PREFIX } from "./record.ts";
 
 /** A list goes on in another record when it is longer: a record of this size is sealed and written like any other. */
@@ -111,7 +111,7 @@ export class FanWriter {
       body[1] = (isLast ? FAN_FLAG.LAST : 0) | (beginsEpoch ? FAN_FLAG.BEGINS_EPOCH : 0);
       body.writeUInt16BE(index, 2);
       if (!beginsEpoch) body.writeBigInt64BE(BigInt(this.#epoch), 4);
-      const at = log.append(this.#topic, 0, fanFields(body));
+      const at = log.append(this.#topic, 0, ownRecordFields(body));
       if (first < 0) first = at;
       if (!beginsEpoch) continue;
       this.#epoch = at;
