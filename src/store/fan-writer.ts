@@ -56,6 +56,8 @@ export class FanWriter {
   #epoch = -1;
   #epochEnd = 0;
   #count = 0;
+  /** Numbers of queues that are looked at only, by their number in the catalog: each time they are another object. */
+  readonly #looked = new Map<number, { readonly number: number; readonly base: number }>();
   /** Numbers below were said before the last list. */
   #repeatedTo = 0;
   readonly #names = new Scratch();
@@ -85,11 +87,12 @@ export class FanWriter {
     this.#count = 0;
     this.#repeatedTo = 0;
     this.#toRepeat = [];
+    if (this.#looked.size > 0) this.#looked.clear();
   }
 
   /**
    * Appends the list for the record of `recordBytes` that is appended next. `offsets`: where the message lies in each
-   * queue; null: at its end. Returns where the first record of the list lies.
+   * queue, each of which is only looked at; null: at its end. Returns where the first record of the list lies.
    */
   write(
     queues: readonly ConsumeQueue[],
@@ -134,7 +137,12 @@ export class FanWriter {
     for (let i = 0; i < queues.length; i++) {
       const queue = queues[i]!;
       const offset = offsets === null ? queue.maxOffset : offsets[i]!;
-      if (queue.fanEpoch !== this.#generation) this.#define(queue, offset);
+      if (queue.fanEpoch !== this.#generation) {
+        if (offsets === null || !this.#recall(queue)) this.#define(queue, offset);
+        if (offsets !== null) {
+          this.#looked.set(queue.number, { number: queue.fanNumber, base: queue.fanBase });
+        }
+      }
       const number = queue.fanNumber;
       const distance = offset - queue.fanBase;
       if (number === this.#runEnd && distance === this.#runDistance) {
@@ -155,6 +163,15 @@ export class FanWriter {
     let total = 0;
     for (const { body } of this.#pieces) total += body.length + AROUND;
     return total;
+  }
+
+  #recall(queue: ConsumeQueue): boolean {
+    const known = this.#looked.get(queue.number);
+    if (known === undefined) return false;
+    queue.fanEpoch = this.#generation;
+    queue.fanNumber = known.number;
+    queue.fanBase = known.base;
+    return true;
   }
 
   #repeat({ body, firstNumber, nameCount, namesEnd }: Piece): void {

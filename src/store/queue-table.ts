@@ -115,10 +115,14 @@ export class QueueTable {
   /** Takes part in drop records only; it has no entries and is no queue. */
   readonly dropTopic = new ConsumeQueue(DROP_TOPIC, 0, false, 0);
 
+  /** Queues dropped so far. */
+  drops = 0;
+
   /** Forgets a queue. `logEnd`: its files go once the log is durable up to there. */
   drop(queue: ConsumeQueue, logEnd: number): void {
     if (queue.isDropped) return;
     this.flushReplaced();
+    this.drops++;
     queue.isDropped = true;
     this.#flusher.forget(queue);
     queue.releasePages(this.#pool(queue), Number.POSITIVE_INFINITY);

@@ -224,6 +224,7 @@ export class Reclaimer {
   #moveSome(now: number): number {
     const host = this.#host;
     if (!host.isWell()) return PAUSE_MS;
+    if (this.#mover.onDurable(host.log.durable)) host.publish();
     if (host.isCheckpointDue()) {
       if (!this.#mover.isPending) host.publish();
       return PAUSE_MS;

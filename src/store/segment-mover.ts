@@ -36,6 +36,25 @@ const PENDING_BYTES = 8 << 20;
 /** The clock is read after so many records. */
 const RECORDS_PER_LOOK = 64;
 
+/** Queues of one record looked at, or entries changed, before the clock is read. */
+const QUEUES_PER_LOOK = 64;
+/** Longest time in which entries are changed in one go. */
+const SWITCH_MS = 3;
+
+/** Who owes a record, as far as its light queues were looked at. */
+interface Gathering {
+  readonly at: number;
+  /** Queues dropped by then: when it is another number now, what was found may be wrong. */
+  readonly drops: number;
+  readonly keepsHome: boolean;
+  tagHash: number;
+  /** The next of its light queues. */
+  next: number;
+  /** By their place in the list, those that owe it. */
+  readonly lights: number[];
+  readonly queues: ConsumeQueue[];
+}
+
 /** An entry to be changed once its copy is durable. */
 interface Switch {
   readonly queue: ConsumeQueue;
@@ -81,6 +100,10 @@ export class SegmentMover {
   #chunkTo = 0;
   #isReading = false;
   #switches: Switch[] = [];
+  /** How many of them are done. */
+  #switched = 0;
+  #gathering: Gathering | null = null;
+  #until = 0;
   readonly #view = new RecordView();
   readonly #dispatch = new RecordDispatch();
   readonly #copy = new MovedRecord();
@@ -102,32 +125,44 @@ export class SegmentMover {
 
   /** Copies wait to be durable, and entries to be changed. */
   get isPending(): boolean {
-    return this.#switches.length > 0;
+    return this.#switches.length > this.#switched;
   }
   get isBusy(): boolean {
     return this.#at >= 0;
   }
 
   begin(start: number): void {
+    this.#gathering = null;
     this.#at = start;
     this.#end = start + this.#segmentBytes;
     this.#chunkFrom = this.#chunkTo = start;
   }
 
-  /** The log is durable up to here. True when entries were changed: they are to be handed to the writer. */
+  /**
+   * The log is durable up to here. True when entries were changed: they are to be handed to the writer. The rest is
+   * changed the next time when it takes too long.
+   */
   onDurable(durable: number): boolean {
     const switches = this.#switches;
-    let done = 0;
-    while (done < switches.length && switches[done]!.to + switches[done]!.size <= durable) done++;
-    if (done === 0) return false;
-    this.#switches = switches.slice(done);
-    for (const one of switches.slice(0, done)) {
+    const first = this.#switched;
+    const until = performance.now() + SWITCH_MS;
+    while (this.#switched < switches.length) {
+      const one = switches[this.#switched]!;
+      if (one.to + one.size > durable) break;
+      this.#switched++;
       try {
         this.#switch(one);
       } catch (error) {
         this.#host.onReadError(error);
         this.stuck.add(this.#host.segments.startOf(one.from));
       }
+      const count = this.#switched - first;
+      if (count % QUEUES_PER_LOOK === 0 && performance.now() >= until) break;
+    }
+    if (this.#switched === first) return false;
+    if (this.#switched === switches.length) {
+      this.#switches = [];
+      this.#switched = 0;
     }
     this.#host.table.flushReplaced();
     return true;
@@ -150,8 +185,9 @@ export class SegmentMover {
   step(until: number): boolean {
     if (this.#at < 0 || this.#isReading) return false;
     const { log, ringBytes } = this.#host;
-    const oldest = this.#switches[0];
+    const oldest = this.#switches[this.#switched];
     if (oldest !== undefined && log.appended - oldest.to > PENDING_BYTES) return false;
+    this.#until = until;
     const begun = log.appended;
     for (let count = 1; ; count++) {
       if (this.#at + BLANK_SIZE > this.#end || !this.#tryOne()) break;
@@ -189,6 +225,7 @@ export class SegmentMover {
     if (!isRecordAt(this.#chunk, index, size, at)) return this.#stick();
     if (!this.#has(at, size)) return this.#read(at, Math.max(size, CHUNK));
     const isSound = this.#move(at, index, size);
+    if (isSound === "later") return false;
     this.#at = at + size;
     return isSound || this.#stick();
   }
@@ -197,51 +234,77 @@ export class SegmentMover {
   #stick(): false {
     this.stuck.add(this.#end - this.#segmentBytes);
     this.#at = this.#end;
+    this.#gathering = null;
     return false;
   }
 
-  /** False when the record is owed and cannot be moved. */
-  #move(at: number, index: number, size: number): boolean {
-    const { table, log } = this.#host;
+  /** False when the record is owed and cannot be moved. "later": it is in so many queues that time is over. */
+  #move(at: number, index: number, size: number): boolean | "later" {
     const view = this.#view.open(this.#chunk, index);
-    // Of every record: what names many light queues lies before the one that has the body.
-    const dispatch = this.#dispatch.read(view);
-    if (!dispatch.isDispatched) return true;
-    const home = this.#homeOf(view);
-    const keepsHome = home !== undefined && this.#isOwed(home, view.queueOffset, at);
-    let tagHash = keepsHome ? this.#entry.tagHash[0]! : 0;
-    const lights: number[] = [];
-    const queues: ConsumeQueue[] = [];
-    for (let i = 0; i < dispatch.lightNames.length; i++) {
-      const light = table.names.peek(dispatch.lightNames[i]!, 0, true);
-      if (light === undefined || !this.#isOwed(light, dispatch.lightOffsets[i]!, at)) continue;
-      tagHash = this.#entry.tagHash[0]!;
-      lights.push(i);
-      queues.push(light);
+    if (this.#gathering?.at !== at) {
+      // Of every record: what names many light queues lies before the one that has the body.
+      if (!this.#dispatch.read(view).isDispatched) return true;
+      this.#gathering = this.#begun(view, at);
+    } else if (this.#gathering.drops !== this.#host.table.drops) {
+      this.#gathering = this.#begun(view, at);
     }
+    const found = this.#gathering;
+    if (!this.#gather(found)) return "later";
+    this.#gathering = null;
     // Some of its queues are not known: they would go on pointing here.
-    if (!dispatch.isWhole) return false;
-    if (!keepsHome && lights.length === 0) return true;
+    if (!this.#dispatch.isWhole) return false;
+    if (!found.keepsHome && found.lights.length === 0) return true;
     const limit = this.#chunk.length;
     if (checkRecord(this.#chunk, this.#chunkView, index, limit, limit, at) !== size) return false;
+    return this.#append(view, found);
+  }
+
+  #begun(view: RecordView, at: number): Gathering {
+    const home = this.#homeOf(view);
+    const keepsHome = home !== undefined && this.#isOwed(home, view.queueOffset, at);
+    const tagHash = keepsHome ? this.#entry.tagHash[0]! : 0;
+    const { drops } = this.#host.table;
+    return { at, drops, keepsHome, tagHash, next: 0, lights: [], queues: [] };
+  }
+
+  /** Looks at the light queues; false when time was over before the last. */
+  #gather(found: Gathering): boolean {
+    const { lightNames, lightOffsets } = this.#dispatch;
+    const { names } = this.#host.table;
+    while (found.next < lightNames.length) {
+      const i = found.next++;
+      const light = names.peek(lightNames[i]!, 0, true);
+      if (light !== undefined && this.#isOwed(light, lightOffsets[i]!, found.at)) {
+        found.tagHash = this.#entry.tagHash[0]!;
+        found.lights.push(i);
+        found.queues.push(light);
+      }
+      if (found.next % QUEUES_PER_LOOK === 0 && performance.now() >= this.#until) return false;
+    }
+    return true;
+  }
+
+  #append(view: RecordView, { at, keepsHome, tagHash, lights, queues }: Gathering): boolean {
+    const { log, fan, fanAbove } = this.#host;
+    const dispatch = this.#dispatch;
     const copy = this.#copy;
-    const homeEnd = keepsHome ? home.maxOffset : 0;
+    const home = keepsHome ? this.#homeOf(view) : undefined;
+    const homeEnd = home?.maxOffset ?? 0;
     const isNamed =
-      lights.length <= this.#host.fanAbove &&
-      copy.compose(view, dispatch, keepsHome, homeEnd, lights);
+      lights.length <= fanAbove && copy.compose(view, dispatch, keepsHome, homeEnd, lights);
     if (!isNamed && !copy.compose(view, dispatch, keepsHome, homeEnd, NONE)) return false;
     if (copy.size + BLANK_SIZE > this.#segmentBytes) return false;
-    if (!isNamed) {
-      const offsets = lights.map((i) => dispatch.lightOffsets[i]!);
-      copy.setFanned(this.#host.fan.write(queues, offsets, copy.size));
-    }
+    const offsets = lights.map((i) => dispatch.lightOffsets[i]!);
+    if (!isNamed) copy.setFanned(fan.write(queues, offsets, copy.size));
     const to = log.appendLaidOut(copy.bytes, copy.size, copy.hasKeys);
     this.records++;
     this.bytes += copy.size;
     const moved = { from: at, to, size: copy.size, tagHash };
-    if (keepsHome) this.#switches.push({ queue: home, offset: view.queueOffset, ...moved });
-    for (const [i, light] of queues.entries()) {
-      this.#switches.push({ queue: light, offset: dispatch.lightOffsets[lights[i]!]!, ...moved });
+    if (home !== undefined) {
+      this.#switches.push({ queue: home, offset: view.queueOffset, ...moved });
+    }
+    for (const [i, queue] of queues.entries()) {
+      this.#switches.push({ queue, offset: offsets[i]!, ...moved });
     }
     return true;
   }

@@ -277,14 +277,14 @@ test("what many sessions still owe of an almost dead segment is moved with all o
       return owed;
     },
   };
-  const shape = { segmentBytes: 32 << 10, events };
+  const shape = { segmentBytes: 128 << 10, events };
   let store = await opened(disk, shape);
-  publish(store, "kept by many", lights(store, 300));
-  publish(store, "kept by few", lights(store, 300));
-  for (const queue of lights(store, 300).slice(5)) settled.add(`${queue.topic} 1`);
+  publish(store, "kept by many", lights(store, 2500));
+  publish(store, "kept by few", lights(store, 2500));
+  for (const queue of lights(store, 2500).slice(5)) settled.add(`${queue.topic} 1`);
   settled.add("news 0").add("news 1");
   const filler = store.queue("filler", 0);
-  for (let i = 0; i < 200; i++) {
+  for (let i = 0; i < 600; i++) {
     settled.add(`filler ${filler.maxOffset}`);
     store.append(filler, recordFields({ body: "y".repeat(900) }));
     store.publish(true);
@@ -298,7 +298,7 @@ test("what many sessions still owe of an almost dead segment is moved with all o
   t.is(store.reclaimed.movedRecords >= 2, true);
   t.true(store.reclaimed.logStart > 0);
   const verify = (): void => {
-    for (const [i, queue] of lights(store, 300).entries()) {
+    for (const [i, queue] of lights(store, 2500).entries()) {
       t.is(bodyAt(store, queue, 0), "kept by many");
       if (i < 5) t.is(bodyAt(store, queue, 1), "kept by few");
     }
