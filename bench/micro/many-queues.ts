@@ -1,6 +1,6 @@
 /**
  * The path of a message without sockets and codecs, through one queue or through many in turn, with the real store at fsync.
- * `node dist/bench/micro/many-queues.js [queues] [messages] [burst]`: microseconds of CPU per message, by thread.
+ * `node dist/bench/micro/many-queues.js [queues] [messages] [links] [burst]`: microseconds of CPU per message, by thread.
  */
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -16,7 +16,8 @@ import { through } from "../scale/busy.ts";
 
 const queues = Number(process.argv[2] ?? 10_000);
 const messages = Number(process.argv[3] ?? 300_000);
-const burst = Number(process.argv[4] ?? 1);
+const links = Number(process.argv[4] ?? queues);
+const burst = Number(process.argv[5] ?? 1);
 
 /** User and system time in ms, by thread. */
 async function threads(): Promise<Map<string, [user: number, system: number]>> {
@@ -46,9 +47,8 @@ const broker = new Broker(store, turn, {
 });
 await broker.open();
 let before = new Map<string, [number, number]>();
-const { rate, micros } = await through(broker, turn, queues, {
-  messages,
-  burst,
+const { rate, micros } = await through(broker, turn, {
+  ...{ links, queues, messages, burst, times: 1 },
   onWarm: async () => {
     before = await threads();
   },
@@ -63,7 +63,7 @@ for (const [task, [user, system]] of await threads()) {
   parts.push(`${name} ${each(user - userBefore)} + ${each(system - systemBefore)}`);
 }
 process.stdout.write(
-  `${queues} queues, bursts of ${burst}: ${micros.toFixed(2)} us CPU per message (${parts.join(", ")}), ${rate} msg/s\n`,
+  `${queues} queues, ${links} links, bursts of ${burst}: ${micros.toFixed(2)} us CPU per message (${parts.join(", ")}), ${rate} msg/s\n`,
 );
 await broker.close();
 await rm(directory, { recursive: true });

@@ -1,4 +1,10 @@
-/** Messages through one queue and through 10,000, in process: publish, log, dispatch, settle, with the real store at fsync. */
+/**
+ * Messages through one queue and through many, in process: publish, log, dispatch, settle, with the real store at fsync.
+ *
+ * As many producers and consumers as there are links, on as many queues as are told: link i is on queue i mod `queues`. Of
+ * each 64 messages handed over together, every `burst` go to one link and the next to the next. So runs with the same links
+ * and bursts differ in nothing but the number of queues.
+ */
 import type { Broker } from "../../src/broker/broker.ts";
 import type { Consumer, DeliveryRun, DeliverySink, Target } from "../../src/broker/facade.ts";
 import { OUTCOME } from "../../src/broker/facade.ts";
@@ -11,9 +17,8 @@ import { connectTo } from "./kinds.ts";
 const BYTES = 1024;
 const BATCH = 64;
 const WINDOW = 2000;
-const MESSAGES = 300_000;
 const WARM_UP = 50_000;
-const MANY = 10_000;
+const CREDIT = 1000;
 
 class Sink implements DeliverySink {
   consumer!: Consumer;
@@ -27,40 +32,46 @@ class Sink implements DeliverySink {
   deliver(run: DeliveryRun): void {
     this.#count(run.count);
     this.consumer.settle(run.firstDelivery, run.firstDelivery + run.count - 1, OUTCOME.ACCEPT);
-    this.consumer.setCredit(1000);
+    this.consumer.setCredit(CREDIT);
   }
   onDrained(): void {}
   onCancel(): void {}
 }
 
 export interface Load {
+  readonly links: number;
+  readonly queues: number;
   readonly messages: number;
-  /** Neighbouring messages to one queue before it is the next one's turn. */
+  /** Neighbouring messages to one link before it is the next one's turn. */
   readonly burst: number;
+  /** How often to measure: the best counts, the machine may have other work. */
+  readonly times: number;
   /** After the warm-up. */
   readonly onWarm?: () => Promise<void>;
 }
 
-/** Messages a second and microseconds of CPU a message, with as many queues in turn. */
-export async function through(
-  broker: Broker,
-  turn: Turn,
-  queues: number,
-  { messages, burst, onWarm }: Load,
-): Promise<{ rate: number; micros: number }> {
+/** Messages a second, and microseconds of CPU of all threads a message. */
+export interface Flow {
+  readonly rate: number;
+  readonly micros: number;
+}
+
+export async function through(broker: Broker, turn: Turn, load: Load): Promise<Flow> {
+  const { links, queues, messages, burst, times, onWarm } = load;
   const peer = connectTo(broker);
   let received = 0;
+  const count = (more: number): void => {
+    received += more;
+  };
   const targets: Target[] = [];
-  for (let i = 0; i < queues; i++) {
-    const address = makeAddress("queue", `busy-${queues}-${i}`);
-    const sink = new Sink((more) => {
-      received += more;
-    });
+  for (let i = 0; i < links; i++) {
+    const address = makeAddress("queue", `busy-${i % queues}`);
+    const sink = new Sink(count);
     sink.consumer = peer.openConsumer(
       { address, mode: "consume", preSettled: false, onLost: OUTCOME.RELEASE },
       sink,
     );
-    sink.consumer.setCredit(1000);
+    sink.consumer.setCredit(CREDIT);
     targets.push(peer.openTarget(address));
   }
   const draft = new Draft();
@@ -70,15 +81,16 @@ export async function through(
   const positions = new Float64Array(4096);
   let sent = 0;
   let confirmed = 0;
-  const run = (total: number): Promise<void> =>
-    new Promise((resolve) => {
+  const run = (more: number): Promise<void> => {
+    const total = sent + more;
+    return new Promise((resolve) => {
       let isWaiting = false;
       let isStepping = false;
       const step = (): void => {
         isStepping = false;
         turn.touch();
         for (let i = 0; i < BATCH && sent < total && sent - confirmed < WINDOW; i++) {
-          positions[sent & 4095] = targets[Math.floor(sent / burst) % queues]!.publish(draft);
+          positions[sent & 4095] = targets[Math.floor(sent / burst) % links]!.publish(draft);
           sent++;
         }
         if (!isWaiting && sent > confirmed) {
@@ -103,26 +115,19 @@ export async function through(
       };
       next();
     });
+  };
   await run(WARM_UP);
   await onWarm?.();
-  const cpu = process.cpuUsage();
-  const began = performance.now();
-  await run(WARM_UP + messages);
-  const used = process.cpuUsage(cpu);
-  const seconds = (performance.now() - began) / 1000;
-  peer.close();
-  return { rate: Math.round(messages / seconds), micros: (used.user + used.system) / messages };
-}
-
-export async function busy(broker: Broker, turn: Turn): Promise<Record<string, number>> {
-  const facts: Record<string, number> = {};
-  for (const queues of [1, MANY, 1, MANY]) {
-    const { rate, micros } = await through(broker, turn, queues, { messages: MESSAGES, burst: 1 });
-    // The better of two runs each: the machine has other work.
-    const label = queues === 1 ? "one" : "many";
-    facts[`${label}Rate`] = Math.max(facts[`${label}Rate`] ?? 0, rate);
-    const best = Math.min(facts[`${label}Micros`] ?? Number.POSITIVE_INFINITY, micros);
-    facts[`${label}Micros`] = Number(best.toFixed(2));
+  let rate = 0;
+  let micros = Number.POSITIVE_INFINITY;
+  for (let time = 0; time < times; time++) {
+    const cpu = process.cpuUsage();
+    const began = performance.now();
+    await run(messages);
+    const used = process.cpuUsage(cpu);
+    rate = Math.max(rate, (messages * 1000) / (performance.now() - began));
+    micros = Math.min(micros, (used.user + used.system) / messages);
   }
-  return facts;
+  peer.close();
+  return { rate: Math.round(rate), micros: Number(micros.toFixed(2)) };
 }

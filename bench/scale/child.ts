@@ -4,7 +4,7 @@
  *
  *   child.js make DIR KIND COUNT    makes them, waits until they rest, prints a line of JSON, waits for a line on stdin
  *   child.js open DIR KIND COUNT    opens what is there, prints a line of JSON, waits for a line on stdin
- *   child.js busy DIR KIND COUNT    in the presence of COUNT idle ones: messages through 1 queue and through 10,000
+ *   child.js busy DIR KIND COUNT LINKS QUEUES MESSAGES    in the presence of COUNT idle ones: messages through queues
  */
 import { createInterface } from "node:readline";
 import { Broker } from "../../src/broker/broker.ts";
@@ -14,11 +14,11 @@ import { compileSelector } from "../../src/selector/selector.ts";
 import { CommitLogStore } from "../../src/store/commit-log-store.ts";
 import { SILENT } from "../../src/telemetry/log.ts";
 import { Turn } from "../../src/util/turn.ts";
-import { busy } from "./busy.ts";
+import { through } from "./busy.ts";
 import { type Kind, makeMany } from "./kinds.ts";
 
-const [mode, directory, kind, number] = process.argv.slice(2) as [string, string, Kind, string];
-const count = Number(number);
+const [mode, directory, kind] = process.argv.slice(2) as [string, string, Kind];
+const [count = 0, links = 1, queues = 1, messages = 1] = process.argv.slice(5).map(Number);
 const collect = (globalThis as { gc?: () => void }).gc ?? (() => {});
 
 const say = (facts: Record<string, number>): void => {
@@ -75,12 +75,17 @@ if (mode === "make") {
   await makeMany(broker, kind, count);
   facts["madePerSecond"] = Math.round((count * 1000) / (performance.now() - from));
 }
-await settled();
+if (mode !== "busy") await settled();
 const after = memory();
 facts["bytesEach"] = Math.round((after.used - before.used) / count);
 facts["rssBytesEach"] = Math.round((after.rss - before.rss) / count);
 facts["rssMiB"] = Math.round(after.rss / (1 << 20));
-if (mode === "busy") Object.assign(facts, await busy(broker, turn));
+if (mode === "busy") {
+  const { rate, micros } = await through(broker, turn, {
+    ...{ links, queues, messages, burst: 1, times: 3 },
+  });
+  Object.assign(facts, { rate, micros });
+}
 say(facts);
 for await (const line of createInterface({ input: process.stdin })) {
   if (line !== "stop") continue;

@@ -1,22 +1,38 @@
-/** Connections at scale through a real broker process: memory and CPU each, with one subscription each. */
+/** Clients over real sockets by the ten thousand: what an idle connection costs, and whether traffic minds the number of queues. */
 import { readFileSync } from "node:fs";
 import { BrokerProcess } from "../../interop/harness/broker-process.ts";
-import { type LoadProtocol, loadgen } from "../../interop/harness/loadgen.ts";
+import { type LoadProtocol, type LoadResult, loadgen } from "../../interop/harness/loadgen.ts";
+import type { Say } from "./idle.ts";
 import type { Facts } from "./mqtt.ts";
 
 const HOLD_SECONDS = 5;
-/** Files that a process needs besides its sockets. */
-const OTHER_FILES = 100;
+/**
+ * Files that the broker needs besides its sockets: it keeps so many back from the system's limit (src/descriptors.ts), and
+ * refuses the connections beyond that, by name.
+ */
+const OTHER_FILES = 512;
+const SECONDS = 10;
+const WARM_UP_SECONDS = 5;
+/** Of each producer: with ten thousand of them all that waits fits into the tail ring. */
+const WINDOW = 1;
 
-/** How many files this system lets a process open. */
-function fileLimit(): number {
+/** How many sockets a process can have beside its files. */
+function socketLimit(): number {
   const limits = readFileSync("/proc/self/limits", "utf8");
-  return Number(/Max open files\s+\d+\s+(\d+)/.exec(limits)?.[1] ?? Number.NaN);
+  const files = Number(/Max open files\s+\d+\s+(\d+)/.exec(limits)?.[1] ?? Number.NaN);
+  return files - OTHER_FILES;
 }
 
-export async function connections(protocol: LoadProtocol, wanted: number): Promise<Facts> {
-  const count = Math.min(wanted, fileLimit() - OTHER_FILES);
+const numberOf = ({ numbers }: LoadResult, key: string): number => numbers[key] ?? Number.NaN;
+
+export async function connections(
+  protocol: LoadProtocol,
+  wanted: number,
+  say: Say,
+): Promise<Facts> {
+  const count = Math.min(wanted, socketLimit());
   const broker = await BrokerProcess.start();
+  say(`opening ${count.toLocaleString("en-US")}`);
   const load = ["--mode", "connections", "-n", String(count), "--attach"];
   const result = await loadgen(
     protocol,
@@ -25,14 +41,43 @@ export async function connections(protocol: LoadProtocol, wanted: number): Promi
     { limitMs: 400_000 },
   );
   await broker.dispose();
-  const number = (key: string): number => result.numbers[key] ?? Number.NaN;
-  if (!(number("open") > 0)) throw new Error(result.text);
+  if (!(numberOf(result, "open") > 0)) throw new Error(result.text);
+  if (!result.ok) say(result.text);
   return {
+    wanted,
     connections: count,
-    alive: number("alive_after_hold"),
-    bytesEach: Math.round(number("rss_kb_per_conn") * 1024),
-    residentMiB: Math.round(number("rss_hold_kb") / 1024),
-    cpuMicrosToOpen: Math.round(number("broker_cpu_us_per_open")),
-    idleCpuPercent: number("broker_cpu_pct_idle"),
+    opened: numberOf(result, "open"),
+    alive: numberOf(result, "alive_after_hold"),
+    openedPerSecond: Math.round(numberOf(result, "open_rate")),
+    bytesEach: Math.round(numberOf(result, "rss_kb_per_conn") * 1024),
+    residentMiB: Math.round(numberOf(result, "rss_hold_kb") / 1024),
+    cpuMicrosToOpen: Math.round(numberOf(result, "broker_cpu_us_per_open")),
+    idleCpuPercent: numberOf(result, "broker_cpu_pct_idle"),
   };
+}
+
+/** As many producers as consumers, each over a connection of its own: all on one queue, and each pair on its own. */
+export async function busyConnections(wanted: number, say: Say): Promise<Facts> {
+  const pairs = Math.min(wanted, Math.floor(socketLimit() / 2));
+  const facts: Facts = { producers: pairs, consumers: pairs };
+  for (const [name, queues] of [
+    ["oneQueue", 1],
+    ["manyQueues", pairs],
+  ] as const) {
+    say(`${2 * pairs} connections, ${queues} queues`);
+    const broker = await BrokerProcess.start();
+    const clients = ["-P", pairs, "-C", pairs, "-Q", queues, "--window", WINDOW, "--credit", 16];
+    const times = ["-s", SECONDS, "-w", WARM_UP_SECONDS, "--drain-timeout", 60];
+    const result = await loadgen(
+      "amqp10",
+      broker,
+      [...clients, ...times, "--pid", broker.pid].map(String),
+      { limitMs: 300_000 },
+    );
+    await broker.dispose();
+    if (!result.ok) throw new Error(result.text);
+    facts[`${name}Rate`] = Math.round(numberOf(result, "both_rate"));
+    facts[`${name}CpuMicros`] = Number(numberOf(result, "broker_cpu_us_per_msg").toFixed(2));
+  }
+  return facts;
 }
