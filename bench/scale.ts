@@ -46,7 +46,7 @@ const PARTS: readonly Part[] = [
     "Traffic beside idle light queues",
     (say) => busy(scaled(1_000_000), scaled(10_000), say),
   ],
-  ["busy", "Traffic over AMQP 1.0 connections", (say) => busyConnections(scaled(10_000), say)],
+  ["busy", "Traffic over AMQP 1.0 connections", (say) => busyConnections(scaled(1000), say)],
   ["connections", "AMQP 1.0 connections", (say) => connections("amqp10", scaled(20_000), say)],
   ["connections", "MQTT connections", (say) => connections("mqtt", scaled(20_000), say)],
   ["retained", "MQTT retained topics", () => retained(scaled(1_000_000))],

@@ -13,8 +13,8 @@ const HOLD_SECONDS = 5;
 const OTHER_FILES = 512;
 const SECONDS = 10;
 const WARM_UP_SECONDS = 5;
-/** Of each producer: with ten thousand of them all that waits fits into the tail ring. */
-const WINDOW = 1;
+/** Of each producer: what waits of a thousand of them fits into the tail ring, and the consumers stay close behind. */
+const WINDOW = 10;
 
 /** How many sockets a process can have beside its files. */
 function socketLimit(): number {
@@ -59,6 +59,7 @@ export async function connections(
 /** As many producers as consumers, each over a connection of its own: all on one queue, and each pair on its own. */
 export async function busyConnections(wanted: number, say: Say): Promise<Facts> {
   const pairs = Math.min(wanted, Math.floor(socketLimit() / 2));
+  const backlog = pairs * WINDOW;
   const facts: Facts = { producers: pairs, consumers: pairs };
   for (const [name, queues] of [
     ["oneQueue", 1],
@@ -66,8 +67,17 @@ export async function busyConnections(wanted: number, say: Say): Promise<Facts> 
   ] as const) {
     say(`${2 * pairs} connections, ${queues} queues`);
     const broker = await BrokerProcess.start();
-    const clients = ["-P", pairs, "-C", pairs, "-Q", queues, "--window", WINDOW, "--credit", 16];
-    const times = ["-s", SECONDS, "-w", WARM_UP_SECONDS, "--drain-timeout", 60];
+    const clients = ["-P", pairs, "-C", pairs, "-Q", queues, "--window", WINDOW, "--credit", 20];
+    const times = [
+      "-s",
+      SECONDS,
+      "-w",
+      WARM_UP_SECONDS,
+      "--drain-timeout",
+      60,
+      "--max-backlog",
+      backlog,
+    ];
     const result = await loadgen(
       "amqp10",
       broker,
