@@ -1,5 +1,5 @@
 /**
- * The broker under test as its own process, exactly as a user starts it: `node dist/src/main.js serve --port N --data DIR`.
+ * The broker under test as its own process, exactly as a user starts it with `npm start -- --port N --data DIR`.
  * Can be stopped, killed without warning and started again on the same data. A broker that somebody else runs can stand in
  * for it (`--against`), to see what a peer does in a step; that one can be neither stopped nor killed.
  */
@@ -7,7 +7,7 @@ import type { ChildProcess } from "node:child_process";
 import { readFileSync, rmSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { join } from "node:path";
-import { ROOT, scratchDir } from "./paths.ts";
+import { NODE_FLAGS, ROOT, scratchDir } from "./paths.ts";
 import { killGroup, lastLines, spawnTracked } from "./process.ts";
 
 const START_LIMIT_MS = 30_000;
@@ -67,7 +67,13 @@ export class BrokerProcess implements Endpoint {
   /** Starts on the same port and data; resolves when a client can connect. */
   async restart(): Promise<void> {
     const began = performance.now();
-    const serve = [join(ROOT, "dist/src/main.js"), "serve", "--port", String(this.port)];
+    const serve = [
+      ...NODE_FLAGS,
+      join(ROOT, "dist/src/main.js"),
+      "serve",
+      "--port",
+      String(this.port),
+    ];
     const args = [...serve, "--data", this.dataDir, ...(this.#options.args ?? [])];
     const pinned = this.#options.cpus;
     const [command, all] =

@@ -2,7 +2,7 @@
  * Where things are: the checkout, the cache that survives runs (`.work/`, ignored by git), and a fresh folder per run for data.
  * The compiled files live in `dist/interop/`, the Java, Python and Go sources beside the TypeScript, so both start from the root.
  */
-import { existsSync, mkdirSync, mkdtempSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -19,6 +19,12 @@ function findRoot(): string {
 
 export const ROOT = findRoot();
 export const WORK = join(ROOT, ".work");
+
+/** What `npm start` tells Node.js. */
+export const NODE_FLAGS: readonly string[] = /\bnode ((?:--\S+ )*)dist\/src\/main\.js serve/
+  .exec(readFileSync(join(ROOT, "package.json"), "utf8"))![1]!
+  .split(" ")
+  .filter((flag) => flag !== "");
 
 /** A folder under `.work/`, made when missing. */
 export function workDir(...parts: string[]): string {

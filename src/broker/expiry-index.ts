@@ -7,6 +7,14 @@ import type { StoreQueue } from "../store/message-store.ts";
 
 export const EXPIRY_PAGE = 4096;
 
+export interface DuePage {
+  readonly queue: StoreQueue;
+  readonly from: number;
+  readonly to: number;
+  /** Not that something is over time there: nobody has looked since the start. */
+  readonly isUnknown: boolean;
+}
+
 export class ExpiryIndex {
   /** Page number → earliest expiry (ms since the epoch), per shard. */
   readonly #pages = new Map<StoreQueue, Map<number, number>>();
@@ -33,7 +41,7 @@ export class ExpiryIndex {
   }
 
   /** Takes out a page that is due, or undefined. The caller notes again what is still alive there. */
-  takeDue(now: number): { queue: StoreQueue; from: number; to: number } | undefined {
+  takeDue(now: number): DuePage | undefined {
     if (this.earliest > now) return undefined;
     let first = Number.POSITIVE_INFINITY;
     for (const [queue, pages] of this.#pages) {
@@ -43,7 +51,8 @@ export class ExpiryIndex {
           continue;
         }
         pages.delete(page);
-        return { queue, from: page * EXPIRY_PAGE, to: (page + 1) * EXPIRY_PAGE };
+        const from = page * EXPIRY_PAGE;
+        return { queue, from, to: from + EXPIRY_PAGE, isUnknown: earliest === 0 };
       }
       if (pages.size === 0) this.#pages.delete(queue);
     }
