@@ -265,10 +265,9 @@ test("export tells all light queues of a message, and the lists are no messages"
   t.is(messages[1]!.light.length, 70);
 });
 
-test("what many sessions still owe of an almost dead segment is moved with all of its queues", async (t) => {
-  const disk = newDisk();
-  const settled = new Set<string>();
-  const events: Partial<StoreEvents> = {
+/** A store whose owner has settled what is in `settled`: "queue offset". */
+function owing(settled: ReadonlySet<string>): Partial<StoreEvents> {
+  return {
     owed: (queue, from, count, into) => {
       let owed = 0;
       for (let i = 0; i < count; i++) {
@@ -277,12 +276,10 @@ test("what many sessions still owe of an almost dead segment is moved with all o
       return owed;
     },
   };
-  const shape = { segmentBytes: 128 << 10, events };
-  let store = await opened(disk, shape);
-  publish(store, "kept by many", lights(store, 2500));
-  publish(store, "kept by few", lights(store, 2500));
-  for (const queue of lights(store, 2500).slice(5)) settled.add(`${queue.topic} 1`);
-  settled.add("news 0").add("news 1");
+}
+
+/** Enough messages that are settled at once for segments to be almost dead. */
+function fill(store: CommitLogStore, settled: Set<string>): void {
   const filler = store.queue("filler", 0);
   for (let i = 0; i < 600; i++) {
     settled.add(`filler ${filler.maxOffset}`);
@@ -291,14 +288,27 @@ test("what many sessions still owe of an almost dead segment is moved with all o
   }
   const note = Buffer.from("settled");
   store.journal.append(note, 0, note.length);
-  for (let i = 0; i < 60; i++) {
+}
+
+const SESSIONS = 2500;
+
+test("what many sessions still owe of an almost dead segment is moved with all of its queues", async (t) => {
+  const disk = newDisk();
+  const settled = new Set(["news 0", "news 1"]);
+  const shape = { segmentBytes: 128 << 10, events: owing(settled) };
+  let store = await opened(disk, shape);
+  publish(store, "kept by many", lights(store, SESSIONS));
+  publish(store, "kept by few", lights(store, SESSIONS));
+  for (const queue of lights(store, SESSIONS).slice(5)) settled.add(`${queue.topic} 1`);
+  fill(store, settled);
+  for (let i = 0; i < 400 && store.reclaimed.logStart === 0; i++) {
     store.tick(true);
     await new Promise(setImmediate);
   }
-  t.is(store.reclaimed.movedRecords >= 2, true);
+  t.true(store.reclaimed.movedRecords >= 2);
   t.true(store.reclaimed.logStart > 0);
   const verify = (): void => {
-    for (const [i, queue] of lights(store, 2500).entries()) {
+    for (const [i, queue] of lights(store, SESSIONS).entries()) {
       t.is(bodyAt(store, queue, 0), "kept by many");
       if (i < 5) t.is(bodyAt(store, queue, 1), "kept by few");
     }
@@ -309,6 +319,42 @@ test("what many sessions still owe of an almost dead segment is moved with all o
   removeDerived(disk);
   store = await opened(disk, shape);
   verify();
+  await store.close();
+});
+
+test("a queue that is dropped while its record is moved does not come back, nor its name's next one get it", async (t) => {
+  const disk = newDisk();
+  const settled = new Set(["news 0"]);
+  const shape = { segmentBytes: 128 << 10, events: owing(settled) };
+  let store = await opened(disk, shape);
+  publish(store, "old", lights(store, SESSIONS));
+  fill(store, settled);
+  const dropped = new Set<number>();
+  for (let i = 0; i < 400 && store.reclaimed.logStart === 0; i++) {
+    const victim = (i * 37) % SESSIONS;
+    if (i < 60 && !dropped.has(victim)) {
+      dropped.add(victim);
+      store.dropQueue(store.lightQueue(`session-${victim}`));
+      if (i % 2 === 0) publish(store, "new", [store.lightQueue(`session-${victim}`)]);
+      store.publish(true);
+    }
+    store.tick(true);
+    await new Promise(setImmediate);
+  }
+  t.true(store.reclaimed.logStart > 0);
+  const expected: Array<string | null> = Array.from({ length: SESSIONS }, (_, i) =>
+    dropped.has(i) ? null : "old",
+  );
+  for (const [i, victim] of [...dropped].entries()) if (i % 2 === 0) expected[victim] = "new";
+  const found = (): Array<string | null> =>
+    lights(store, SESSIONS).map((queue) =>
+      queue.maxOffset === 0 ? null : bodyAt(store, queue, queue.maxOffset - 1),
+    );
+  t.deepEqual(found(), expected);
+  await store.close();
+  removeDerived(disk);
+  store = await opened(disk, shape);
+  t.deepEqual(found(), expected);
   await store.close();
 });
 
