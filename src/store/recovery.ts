@@ -87,7 +87,9 @@ export async function recover(context: RecoveryContext): Promise<Recovered> {
     context.commands.flush();
     while (pages.run(COMMANDS_AT_ONCE, context.commands.head)) context.commands.flush();
   };
-  const redo = new Redo(table, segments.minOffset, checkpoint === null, writePages);
+  const redo = new Redo(table, minOffset, checkpoint === null, writePages, (offset) =>
+    quarantine.has(offset),
+  );
   redo.lastStoreTimestamp = checkpoint?.storeTimestamp ?? 0;
   let scannedEnd = from;
   if (!isClosed || indexFrom < from) {

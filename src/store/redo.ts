@@ -38,6 +38,7 @@ export class Redo {
   readonly #logStart: number;
   readonly #view = new RecordView();
   readonly #dispatch = new RecordDispatch();
+  readonly #wasLeftOut: (physicalOffset: number) => boolean;
   /** The open batch: its id, the next index, its entries. */
   #batchId = -1;
   #batchNext = 0;
@@ -51,8 +52,16 @@ export class Redo {
   /** Ranges of records that belong to incomplete batches, or have incomplete lists of light queues. */
   readonly incomplete: Array<{ from: number; to: number }> = [];
 
-  constructor(table: QueueTable, logStart: number, isRebuild: boolean, drain: () => void) {
+  /** `wasLeftOut`: an earlier start has found that what lies there is no part of the log. */
+  constructor(
+    table: QueueTable,
+    logStart: number,
+    isRebuild: boolean,
+    drain: () => void,
+    wasLeftOut: (physicalOffset: number) => boolean,
+  ) {
     this.#table = table;
+    this.#wasLeftOut = wasLeftOut;
     this.#isRebuild = isRebuild;
     this.#drain = drain;
     this.#logStart = logStart;
@@ -76,8 +85,9 @@ export class Redo {
     }
     if (this.#batchId < 0) {
       this.#batchId = dispatch.batchId;
-      // Of a batch that retention has cut into, what is left counts as whole.
-      this.#batchNext = dispatch.batchId < this.#logStart ? dispatch.batchIndex : 0;
+      // Of a batch that retention has cut into, what is left counts as whole, unless it was left out before that.
+      const isCut = dispatch.batchId < this.#logStart && !this.#wasLeftOut(physicalOffset);
+      this.#batchNext = isCut ? dispatch.batchIndex : 0;
       this.#batchStart = physicalOffset;
       this.#batch = [];
     }
