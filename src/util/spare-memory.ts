@@ -4,8 +4,8 @@
  * grown and there is little to do, or when it has grown a lot, the pages in those holes go back to the system (malloc_trim
  * of glibc, through koffi; without either nothing is done). It takes some milliseconds, so it is not done often.
  */
-import { createRequire } from "node:module";
 import { performance } from "node:perf_hooks";
+import { type Libc, loadLibc } from "./libc.ts";
 
 /** Grown by so many bytes since the last time, it is worth it in a quiet moment ... */
 const SOME = 8 << 20;
@@ -83,7 +83,7 @@ export function ownSpareMemory(): SpareMemory {
  * For the whole process, from any thread. Without it a drain of messages that lie on the disk keeps 50 MiB more.
  */
 export function keepHeapTight(): void {
-  const libc = loadLibc();
+  const libc = loadGlibc();
   if (libc === null) return;
   const set = libc.func("int mallopt(int parameter, int value)") as (
     parameter: number,
@@ -103,16 +103,14 @@ const M_ARENA_MAX = -8;
 type Trim = (padding: number) => number;
 
 function loadTrim(): Trim | null {
-  return (loadLibc()?.func("int malloc_trim(size_t padding)") as Trim | undefined) ?? null;
+  return (loadGlibc()?.func("int malloc_trim(size_t padding)") as Trim | undefined) ?? null;
 }
 
-/** Null where it is not glibc, or koffi is not there. */
-function loadLibc(): ReturnType<typeof import("koffi").load> | null {
-  if (process.platform !== "linux") return null;
+/** Null where it is not glibc. */
+function loadGlibc(): Libc | null {
+  const libc = loadLibc();
   try {
-    const koffi = createRequire(import.meta.url)("koffi") as typeof import("koffi");
-    const libc = koffi.load(null);
-    libc.func("const char *gnu_get_libc_version()");
+    libc?.func("const char *gnu_get_libc_version()");
     return libc;
   } catch {
     return null;
