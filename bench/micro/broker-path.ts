@@ -5,18 +5,13 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Broker } from "../../src/broker/broker.ts";
 import type { Consumer, DeliveryRun, DeliverySink } from "../../src/broker/facade.ts";
 import { OUTCOME } from "../../src/broker/facade.ts";
-import { DEFAULT_SETTINGS } from "../../src/broker/policy.ts";
 import { makeAddress } from "../../src/model/address.ts";
 import { Draft } from "../../src/model/draft.ts";
 import { ENCODING } from "../../src/model/record-view.ts";
-import { ALLOW_ALL } from "../../src/security/authorizer.ts";
 import { ANONYMOUS } from "../../src/security/principal.ts";
-import { CommitLogStore } from "../../src/store/commit-log-store.ts";
-import { SILENT } from "../../src/telemetry/log.ts";
-import { Turn } from "../../src/util/turn.ts";
+import { bareBroker } from "../bare-broker.ts";
 
 const bytes = Number(process.argv[2] ?? 1024);
 const total = Number(process.argv[3] ?? 1_000_000);
@@ -24,22 +19,8 @@ const batch = Number(process.argv[4] ?? 64);
 const WINDOW = 2000;
 
 const directory = await mkdtemp(join(tmpdir(), "sluice-path-"));
-const turn = new Turn();
-const store = new CommitLogStore({ directory });
-const broker = new Broker(store, turn, {
-  nodeName: "bench",
-  version: "0",
-  limits: { maxMessageBytes: 1 << 27, maxLinksPerSession: 1, maxSessionsPerConnection: 1 },
-  queueDefaults: DEFAULT_SETTINGS,
-  topicDefaults: DEFAULT_SETTINGS,
-  policies: [],
-  autoCreate: true,
-  compileSelector: () => {
-    throw new Error("no selectors here");
-  },
-  authorizer: ALLOW_ALL,
-  logger: SILENT,
-});
+const broker = bareBroker(directory);
+const { turn } = broker;
 await broker.open();
 const peer = broker.connect({
   protocol: "bench",

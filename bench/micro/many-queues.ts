@@ -5,13 +5,7 @@
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Broker } from "../../src/broker/broker.ts";
-import { DEFAULT_SETTINGS } from "../../src/broker/policy.ts";
-import { ALLOW_ALL } from "../../src/security/authorizer.ts";
-import { compileSelector } from "../../src/selector/selector.ts";
-import { CommitLogStore } from "../../src/store/commit-log-store.ts";
-import { SILENT } from "../../src/telemetry/log.ts";
-import { Turn } from "../../src/util/turn.ts";
+import { bareBroker } from "../bare-broker.ts";
 import { through } from "../scale/busy.ts";
 
 const queues = Number(process.argv[2] ?? 10_000);
@@ -31,20 +25,8 @@ async function threads(): Promise<Map<string, [user: number, system: number]>> {
 }
 
 const directory = await mkdtemp(join(tmpdir(), "sluice-many-"));
-const turn = new Turn();
-const store = new CommitLogStore({ directory });
-const broker = new Broker(store, turn, {
-  nodeName: "bench",
-  version: "0",
-  limits: { maxMessageBytes: 1 << 27, maxLinksPerSession: 65535, maxSessionsPerConnection: 1 },
-  queueDefaults: DEFAULT_SETTINGS,
-  topicDefaults: DEFAULT_SETTINGS,
-  policies: [],
-  autoCreate: true,
-  compileSelector,
-  authorizer: ALLOW_ALL,
-  logger: SILENT,
-});
+const broker = bareBroker(directory);
+const { turn } = broker;
 await broker.open();
 let before = new Map<string, [number, number]>();
 const { rate, micros } = await through(broker, turn, {

@@ -7,13 +7,7 @@
  *   child.js busy DIR KIND COUNT LINKS QUEUES MESSAGES    in the presence of COUNT idle ones: messages through queues
  */
 import { createInterface } from "node:readline";
-import { Broker } from "../../src/broker/broker.ts";
-import { DEFAULT_SETTINGS } from "../../src/broker/policy.ts";
-import { ALLOW_ALL } from "../../src/security/authorizer.ts";
-import { compileSelector } from "../../src/selector/selector.ts";
-import { CommitLogStore } from "../../src/store/commit-log-store.ts";
-import { SILENT } from "../../src/telemetry/log.ts";
-import { Turn } from "../../src/util/turn.ts";
+import { bareBroker } from "../bare-broker.ts";
 import { through } from "./busy.ts";
 import { type Kind, makeMany } from "./kinds.ts";
 
@@ -45,20 +39,8 @@ async function settled(): Promise<void> {
   }
 }
 
-const turn = new Turn();
-const store = new CommitLogStore({ directory });
-const broker = new Broker(store, turn, {
-  nodeName: "scale",
-  version: "0",
-  limits: { maxMessageBytes: 1 << 27, maxLinksPerSession: 65535, maxSessionsPerConnection: 1 },
-  queueDefaults: DEFAULT_SETTINGS,
-  topicDefaults: DEFAULT_SETTINGS,
-  policies: [],
-  autoCreate: true,
-  compileSelector,
-  authorizer: ALLOW_ALL,
-  logger: SILENT,
-});
+const broker = bareBroker(directory);
+const { turn } = broker;
 
 const before = memory();
 const began = performance.now();
