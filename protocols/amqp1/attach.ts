@@ -6,7 +6,7 @@ import { type ConsumerRequest, OUTCOME, type Outcome } from "../../src/broker/fa
 import type { Address, AddressKind } from "../../src/model/address.ts";
 import { formatAddress, parseAddress } from "../../src/model/address-dialects.ts";
 import { TERMINUS } from "./codec/codes.ts";
-import { type Attach, attachFrame, SND_SETTLE } from "./codec/performatives.ts";
+import { type Attach, answerTo, attachFrame, SND_SETTLE } from "./codec/performatives.ts";
 import {
   composite,
   mapGet,
@@ -292,16 +292,11 @@ function answerAttach(
 ): void {
   session.sendFrame(
     attachFrame({
-      name: attach.name,
-      handle: attach.handle,
-      isReceiver: !attach.isReceiver,
-      sndSettleMode: attach.sndSettleMode,
-      rcvSettleMode: attach.rcvSettleMode,
+      ...answerTo(attach),
       source: answer.source,
       target: answer.target,
       ...(answer.unsettled === undefined ? {} : { unsettled: answer.unsettled }),
       isIncompleteUnsettled: answer.isIncompleteUnsettled ?? false,
-      initialDeliveryCount: attach.isReceiver ? 0 : undefined,
       maxMessageSize: session.connection.services.broker.limits.maxMessageBytes,
       offeredCapabilities: answer.offered.filter((name) =>
         attach.desiredCapabilities.includes(name),

@@ -2,7 +2,13 @@
  * The links of one session by handle: those that are attached, those that we ended and the peer has not, and those whose frames
  * are a mistake by now.
  */
-import { type Attach, attachFrame, type Detach, detachFrame } from "./codec/performatives.ts";
+import {
+  type Attach,
+  answerTo,
+  attachFrame,
+  type Detach,
+  detachFrame,
+} from "./codec/performatives.ts";
 import { NULL } from "./codec/value.ts";
 import type { AmqpConnection } from "./connection.ts";
 import type { CoordinatorLink } from "./coordinator-link.ts";
@@ -83,14 +89,9 @@ export class LinkTable {
     connection.send(
       channel,
       attachFrame({
-        name: attach.name,
-        handle: attach.handle,
-        isReceiver: !attach.isReceiver,
-        sndSettleMode: attach.sndSettleMode,
-        rcvSettleMode: attach.rcvSettleMode,
+        ...answerTo(attach),
         source: attach.isReceiver ? NULL : (attach.source ?? NULL),
         target: attach.isReceiver ? (attach.target ?? NULL) : NULL,
-        initialDeliveryCount: attach.isReceiver ? 0 : undefined,
         maxMessageSize: 0,
         offeredCapabilities: [],
       }),

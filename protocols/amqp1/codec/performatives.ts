@@ -240,6 +240,22 @@ export function readAttach(bytes: Buffer, start: number, end: number): Attach {
   };
 }
 
+/** What an answer to an attach has from it: the same link, seen from the other end. */
+export function answerTo(attach: Attach): {
+  name: string;
+  handle: number;
+  isReceiver: boolean;
+  sndSettleMode: number;
+  rcvSettleMode: number;
+  initialDeliveryCount: number | undefined;
+} {
+  const { name, handle, sndSettleMode, rcvSettleMode } = attach;
+  const isReceiver = !attach.isReceiver;
+  // The one who sends says where it begins to count.
+  const initialDeliveryCount = isReceiver ? undefined : 0;
+  return { name, handle, isReceiver, sndSettleMode, rcvSettleMode, initialDeliveryCount };
+}
+
 export function attachFrame(attach: {
   name: string;
   handle: number;
