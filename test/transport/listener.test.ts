@@ -74,8 +74,8 @@ test("a peer that speaks nothing known is let go", async (t) => {
   const socket = connect(port);
   socket.write("XYZ\r\n");
   await closed(socket);
+  t.true(socket.destroyed);
   await until("counted out", () => listener.connections === 0);
-  t.pass();
 });
 
 test("a peer that says nothing, or not enough, is let go after the handshake time-out", async (t) => {
@@ -87,8 +87,8 @@ test("a peer that says nothing, or not enough, is let go after the handshake tim
   const slow = connect(port);
   slow.write("FR");
   await Promise.all([closed(silent), closed(slow)]);
+  t.true(silent.destroyed && slow.destroyed);
   await until("counted out", () => listener.connections === 0);
-  t.pass();
 });
 
 test("an AMQP version nobody has is answered with the best one", async (t) => {
@@ -150,11 +150,13 @@ test("a trusted proxy names the real peer, which is then not of this machine", a
 });
 
 test("a PROXY header of anybody else is no protocol", async (t) => {
-  const { port } = await listening(t, { adapters: [frameAdapter()] });
+  const adapter = frameAdapter();
+  const { port } = await listening(t, { adapters: [adapter] });
   const socket = connect(port);
   socket.write("PROXY TCP4 192.0.2.7 10.0.0.1 5555 1\r\n");
   await closed(socket);
-  t.pass();
+  t.true(socket.destroyed);
+  t.is(adapter.connections.length, 0);
 });
 
 test("a peer that asks and never reads is not read any more, and costs bounded memory", async (t) => {
@@ -204,7 +206,7 @@ test("a busy connection does not keep another one waiting", async (t) => {
   const quiet = connect(port);
   quiet.write(GREETING);
   await until("the quiet peer is there", () => busy.connections.length === 2);
+  t.false(flood.destroyed, "it came while the other one was at work");
   isFlooding = false;
   flood.destroy();
-  t.pass();
 });
