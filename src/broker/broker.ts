@@ -9,7 +9,6 @@ import { hasWildcard } from "../model/topic-path.ts";
 import type { MessageStore, OpenReport, StoreHealth, StoreQueue } from "../store/message-store.ts";
 import { ByteTable } from "../util/byte-table.ts";
 import { PHASE, type Turn, type TurnTask } from "../util/turn.ts";
-import { STATE } from "./ack-state.ts";
 import { afterAppend, dedupIdOf } from "./admission.ts";
 import type { BrokerOptions, DestinationRules } from "./broker-options.ts";
 import { CatalogWriter, emptyImage } from "./catalog.ts";
@@ -33,6 +32,7 @@ import type {
   DurabilityLevel,
 } from "./facade.ts";
 import { FlowControl } from "./flow-control.ts";
+import { HeldBack } from "./held-back.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import type { Node } from "./node.ts";
 import { NodeDirectory } from "./node-directory.ts";
@@ -48,7 +48,6 @@ import { recheckRights } from "./rights.ts";
 import { SessionCore, templateFor } from "./session-core.ts";
 import { SessionRegistry } from "./session-registry.ts";
 import type { ShardProgress } from "./shard-progress.ts";
-import { ShardTimers } from "./shard-timers.ts";
 import { SnapshotCollector } from "./snapshot-collector.ts";
 import { StoredBytes } from "./stored-bytes.ts";
 import { Subscriptions } from "./subscriptions.ts";
@@ -63,8 +62,7 @@ import { WildcardSubscriptions } from "./wildcard-subscriptions.ts";
 
 /** The journal is rewritten as a snapshot once it has grown by this much. */
 const SNAPSHOT_BYTES = 64 * 1024 * 1024;
-/** A record that the disk refuses to give is asked for again after this, entries of a queue sooner. */
-const UNREADABLE_AGAIN_MS = 60_000;
+/** Entries of a queue that the disk refuses to give are asked for again after this. */
 const ENTRIES_AGAIN_MS = 1000;
 /** How often retention, snapshots and expiry by time are looked at. */
 const HOUSEKEEPING_MS = 1000;
@@ -97,7 +95,7 @@ export class Broker
   readonly #undeliverable: Undeliverable;
   readonly #delays: DelayScheduler;
   readonly #transactions: TransactionLog;
-  readonly #retries: ShardTimers;
+  readonly #heldBack: HeldBack;
   readonly #flow: FlowControl;
   readonly #clientIds = new ClientIds();
   readonly #housekeeping: Housekeeping;
@@ -131,7 +129,7 @@ export class Broker
     this.#journal = new ProgressJournal(store, turn.clock, () => this.requestPublish());
     this.#storedBytes = new StoredBytes(store);
     const bury = (shard: ShardProgress, offset: number): void =>
-      this.#bury(shard, offset, "expired");
+      this.bury(shard, offset, "expired");
     this.#housekeeping = new Housekeeping({
       store,
       turn,
@@ -175,7 +173,7 @@ export class Broker
     this.#undeliverable = undeliverable;
     this.#dispatcher = new Dispatcher(store, entries, this.core.visibility, turn, {
       damaged: (shard, offset, at) => undeliverable.damaged(shard, offset, at),
-      unreadable: (shard, offset) => this.#setAside(shard, offset),
+      unreadable: (shard, offset) => this.#heldBack.setAside(shard, offset),
       expired: bury,
       caughtUp: () => this.#flow.onRoom(),
     });
@@ -184,7 +182,7 @@ export class Broker
       entries,
       deadLetterQueueOf,
       publishDead: (node, name, draft) => undeliverable.publishDead(node, name, draft),
-      unreadable: (shard, offset) => this.#setAside(shard, offset),
+      unreadable: (shard, offset) => this.#heldBack.setAside(shard, offset),
       noteDeath: (shard, reason) => undeliverable.noteDeath(shard, reason),
       superseded: this.core.superseded,
     });
@@ -192,7 +190,7 @@ export class Broker
       undeliverable.damaged(shard, offset, at),
     );
     this.delayed = new DelayedMessages(this, this.#delays);
-    this.#retries = new ShardTimers(turn, (shard, offset) => this.#retryNow(shard, offset));
+    this.#heldBack = new HeldBack(turn);
     this.#transactions = new TransactionLog(store, this.#journal);
   }
 
@@ -265,7 +263,7 @@ export class Broker
     this.turn.clock.cancel(this.#houseTimer);
     this.#delays.close();
     this.sessions.close();
-    this.#retries.close();
+    this.#heldBack.close();
     for (const connection of [...this.connections.values()]) connection.close();
     this.runTurn();
     this.#housekeeping.close();
@@ -447,7 +445,7 @@ export class Broker
 
   drop(shard: ShardProgress, offset: number, reason: DeathReason, position: number): void {
     const { node } = shard.group;
-    if (node.settings.overflow === "dead-letter") this.#bury(shard, offset, reason);
+    if (node.settings.overflow === "dead-letter") this.bury(shard, offset, reason);
     else {
       node.counters.dropped++;
       this.superseded.add(shard, offset, position);
@@ -496,14 +494,7 @@ export class Broker
   }
 
   retryLater(shard: ShardProgress, offset: number, delayMs: number): void {
-    shard.state.park(offset, 1);
-    shard.group.keys?.hold(shard.index, offset);
-    this.#retries.add(this.turn.now + delayMs, shard, offset);
-  }
-
-  /** Its record may be there, and the disk does not give it: others first. */
-  #setAside(shard: ShardProgress, offset: number): void {
-    this.retryLater(shard, offset, UNREADABLE_AGAIN_MS);
+    this.#heldBack.retryLater(shard, offset, delayMs);
   }
 
   /** Entries of `queue`, or a record (null), that the disk refuses to give. */
@@ -516,17 +507,7 @@ export class Broker
     );
   }
 
-  #retryNow(shard: ShardProgress, offset: number): void {
-    if (shard.group.node.isDeleted || shard.state.stateOf(offset) !== STATE.PARKED) return;
-    this.turn.touch();
-    shard.release(offset, 1);
-  }
-
-  bury(shard: ShardProgress, offset: number, reason: "rejected" | "delivery_limit"): void {
-    this.#bury(shard, offset, reason);
-  }
-
-  #bury(shard: ShardProgress, offset: number, reason: DeathReason): void {
+  bury(shard: ShardProgress, offset: number, reason: DeathReason): void {
     this.#deadLetters.bury(shard, offset, reason, this.turn.now);
   }
 
