@@ -2,23 +2,18 @@
  * The broker: what every adapter talks to (facade.ts). It owns the nodes and groups, and ties together the store, the
  * dispatcher, the journal of progress and the waiters for durability. One event loop; no method blocks.
  */
-import { type Address, isTopicKind, makeAddress } from "../model/address.ts";
+import type { Address } from "../model/address.ts";
 import type { Draft } from "../model/draft.ts";
-import { BrokerError } from "../model/errors.ts";
-import { hasWildcard } from "../model/topic-path.ts";
 import type { MessageStore, OpenReport, StoreHealth, StoreQueue } from "../store/message-store.ts";
-import { ByteTable } from "../util/byte-table.ts";
 import { PHASE, type Turn, type TurnTask } from "../util/turn.ts";
-import { afterAppend, dedupIdOf } from "./admission.ts";
 import type { BrokerOptions, DestinationRules } from "./broker-options.ts";
-import { CatalogWriter, emptyImage } from "./catalog.ts";
-import { ClientIds } from "./client-ids.ts";
 import { ConfirmWaiters } from "./confirm-waiters.ts";
-import { Connection } from "./connection.ts";
+import type { Connection } from "./connection.ts";
+import { Connections } from "./connections.ts";
 import type { Consumer, ConsumerHost } from "./consumer.ts";
 import type { GroupHost } from "./consumer-group.ts";
 import { ConsumerOpener, positionOf } from "./consumer-opener.ts";
-import { DeadLetters, type DeathReason, deadLetterQueueOf } from "./dead-letter.ts";
+import type { DeathReason } from "./dead-letter.ts";
 import { DelayScheduler } from "./delay-scheduler.ts";
 import { DelayedMessages } from "./delayed.ts";
 import { Dispatcher } from "./dispatcher.ts";
@@ -32,38 +27,35 @@ import type {
   DurabilityLevel,
 } from "./facade.ts";
 import { FlowControl } from "./flow-control.ts";
-import { HeldBack } from "./held-back.ts";
 import { Housekeeping } from "./housekeeping.ts";
+import { publishInternal } from "./internal-publish.ts";
+import { isAsSnapshotLeft, type KeptParts, restoreParts, snapshotSteps } from "./kept-state.ts";
 import type { Node } from "./node.ts";
 import { NodeDirectory } from "./node-directory.ts";
+import { NodePolicies } from "./node-policies.ts";
 import { NodeRegistry } from "./node-registry.ts";
 import { owedOf } from "./owed.ts";
 import { Pacer } from "./pacer.ts";
 import { ProgressJournal } from "./progress-journal.ts";
 import { NO_QUOTAS, Quotas } from "./quotas.ts";
 import { RecordComposer, type RecordTemplate } from "./record-composer.ts";
-import { replayEntry } from "./resting-nodes.ts";
-import { restorePolicies } from "./restore-policies.ts";
 import { recheckRights } from "./rights.ts";
-import { SessionCore, templateFor } from "./session-core.ts";
+import { SessionCore } from "./session-core.ts";
 import { SessionRegistry } from "./session-registry.ts";
 import type { ShardProgress } from "./shard-progress.ts";
-import { SnapshotCollector } from "./snapshot-collector.ts";
-import { StoredBytes } from "./stored-bytes.ts";
 import { Subscriptions } from "./subscriptions.ts";
 import type { Superseded } from "./superseded.ts";
-import { expiryOf, limitTtl, Target, type TargetHost } from "./target.ts";
+import type { Target, TargetHost } from "./target.ts";
+import { openTarget } from "./target-opener.ts";
 import { TopicPublisher } from "./topic-publisher.ts";
 import type { TransactionHost } from "./transaction.ts";
 import { TransactionLog } from "./transaction-log.ts";
-import { Undeliverable } from "./undeliverable.ts";
+import { Undelivered } from "./undelivered.ts";
 import { Entries, type Visibility } from "./visibility.ts";
 import { WildcardSubscriptions } from "./wildcard-subscriptions.ts";
 
 /** The journal is rewritten as a snapshot once it has grown by this much. */
 const SNAPSHOT_BYTES = 64 * 1024 * 1024;
-/** Entries of a queue that the disk refuses to give are asked for again after this. */
-const ENTRIES_AGAIN_MS = 1000;
 /** How often retention, snapshots and expiry by time are looked at. */
 const HOUSEKEEPING_MS = 1000;
 
@@ -87,24 +79,18 @@ export class Broker
   /** What waits for its time, for operators. */
   readonly delayed: DelayedMessages;
   readonly quotas: Quotas;
-  readonly connections = new Map<number, Connection>();
-  readonly #options: BrokerOptions;
+  readonly #connections: Connections;
   readonly #journal: ProgressJournal;
   readonly #dispatcher: Dispatcher;
-  readonly #deadLetters: DeadLetters;
-  readonly #undeliverable: Undeliverable;
+  readonly #undelivered: Undelivered;
   readonly #delays: DelayScheduler;
   readonly #transactions: TransactionLog;
-  readonly #heldBack: HeldBack;
+  readonly #kept: KeptParts;
   readonly #flow: FlowControl;
-  readonly #clientIds = new ClientIds();
   readonly #housekeeping: Housekeeping;
-  readonly #storedBytes: StoredBytes;
+  readonly #policies: NodePolicies;
   readonly #waiters = new ConfirmWaiters();
-  #nextConnectionId = 1;
   #nextConsumerId = 1;
-  /** What could not be read while everything was restored. */
-  #openError: string | null = null;
   #isPublishRequested = false;
   #isSyncWanted = false;
   readonly #pacer: Pacer | null;
@@ -113,11 +99,11 @@ export class Broker
   constructor(store: MessageStore, turn: Turn, options: BrokerOptions) {
     this.store = store;
     this.turn = turn;
-    this.#options = options;
     this.nodeName = options.nodeName;
     this.version = options.version;
     this.limits = options.limits;
     this.#pacer = options.isPaced === true ? new Pacer(turn, store) : null;
+    this.#connections = new Connections(this, options.authorizer);
     this.quotas = new Quotas(options.quotas ?? NO_QUOTAS, {
       turn,
       connections: this.connections,
@@ -127,9 +113,8 @@ export class Broker
       dropHistory: (node) => this.dropHistory(node),
     });
     this.#journal = new ProgressJournal(store, turn.clock, () => this.requestPublish());
-    this.#storedBytes = new StoredBytes(store);
     const bury = (shard: ShardProgress, offset: number): void =>
-      this.bury(shard, offset, "expired");
+      this.#undelivered.expired(shard, offset);
     this.#housekeeping = new Housekeeping({
       store,
       turn,
@@ -145,13 +130,14 @@ export class Broker
       },
     });
     this.#flow = new FlowControl(store, options.logger, this.connections);
+    this.#policies = new NodePolicies(this, this.#housekeeping, this.#flow);
     this.registry = new NodeRegistry(
       store,
       this.#journal,
       this,
       this.#housekeeping,
       { ...options, countsBytes: (namespace) => this.quotas.countsBytes(namespace) },
-      (node) => this.#onNode(node),
+      (node) => this.#policies.apply(node),
     );
     this.directory = new NodeDirectory(
       this.registry,
@@ -169,31 +155,35 @@ export class Broker
     this.sessions = new SessionRegistry(this.core);
     this.topics = new TopicPublisher(this.core);
     const entries = new Entries(store);
-    const undeliverable = new Undeliverable(this, options.logger);
-    this.#undeliverable = undeliverable;
+    const undelivered = new Undelivered(this, entries, options.logger);
+    this.#undelivered = undelivered;
     this.#dispatcher = new Dispatcher(store, entries, this.core.visibility, turn, {
-      damaged: (shard, offset, at) => undeliverable.damaged(shard, offset, at),
-      unreadable: (shard, offset) => this.#heldBack.setAside(shard, offset),
+      damaged: (shard, offset, at) => undelivered.damaged(shard, offset, at),
+      unreadable: (shard, offset) => undelivered.unreadable(shard, offset),
       expired: bury,
       caughtUp: () => this.#flow.onRoom(),
     });
-    this.#deadLetters = new DeadLetters({
-      store,
-      entries,
-      deadLetterQueueOf,
-      publishDead: (node, name, draft) => undeliverable.publishDead(node, name, draft),
-      unreadable: (shard, offset) => this.#heldBack.setAside(shard, offset),
-      noteDeath: (shard, reason) => undeliverable.noteDeath(shard, reason),
-      superseded: this.core.superseded,
-    });
     this.#delays = new DelayScheduler(this, (shard, offset, at) =>
-      undeliverable.damaged(shard, offset, at),
+      undelivered.damaged(shard, offset, at),
     );
     this.delayed = new DelayedMessages(this, this.#delays);
-    this.#heldBack = new HeldBack(turn);
     this.#transactions = new TransactionLog(store, this.#journal);
+    this.#kept = {
+      store,
+      journal: this.#journal,
+      registry: this.registry,
+      directory: this.directory,
+      transactions: this.#transactions,
+      subscriptions: this.subscriptions,
+      sessions: this.sessions,
+      policies: this.#policies,
+      delays: this.#delays,
+    };
   }
 
+  get connections(): ReadonlyMap<number, Connection> {
+    return this.#connections.byId;
+  }
   get visibility(): Visibility {
     return this.core.visibility;
   }
@@ -220,38 +210,19 @@ export class Broker
       },
       onHealth: (health) => this.#onHealth(health),
       onReadable: (queue) => this.registry.ofShard(queue)?.scheduleShard(queue),
-      onReadError: (reason, queue) => this.#onReadError(reason, queue),
+      onReadError: (reason, queue) => this.#undelivered.onReadError(reason, queue),
       owed: (queue, from, count, into) => owedOf(this.registry, queue, from, count, into),
       onMoved: (queue, offset, physicalOffset, size, sizeBefore) => {
         this.sessions.retained.moved(queue, offset, physicalOffset, size);
-        const node = this.registry.ofShard(queue);
-        if (node?.countsBytes) this.#storedBytes.moved(node, queue, offset, size - sizeBefore);
+        this.#policies.moved(queue, offset, size - sizeBefore);
       },
     });
-    const { journal } = this.store;
-    const isAsLeft = report.wasClean && report.changed.length === 0;
-    const isSnapshotDue = !isAsLeft || journal.bytesSinceSnapshot > 0;
-    const image = emptyImage();
-    const packed = new ByteTable();
-    journal.replay((bytes) => replayEntry(image, packed, bytes));
-    this.registry.restore(image, packed, isAsLeft ? null : report.changed);
-    this.#transactions.recover(image.state, this.registry);
-    this.subscriptions.restore();
-    this.sessions.restore(image.state);
-    for (const node of this.registry.awake()) {
-      restorePolicies(node, this.store, this.#storedBytes, this.turn.now);
-      this.#housekeeping.restore(node);
-      if (node.kind === "topic") node.touch();
-    }
-    const redoneFrom = this.store.watermarks.appended - report.scannedBytes;
-    this.#delays.restore(redoneFrom, (to, view, position) => {
-      const id = dedupIdOf(view);
-      if (id === undefined) return;
-      this.directory.known(to)?.duplicates?.add(id, view.storeTimestamp, position);
-    });
-    if (this.#openError !== null) {
+    const isSnapshotDue = !isAsSnapshotLeft(report) || this.store.journal.bytesSinceSnapshot > 0;
+    restoreParts(this.#kept, report);
+    const { readError } = this.#undelivered;
+    if (readError !== null) {
       throw new Error(
-        `cannot read the entries of a queue: ${this.#openError}. Mend the disk, copy the files to a sound one, or remove consumequeue/ and queues/, which are made again from the log`,
+        `cannot read the entries of a queue: ${readError}. Mend the disk, copy the files to a sound one, or remove consumequeue/ and queues/, which are made again from the log`,
       );
     }
     if (isSnapshotDue) this.snapshot();
@@ -263,8 +234,8 @@ export class Broker
     this.turn.clock.cancel(this.#houseTimer);
     this.#delays.close();
     this.sessions.close();
-    this.#heldBack.close();
-    for (const connection of [...this.connections.values()]) connection.close();
+    this.#undelivered.close();
+    this.#connections.closeAll();
     this.runTurn();
     this.#housekeeping.close();
     this.#journal.collector = null;
@@ -280,42 +251,14 @@ export class Broker
   }
 
   /** The same, in steps between which the broker goes on. A newer one replaces one that was not finished. */
-  *snapshotSteps(): Generator<void> {
-    const collector = new SnapshotCollector();
-    this.#journal.collector = collector;
-    const catalog = new CatalogWriter(collector.state);
-    yield* this.registry.writeSnapshot(catalog);
-    this.#transactions.writeSnapshot(catalog);
-    yield* this.sessions.writeSnapshot(catalog);
-    if (this.#journal.collector !== collector) return;
-    this.#journal.collector = null;
-    this.store.journal.snapshot(collector.entries());
+  snapshotSteps(): Generator<void> {
+    return snapshotSteps(this.#kept);
   }
 
   // ---- connections -------------------------------------------------------------------------------------------------
 
   connect(request: ConnectRequest): BrokerConnection {
-    this.#clientIds.claim(request);
-    this.quotas.admit(request);
-    const peer = request.peer ?? {
-      remoteAddress: request.remoteAddress,
-      remotePort: request.remotePort,
-      listener: "",
-      isLoopback: true,
-      isTls: false,
-      certificate: null,
-    };
-    const permissions = this.#options.authorizer.permissionsFor(
-      request.principal,
-      request.clientId,
-      peer,
-    );
-    const connection = new Connection(this, this.#nextConnectionId++, request, permissions);
-    connection.gate = this.quotas.gateFor(request);
-    this.connections.set(connection.id, connection);
-    this.quotas.opened(request);
-    this.#clientIds.add(connection);
-    return connection;
+    return this.#connections.open(request);
   }
 
   deleteNode(node: Node): void {
@@ -323,9 +266,7 @@ export class Broker
   }
 
   connectionClosed(connection: Connection): void {
-    this.connections.delete(connection.id);
-    this.quotas.closed(connection.request);
-    this.#clientIds.remove(connection);
+    this.#connections.closed(connection);
   }
 
   // ---- publishing --------------------------------------------------------------------------------------------------
@@ -335,35 +276,11 @@ export class Broker
     address: Address,
     options: { readonly mustExist?: boolean },
   ): Target {
-    if (isTopicKind(address.kind) && hasWildcard(address.name)) {
-      throw new BrokerError(
-        "invalid-address",
-        `'${address.name}' has wildcards: they are for receiving; send to one topic`,
-      );
-    }
-    const node = this.directory.nodeFor(connection, address, options.mustExist ?? false);
-    const resolved = makeAddress(
-      node.address.kind,
-      node.kind === "topic" ? address.name : node.address.name,
-      { ...node.address, tags: address.tags },
-    );
-    connection.demand("send", resolved);
-    node.producerCount++;
-    const template = templateFor(node, resolved);
-    return new Target(
-      this,
-      resolved,
-      node,
-      template,
-      connection.id,
-      connection.bornHost,
-      connection.clientId,
-      connection.session,
-    );
+    return openTarget(this, connection, address, options);
   }
 
   shardOfPriority(node: Node, priority: number): StoreQueue {
-    return this.registry.shardOfPriority(node, priority);
+    return this.registry.groups.shardOfPriority(node, priority);
   }
 
   targetClosed(target: Target): void {
@@ -388,28 +305,7 @@ export class Broker
 
   /** Appends a message to a node from inside the broker: dead letters, due delayed messages. */
   publishInternal(node: Node, template: RecordTemplate, draft: Draft, bornHost: Buffer): number {
-    const { now } = this.turn;
-    limitTtl(node, draft);
-    const expiresAt = expiryOf(draft, now);
-    const queue =
-      node.kind === "queue" && draft.priority >= 0
-        ? this.registry.shardOfPriority(node, draft.priority)
-        : node.shards[0]!;
-    const offset = queue.maxOffset;
-    if (expiresAt !== 0) node.noteExpiry(queue, offset, expiresAt);
-    if (draft.group !== "") node.noteKey(node.shards.indexOf(queue), offset + 1);
-    const position = this.store.append(
-      queue,
-      this.composer.compose(template, draft, bornHost, now, expiresAt, null),
-    );
-    node.counters.published++;
-    node.counters.publishedBytes += draft.end - draft.start;
-    // What it is a copy of may come back as long as the copy can be lost: nobody may have taken the copy then.
-    this.visibility.hold(queue, offset, position);
-    if (!node.isPlain) afterAppend(node, queue, offset, draft, now, position, this);
-    node.scheduleShard(queue);
-    this.noteAppend(node.settings.level === "fsync");
-    return position;
+    return publishInternal(this, node, template, draft, bornHost);
   }
 
   // ---- consuming ---------------------------------------------------------------------------------------------------
@@ -444,12 +340,7 @@ export class Broker
   }
 
   drop(shard: ShardProgress, offset: number, reason: DeathReason, position: number): void {
-    const { node } = shard.group;
-    if (node.settings.overflow === "dead-letter") this.bury(shard, offset, reason);
-    else {
-      node.counters.dropped++;
-      this.superseded.add(shard, offset, position);
-    }
+    this.#undelivered.drop(shard, offset, reason, position);
   }
 
   dropHistory(node: Node): boolean {
@@ -458,19 +349,8 @@ export class Broker
 
   /** Other settings for destinations hold from now on, for those that are there too. Returns how many changed. */
   reconfigure(settings: DestinationRules): number {
-    let changed = 0;
     this.directory.mayCreate = settings.autoCreate;
-    this.registry.configure(settings, (node) => {
-      changed++;
-      this.#onNode(node);
-      restorePolicies(node, this.store, this.#storedBytes, this.turn.now);
-      this.#housekeeping.restore(node);
-      node.touch();
-      // Who was held back may go on now.
-      if (node.heldTargets !== null) this.#flow.noteEased(node);
-    });
-    this.requestPublish();
-    return changed;
+    return this.#policies.change(settings);
   }
 
   /** Users or rules changed. Returns how many links ended for it. */
@@ -479,36 +359,12 @@ export class Broker
     return recheckRights(this.connections.values());
   }
 
-  /** A node was made, or got other settings: where its policies count what is stored, watch what is settled. */
-  #onNode(node: Node): void {
-    node.onSettled = null;
-    if (node.hasHistory) this.#housekeeping.watchHistory(node);
-    const { maxLength } = node.settings;
-    if (node.kind !== "queue" || (maxLength < 0 && !node.countsBytes)) return;
-    node.onSettled = (shard, from, count) => {
-      if (node.countsBytes) this.#storedBytes.settled(shard, from, count);
-      if (node.heldTargets === null) return;
-      this.#flow.noteEased(node);
-      this.requestPublish();
-    };
-  }
-
   retryLater(shard: ShardProgress, offset: number, delayMs: number): void {
-    this.#heldBack.retryLater(shard, offset, delayMs);
-  }
-
-  /** Entries of `queue`, or a record (null), that the disk refuses to give. */
-  #onReadError(reason: string, queue: StoreQueue | null): void {
-    this.#undeliverable.unreadable(reason, this.turn.now);
-    if (queue === null) return;
-    this.#openError ??= reason;
-    this.turn.clock.after(ENTRIES_AGAIN_MS, () =>
-      this.registry.ofShard(queue)?.scheduleShard(queue),
-    );
+    this.#undelivered.retryLater(shard, offset, delayMs);
   }
 
   bury(shard: ShardProgress, offset: number, reason: DeathReason): void {
-    this.#deadLetters.bury(shard, offset, reason, this.turn.now);
+    this.#undelivered.bury(shard, offset, reason);
   }
 
   // ---- transactions ------------------------------------------------------------------------------------------------
@@ -529,17 +385,7 @@ export class Broker
    * position to wait for.
    */
   atomically(publish: () => void, onDurable: () => void): number {
-    const { store, visibility } = this;
-    let position = 0;
-    store.beginAtomic();
-    visibility.beginBatch();
-    try {
-      publish();
-    } finally {
-      position = store.endAtomic();
-      visibility.endBatch(position);
-    }
-    this.#transactions.follow(position, onDurable);
+    const position = this.#transactions.atomically(this.visibility, publish, onDurable);
     this.noteAppend(true);
     return position;
   }

@@ -111,7 +111,7 @@ export class ConsumerOpener {
     const tags = request.tags ?? request.address.tags;
     const selector = request.selector ?? "";
     if (tags === "" && selector === "") return null;
-    return this.#host.registry.filterOf({ ...ownGroupSettings(false), tags, selector }, "");
+    return this.#host.registry.groups.filterOf({ ...ownGroupSettings(false), tags, selector }, "");
   }
 }
 

@@ -1,55 +1,31 @@
 /**
- * Every node by its address: creation on first use, deletion, groups, and the journal entries that make them durable.
- * Those that nobody uses are at rest (resting-nodes.ts) and come back when they are asked for.
+ * Every node by its address: making and removing them, with the journal entries that make them durable. Their groups are
+ * made in node-groups.ts, their settings in node-rules.ts. Those that nobody uses are at rest (resting-nodes.ts) and come
+ * back when they are asked for.
  */
 import { type Address, makeAddress } from "../model/address.ts";
-import { BrokerError } from "../model/errors.ts";
 import { addressOfTopicName, isShortened, lightNameOf, topicNameOf } from "../model/names.ts";
 import type { MessageStore, StoreQueue } from "../store/message-store.ts";
 import type { ByteTable } from "../util/byte-table.ts";
-import { skipSuperseded } from "./admission.ts";
 import type { CatalogImage, CatalogWriter, NodeEntry } from "./catalog.ts";
-import { ConsumerGroup, type GroupHost, type GroupSettings } from "./consumer-group.ts";
-import type { MessageFilter } from "./filter.ts";
-import { filterOf, ownGroupSettings } from "./group-settings.ts";
+import type { GroupHost } from "./consumer-group.ts";
+import { ownGroupSettings } from "./group-settings.ts";
 import { isInternalQueue } from "./internal-queues.ts";
-import { Node, type NodeHost, queueIdOfPriority } from "./node.ts";
-import { groupEntry, keptAs, makeLasting, nodeEntry, writeNode } from "./node-entries.ts";
+import { Node, type NodeHost } from "./node.ts";
+import { keptAs, nodeEntry, writeNode } from "./node-entries.ts";
+import { NodeGroups } from "./node-groups.ts";
 import { namesOfKey, nodeKey } from "./node-key.ts";
-import { type NodeMaker, NodeRestorer, WILDCARD_PREFIX } from "./node-restorer.ts";
-import { PACKED } from "./packed-node.ts";
+import { type NodeMaker, NodeRestorer } from "./node-restorer.ts";
 import {
-  DEFAULT_SETTINGS,
-  type NodeSettings,
-  type Policy,
-  sessionSettings,
-  settingsFor,
-} from "./policy.ts";
+  mayRestWith,
+  type NodeRuleChanges,
+  NodeRules,
+  type RegistryOptions,
+} from "./node-rules.ts";
+import { PACKED } from "./packed-node.ts";
+import { DEFAULT_SETTINGS, type NodeSettings } from "./policy.ts";
 import type { ProgressJournal } from "./progress-journal.ts";
 import { imageOfTaken, RestingNodes } from "./resting-nodes.ts";
-import { rememberingSelectors } from "./selector-memo.ts";
-import { ShardProgress } from "./shard-progress.ts";
-
-export interface RegistryOptions {
-  readonly queueDefaults: NodeSettings;
-  readonly topicDefaults: NodeSettings;
-  readonly policies: readonly Policy[];
-  /** Are stored bytes counted in this namespace? */
-  readonly countsBytes?: (namespace: string) => boolean;
-  /** So many nodes may stay in memory although nobody uses them. */
-  readonly keepAwake?: number;
-  /** Compiles a selector to a filter; throws BrokerError invalid-argument. */
-  readonly compileSelector: (text: string) => MessageFilter;
-}
-
-const KEEP_AWAKE = 1000;
-const TEMPORARY: Partial<NodeSettings> = {
-  level: "memory",
-  hasDeadLetters: false,
-  historyMs: 0,
-  historyCount: -1,
-  historyBytes: -1,
-};
 
 export class NodeRegistry implements NodeMaker {
   readonly #nodes = new Map<string, Node>();
@@ -59,18 +35,12 @@ export class NodeRegistry implements NodeMaker {
   readonly #perNamespace = new Map<string, number>();
   readonly #store: MessageStore;
   readonly #journal: ProgressJournal;
-  #options: RegistryOptions;
-  readonly #selectors: (text: string) => MessageFilter;
-  readonly #host: GroupHost;
+  readonly #rules: NodeRules;
+  readonly groups: NodeGroups;
   readonly #nodeHost: NodeHost;
   readonly #onNode: (node: Node) => void;
   readonly #restorer: NodeRestorer;
   #nextNodeId = 1;
-  #nextProgress = 1;
-  /** What holds at indexes of sessions. */
-  indexSettings: NodeSettings;
-  /** What holds at indexes of wildcard subscriptions: as at topics, as far as it is about deliveries. */
-  wildcardSettings: NodeSettings;
   /** Somebody who reads all topics asked not to get its own messages. */
   #isNoLocalEverywhere = false;
 
@@ -86,35 +56,27 @@ export class NodeRegistry implements NodeMaker {
     this.#nodeHost = nodeHost;
     this.#store = store;
     this.#journal = journal;
-    this.#host = host;
-    this.#options = options;
-    this.#selectors = rememberingSelectors(options.compileSelector);
+    this.#rules = new NodeRules(options);
+    this.groups = new NodeGroups(store, journal, host, options.compileSelector);
     this.#restorer = new NodeRestorer(store, this);
-    this.indexSettings = sessionSettings(options.queueDefaults);
-    this.wildcardSettings = wildcardSettings(this.indexSettings, options.topicDefaults);
   }
 
   /**
    * Other defaults and policies hold from now on; `changed` hears of each node they make a difference to. What a confirm
    * stands for stays as it is at nodes that are there: producers have been told.
    */
-  configure(
-    options: Pick<RegistryOptions, "queueDefaults" | "topicDefaults" | "policies">,
-    changed: (node: Node) => void,
-  ): void {
-    this.#options = { ...this.#options, ...options };
-    const index = sessionSettings(this.#options.queueDefaults);
-    const wildcard = wildcardSettings(index, this.#options.topicDefaults);
+  configure(options: NodeRuleChanges, changed: (node: Node) => void): void {
+    const rules = this.#rules;
+    const { wildcard } = rules;
+    rules.change(options);
     for (const node of this.#light.values()) {
-      node.settings = node.settings === this.wildcardSettings ? wildcard : index;
+      node.settings = node.settings === wildcard ? rules.wildcard : rules.index;
     }
-    this.indexSettings = index;
-    this.wildcardSettings = wildcard;
     this.#wakeForPolicies();
     for (const node of this.#nodes.values()) {
       const { kind, address, isTemporary, settings } = node;
       const { level } = settings;
-      const own = this.#settingsOf(kind, address.namespace, address.name, isTemporary);
+      const own = rules.settingsOf(kind, address.namespace, address.name, isTemporary);
       const next = { ...own, level };
       if (JSON.stringify(next) === JSON.stringify(settings)) continue;
       node.configure(next);
@@ -129,6 +91,14 @@ export class NodeRegistry implements NodeMaker {
       // Seen by the caller as one that changes.
       node?.configure({ ...DEFAULT_SETTINGS, level: node.settings.level });
     }
+  }
+
+  /** What holds at indexes of sessions. */
+  get indexSettings(): NodeSettings {
+    return this.#rules.index;
+  }
+  get wildcardSettings(): NodeSettings {
+    return this.#rules.wildcard;
   }
 
   /** From now on every topic's messages say who sent them. */
@@ -209,7 +179,7 @@ export class NodeRegistry implements NodeMaker {
     const entry = { id: this.#nextNodeId++, kind: "queue", namespace: "/", name } as const;
     const node = this.makeNode({ ...entry, queueIds: [0], isLight: true });
     this.#journal.catalog.node(nodeEntry(node));
-    this.addGroup(node, settings, "first");
+    this.groups.add(node, settings, "first");
     return node;
   }
 
@@ -234,13 +204,13 @@ export class NodeRegistry implements NodeMaker {
 
   /** A node without a name and its one group, which ends with its reader. */
   addVolatile(node: Node, settings = ownGroupSettings(false)): void {
-    this.addGroup(node, settings, "first");
+    this.groups.add(node, settings, "first");
     for (const queue of node.shards) queue.owner = node;
   }
 
   deleteVolatile(node: Node): void {
     node.isDeleted = true;
-    for (const group of [...node.groups.values()]) this.deleteGroup(group);
+    for (const group of [...node.groups.values()]) this.groups.delete(group);
   }
 
   /** The node of a shard, or undefined for queues that belong to nobody. */
@@ -260,7 +230,7 @@ export class NodeRegistry implements NodeMaker {
     const id = isTemporary ? -1 : this.#nextNodeId++;
     const node = this.makeNode({ id, kind, namespace, name, queueIds });
     if (!isTemporary) this.#journal.catalog.node(nodeEntry(node));
-    if (kind === "queue") this.addGroup(node, ownGroupSettings(!isTemporary), "first");
+    if (kind === "queue") this.groups.add(node, ownGroupSettings(!isTemporary), "first");
     return node;
   }
 
@@ -275,93 +245,12 @@ export class NodeRegistry implements NodeMaker {
 
   #end(node: Node): void {
     node.isDeleted = true;
-    for (const group of [...node.groups.values()]) this.deleteGroup(group);
+    for (const group of [...node.groups.values()]) this.groups.delete(group);
     if (node.id >= 0) this.#journal.catalog.nodeGone(node.id);
     for (const queue of node.shards) {
       queue.owner = null;
       this.#store.dropQueue(queue);
     }
-  }
-
-  // ── groups and shards ───────────────────────────────────────────────────────────────────────────────────────────
-
-  /** `from`: "first" all that is there, "next" what comes from now on, or an offset per shard. */
-  addGroup(
-    node: Node,
-    settings: GroupSettings,
-    from: "first" | "next" | readonly number[],
-  ): ConsumerGroup {
-    const offsets = node.shards.map((queue, index) =>
-      from === "first"
-        ? queue.minOffset
-        : from === "next"
-          ? queue.maxOffset
-          : Math.min(Math.max(from[index] ?? 0, queue.minOffset), queue.maxOffset),
-    );
-    const group = this.#makeGroup(node, settings);
-    node.shards.forEach((queue, index) => {
-      // What others have settled is owed again, as far as it is still there.
-      if (offsets[index]! < queue.maxOffset) this.#store.owesAgain(queue);
-      this.#addProgress(group, index, offsets[index]!);
-    });
-    if (node.keepsLastValues && from !== "next") {
-      for (const shard of group.shards) skipSuperseded(node, shard);
-    }
-    if (settings.isDurable) {
-      group.journalId = group.shards[0]!.journalId;
-      this.#journal.catalog.group(groupEntry(group, offsets));
-    }
-    return group;
-  }
-
-  /** A subscription becomes a named group that outlives its members. */
-  keepGroup(group: ConsumerGroup, name: string): void {
-    makeLasting(group, name, () => this.nextProgress(), this.#journal.catalog);
-    group.node.touch();
-  }
-
-  addOwnGroup(node: Node): void {
-    this.addGroup(node, ownGroupSettings(true), "first");
-  }
-
-  #addProgress(group: ConsumerGroup, index: number, low: number): void {
-    const number = group.isDurable ? this.nextProgress() : -1;
-    group.addShard(new ShardProgress(number, group, group.node.shards[index]!, index, low));
-  }
-
-  /** The queue's shard for a priority, made when the first message of that priority comes. */
-  shardOfPriority(node: Node, priority: number): StoreQueue {
-    const queueId = queueIdOfPriority(priority);
-    for (const queue of node.shards) if (queue.queueId === queueId) return queue;
-    const queue = this.addShard(node, queueId);
-    if (node.id >= 0) this.#journal.catalog.node(nodeEntry(node));
-    for (const group of node.groups.values()) {
-      if (!group.isDurable) continue;
-      const lows = group.shards.map((shard) => shard.state.low);
-      this.#journal.catalog.group(groupEntry(group, lows));
-    }
-    return queue;
-  }
-
-  addShard(node: Node, queueId: number): StoreQueue {
-    const queue = this.#store.queue(node.shards[0]!.topic, queueId);
-    node.shards.push(queue);
-    queue.owner = node;
-    for (const group of node.groups.values()) {
-      this.#addProgress(group, node.shards.length - 1, queue.minOffset);
-    }
-    return queue;
-  }
-
-  deleteGroup(group: ConsumerGroup): void {
-    group.node.removeGroup(group);
-    for (const shard of group.shards) shard.state.clear();
-    group.node.touch();
-    if (group.isDurable && group.journalId >= 0) this.#journal.catalog.groupGone(group.journalId);
-  }
-
-  filterOf(settings: Omit<GroupSettings, "filter">, clientId: string): MessageFilter | null {
-    return filterOf(settings, clientId, this.#selectors);
   }
 
   /** A group's progress over a shard, by names that mean the same whatever the journal remembers. */
@@ -395,14 +284,15 @@ export class NodeRegistry implements NodeMaker {
   restore(image: CatalogImage, packed: ByteTable, changed: readonly StoreQueue[] | null): void {
     this.#resting = new RestingNodes(packed);
     this.#nextNodeId = this.#resting.largestId + 1;
-    this.#nextProgress = this.#resting.largestProgress + 1;
+    let progressFrom = this.#resting.largestProgress + 1;
     for (const id of image.nodes.keys()) this.#nextNodeId = Math.max(this.#nextNodeId, id + 1);
     // All of them before any node or group gets a new one.
     for (const { node, progress } of image.groups.values()) {
       // A group whose node is lost: it must not become one of another node that gets the number.
       this.#nextNodeId = Math.max(this.#nextNodeId, node + 1);
-      for (const number of progress) this.#nextProgress = Math.max(this.#nextProgress, number + 1);
+      for (const number of progress) progressFrom = Math.max(progressFrom, number + 1);
     }
+    this.groups.nextNumber = progressFrom;
     const unknown = new Set(this.#restorer.restore(image));
     for (const kind of ["queue", "topic"] as const) {
       for (const key of this.#resting.keys(kind)) {
@@ -425,22 +315,13 @@ export class NodeRegistry implements NodeMaker {
     for (const node of unknown) this.#restorer.noteUnknown(node);
   }
 
-  #isCounting(): boolean {
-    for (const namespace of this.#perNamespace.keys())
-      if (this.#countsBytes(namespace)) return true;
-    return false;
-  }
-
   /** Of the nodes at rest, those whose policies do not let them rest any more. */
   *#keptAwake(): Generator<string> {
-    const { queueDefaults, topicDefaults, policies } = this.#options;
-    const isPlain = mayRestWith(queueDefaults) && mayRestWith(topicDefaults);
-    if (policies.length === 0 && isPlain && !this.#isCounting()) return;
+    if (this.#rules.mayAllRest(this.#perNamespace.keys())) return;
     for (const kind of ["queue", "topic"] as const) {
       for (const key of [...this.#resting.keys(kind)]) {
         const { namespace, name } = namesOfKey(key);
-        const mayRest = mayRestWith(this.#settingsOf(kind, namespace, name, false));
-        if (!mayRest || this.#countsBytes(namespace)) yield key;
+        if (!this.#rules.mayRest(kind, namespace, name)) yield key;
       }
     }
   }
@@ -460,7 +341,7 @@ export class NodeRegistry implements NodeMaker {
   // ── rest ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Puts nodes to rest that nobody uses, beyond a number that may stay; one a step. */
-  *restIdle(keep = this.#options.keepAwake ?? KEEP_AWAKE): Generator<void> {
+  *restIdle(keep = this.#rules.keepAwake): Generator<void> {
     for (const nodes of [this.#light, this.#nodes]) {
       for (const node of nodes.values()) {
         if (this.awakeCount <= keep || this.#journal.collector !== null) return;
@@ -526,10 +407,6 @@ export class NodeRegistry implements NodeMaker {
 
   // ── making ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  nextProgress(): number {
-    return this.#nextProgress++;
-  }
-
   /** An id below zero: temporary. */
   makeNode({ id, kind, namespace, name, queueIds, isLight }: NodeEntry): Node {
     const isTemporary = id < 0;
@@ -540,8 +417,8 @@ export class NodeRegistry implements NodeMaker {
     const shards = this.#queuesOf(address, queueIds, isLight === true);
     const settings =
       isLight === true
-        ? this.#lightSettings(name)
-        : this.#settingsOf(kind, namespace, name, isTemporary);
+        ? this.#rules.ofLight(name)
+        : this.#rules.settingsOf(kind, namespace, name, isTemporary);
     const node = new Node(id, address, kind, isTemporary, settings, shards);
     node.host = this.#nodeHost;
     for (const queue of shards) queue.owner = node;
@@ -556,66 +433,9 @@ export class NodeRegistry implements NodeMaker {
     return node;
   }
 
-  #countsBytes(namespace: string): boolean {
-    return this.#options.countsBytes?.(namespace) ?? false;
-  }
-
   #queuesOf(address: Address, queueIds: readonly number[], isLight: boolean): StoreQueue[] {
     if (isLight) return [this.#store.lightQueue(lightNameOf(address))];
     const topic = topicNameOf(address);
     return queueIds.map((queueId) => this.#store.queue(topic, queueId));
   }
-
-  #settingsOf(
-    kind: "queue" | "topic",
-    namespace: string,
-    name: string,
-    isTemporary: boolean,
-  ): NodeSettings {
-    const { queueDefaults, topicDefaults, policies } = this.#options;
-    const defaults = kind === "queue" ? queueDefaults : topicDefaults;
-    const settings = isTemporary
-      ? { ...defaults, ...TEMPORARY }
-      : settingsFor(kind, name, defaults, policies);
-    const countsBytes = this.#countsBytes(namespace);
-    return countsBytes ? { ...settings, countsBytes } : settings;
-  }
-
-  #lightSettings(name: string): NodeSettings {
-    return name.startsWith(WILDCARD_PREFIX) ? this.wildcardSettings : this.indexSettings;
-  }
-
-  makeGroup(node: Node, settings: Omit<GroupSettings, "filter">): ConsumerGroup {
-    if (settings.name === "" && settings.path === "") {
-      return this.#makeGroup(node, ownGroupSettings(true));
-    }
-    const filter = this.filterOf(settings, settings.identity?.clientId ?? "");
-    return this.#makeGroup(node, { ...settings, filter });
-  }
-
-  #makeGroup(node: Node, settings: GroupSettings): ConsumerGroup {
-    if (node.groups.has(settings.name)) {
-      throw new BrokerError(
-        "already-exists",
-        `group '${settings.name}' exists on '${node.address.name}'`,
-      );
-    }
-    const group = new ConsumerGroup(node, settings, this.#host);
-    node.addGroup(group);
-    return group;
-  }
-}
-
-/** Policies that look at single messages, or at their age, need the node in memory. */
-function mayRestWith(settings: NodeSettings): boolean {
-  const { maxLength, maxBytes, countsBytes, dedupWindowMs, isLastValue } = settings;
-  const { historyMs, historyCount, historyBytes } = settings;
-  const isPlain =
-    maxLength < 0 && maxBytes < 0 && countsBytes !== true && dedupWindowMs === 0 && !isLastValue;
-  return isPlain && historyMs <= 0 && historyCount < 0 && historyBytes < 0;
-}
-
-function wildcardSettings(index: NodeSettings, topics: NodeSettings): NodeSettings {
-  const { maxDeliveries, maxLosses, hasDeadLetters, deadLetterTo, retry } = topics;
-  return { ...index, maxDeliveries, maxLosses, hasDeadLetters, deadLetterTo, retry };
 }

@@ -6,9 +6,10 @@ import { addressOfTopicName } from "../model/names.ts";
 import { COPIES_TOPIC } from "../model/record-fields.ts";
 import type { MessageStore, StoreQueue } from "../store/message-store.ts";
 import type { CatalogImage, GroupEntry, NodeEntry } from "./catalog.ts";
-import type { ConsumerGroup, GroupSettings } from "./consumer-group.ts";
 import { ExpiryIndex } from "./expiry-index.ts";
+import { ownGroupSettings } from "./group-settings.ts";
 import { type Node, owedFrom } from "./node.ts";
+import type { NodeGroups } from "./node-groups.ts";
 import { ShardProgress } from "./shard-progress.ts";
 
 /** Home of control records: what a transaction settled, in the same atomic batch as what it published. */
@@ -20,10 +21,7 @@ export const WILDCARD_PREFIX = "wild\x00";
 /** What the registry lends for the making of nodes. */
 export interface NodeMaker {
   makeNode(entry: NodeEntry): Node;
-  makeGroup(node: Node, settings: Omit<GroupSettings, "filter">): ConsumerGroup;
-  /** The group a queue has from its beginning. */
-  addOwnGroup(node: Node): void;
-  addShard(node: Node, queueId: number): void;
+  readonly groups: NodeGroups;
   /** Is it known, and at rest? */
   rests(kind: "queue" | "topic", namespace: string, name: string): boolean;
   /** By name; what is at rest is woken. */
@@ -36,7 +34,6 @@ export interface NodeMaker {
     isTemporary: boolean,
     queueIds: readonly number[],
   ): Node;
-  nextProgress(): number;
 }
 
 export class NodeRestorer {
@@ -62,14 +59,15 @@ export class NodeRestorer {
     }
     const nodes = [...byId.values()];
     for (const node of nodes) {
-      if (node.kind === "queue" && node.groups.size === 0) this.#maker.addOwnGroup(node);
+      if (node.kind === "queue" && node.groups.size === 0)
+        this.#maker.groups.add(node, ownGroupSettings(true), "first");
     }
     return nodes;
   }
 
   #restoreGroup(node: Node, entry: GroupEntry, image: CatalogImage): void {
     const { name, isOrdered, identity, tags, selector, noLocal, path } = entry;
-    const group = this.#maker.makeGroup(node, {
+    const group = this.#maker.groups.make(node, {
       name,
       isDurable: true,
       isOrdered,
@@ -82,7 +80,7 @@ export class NodeRestorer {
     });
     group.journalId = entry.journalId;
     node.shards.forEach((queue, index) => {
-      const number = entry.progress[index] ?? this.#maker.nextProgress();
+      const number = entry.progress[index] ?? this.#maker.groups.nextProgress();
       const progress = image.progress.get(number);
       const low = Math.max(entry.from[index] ?? 0, queue.minOffset);
       const shard = new ShardProgress(
@@ -164,7 +162,7 @@ export class NodeRestorer {
     if (known !== undefined) {
       // The journal ends before the entry that gave the node these shards; the log has more.
       const missing = queueIds.filter((id) => known.shards.every(({ queueId }) => queueId !== id));
-      for (const queueId of missing) this.#maker.addShard(known, queueId);
+      for (const queueId of missing) this.#maker.groups.addShard(known, queueId);
       return missing.length === 0 ? undefined : known;
     }
     const all =

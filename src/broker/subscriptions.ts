@@ -89,7 +89,7 @@ export class Subscriptions {
   /** A subscription becomes the group of that name, which outlives its members. */
   outlive(group: ConsumerGroup, name: string): void {
     this.#byIdentity.delete(this.#keyOf(group));
-    this.#registry.keepGroup(group, namedGroup(group.settings.path, name));
+    this.#registry.groups.keep(group, namedGroup(group.settings.path, name));
   }
 
   /** What `named` found is still there. */
@@ -139,7 +139,7 @@ export class Subscriptions {
   forget(group: ConsumerGroup): void {
     this.#byIdentity.delete(this.#keyOf(group));
     if (this.wildcards.has(group)) this.wildcards.remove(group);
-    else this.#registry.deleteGroup(group);
+    else this.#registry.groups.delete(group);
   }
 
   /** The group at `home` that this request joins; made where it is new. */
@@ -287,7 +287,7 @@ export class Subscriptions {
     clientId: string,
     offsets?: readonly number[],
   ): ConsumerGroup {
-    const filter = this.#registry.filterOf(settings, clientId);
+    const filter = this.#registry.groups.filterOf(settings, clientId);
     if (typeof home === "string") {
       const { identity, path, name } = settings;
       const key = identity === null ? groupKey("", path, name) : keyOf("", identity);
@@ -298,7 +298,7 @@ export class Subscriptions {
     const node = home;
     if (settings.noLocal) node.hasNoLocal = true;
     const isDurable = settings.isDurable && !node.isTemporary;
-    return this.#registry.addGroup(
+    return this.#registry.groups.add(
       node,
       { ...settings, isDurable, filter },
       offsets ?? this.#positionOf(node, from),

@@ -16,6 +16,7 @@ import type { ProgressJournal } from "./progress-journal.ts";
 import { mayCome, readOne } from "./read-one.ts";
 import { LOOPBACK, type RecordComposer, RecordTemplate } from "./record-composer.ts";
 import type { ShardProgress } from "./shard-progress.ts";
+import type { Visibility } from "./visibility.ts";
 
 const STATE_KEY = "control.low";
 
@@ -50,9 +51,20 @@ export class TransactionLog {
     );
   }
 
-  /** The batch that ends at `position` is to be followed by this once it is durable. */
-  follow(position: number, done: () => void): void {
+  /** What `publish` appends is there all or none, and seen when it is durable; then `done` is called. */
+  atomically(visibility: Visibility, publish: () => void, done: () => void): number {
+    const store = this.#store;
+    let position = 0;
+    store.beginAtomic();
+    visibility.beginBatch();
+    try {
+      publish();
+    } finally {
+      position = store.endAtomic();
+      visibility.endBatch(position);
+    }
     this.#open.push({ position, offset: (this.#queue?.maxOffset ?? 1) - 1, done });
+    return position;
   }
 
   onDurable(durable: number): void {

@@ -1,0 +1,71 @@
+/**
+ * What outlives a process: nodes and groups, transactions, sessions, policies, delays. Brought back from the opened store at
+ * the start, and written as a snapshot that replaces the journal.
+ */
+import type { MessageStore, OpenReport } from "../store/message-store.ts";
+import { ByteTable } from "../util/byte-table.ts";
+import { dedupIdOf } from "./admission.ts";
+import { CatalogWriter, emptyImage } from "./catalog.ts";
+import type { DelayScheduler } from "./delay-scheduler.ts";
+import type { NodeDirectory } from "./node-directory.ts";
+import type { NodePolicies } from "./node-policies.ts";
+import type { NodeRegistry } from "./node-registry.ts";
+import type { ProgressJournal } from "./progress-journal.ts";
+import { replayEntry } from "./resting-nodes.ts";
+import type { SessionRegistry } from "./session-registry.ts";
+import { SnapshotCollector } from "./snapshot-collector.ts";
+import type { Subscriptions } from "./subscriptions.ts";
+import type { TransactionLog } from "./transaction-log.ts";
+
+export interface KeptParts {
+  readonly store: MessageStore;
+  readonly journal: ProgressJournal;
+  readonly registry: NodeRegistry;
+  readonly directory: NodeDirectory;
+  readonly transactions: TransactionLog;
+  readonly subscriptions: Subscriptions;
+  readonly sessions: SessionRegistry;
+  readonly policies: NodePolicies;
+  readonly delays: DelayScheduler;
+}
+
+/** The order matters: progress before what transactions settled, nodes before what refers to them. */
+export function restoreParts(parts: KeptParts, report: OpenReport): void {
+  const { store, registry, directory, sessions } = parts;
+  const isAsLeft = isAsSnapshotLeft(report);
+  const image = emptyImage();
+  const packed = new ByteTable();
+  store.journal.replay((bytes) => replayEntry(image, packed, bytes));
+  registry.restore(image, packed, isAsLeft ? null : report.changed);
+  parts.transactions.recover(image.state, registry);
+  parts.subscriptions.restore();
+  sessions.restore(image.state);
+  for (const node of registry.awake()) {
+    parts.policies.restore(node);
+    if (node.kind === "topic") node.touch();
+  }
+  const redoneFrom = store.watermarks.appended - report.scannedBytes;
+  parts.delays.restore(redoneFrom, (to, view, position) => {
+    const id = dedupIdOf(view);
+    if (id === undefined) return;
+    directory.known(to)?.duplicates?.add(id, view.storeTimestamp, position);
+  });
+}
+
+/** Nothing in the log is newer than what the last snapshot of the journal knows. */
+export const isAsSnapshotLeft = ({ wasClean, changed }: OpenReport): boolean =>
+  wasClean && changed.length === 0;
+
+/** The journal as what it amounts to, in steps between which the broker goes on. A newer one replaces one not finished. */
+export function* snapshotSteps(parts: KeptParts): Generator<void> {
+  const { store, journal } = parts;
+  const collector = new SnapshotCollector();
+  journal.collector = collector;
+  const catalog = new CatalogWriter(collector.state);
+  yield* parts.registry.writeSnapshot(catalog);
+  parts.transactions.writeSnapshot(catalog);
+  yield* parts.sessions.writeSnapshot(catalog);
+  if (journal.collector !== collector) return;
+  journal.collector = null;
+  store.journal.snapshot(collector.entries());
+}
