@@ -1,6 +1,7 @@
 /**
  * Which offsets of one ConsumeQueue a group has acquired and settled: the group's progress, kept as one byte per
- * offset between the low-water mark and the furthest offset ever touched.
+ * offset between the low-water mark and the furthest offset ever touched, or two bits where nothing happens
+ * (state-pages.ts).
  *
  *   settled … settled | low … mixed … | frontier … never touched (ready) …
  *
@@ -11,35 +12,17 @@
  * - Ranges are filled and searched natively (fill, indexOf): a batch costs a few hundred nanoseconds, not per message.
  */
 import assert from "node:assert/strict";
+import { PAGE_MASK, PAGE_SIZE, STATE, StatePages } from "./state-pages.ts";
 
-export const STATE = {
-  READY: 0,
-  ACQUIRED: 1,
-  SETTLED: 2,
-  /** Ready, and somebody had it before. */
-  READY_AGAIN: 3,
-  /** Held back (delay, expiry in progress, dead-lettering under way). */
-  PARKED: 4,
-} as const;
-
-const UNSETTLED = [STATE.READY, STATE.ACQUIRED, STATE.READY_AGAIN, STATE.PARKED] as const;
-const PAGE_BITS = 12;
-const PAGE_SIZE = 1 << PAGE_BITS;
-const PAGE_MASK = PAGE_SIZE - 1;
-const POOL_MAX = 64;
-
-const pool: Uint8Array[] = [];
-/** Stands for every page of which all is settled: what somebody does not finish must not cost the rest its memory. */
-const ALL_SETTLED = new Uint8Array(PAGE_SIZE).fill(STATE.SETTLED);
-/** Most groups are idle: they share the map of no pages. */
-const NO_PAGES: ReadonlyMap<number, Uint8Array> = new Map();
+export { STATE };
 
 export class AckState {
   /** Everything below is settled. */
   low: number;
   /** Nothing at or above was ever marked. */
   frontier: number;
-  #pages = NO_PAGES as Map<number, Uint8Array>;
+  /** Most groups are idle: they have none. */
+  #pages: StatePages | null = null;
   /** Offsets in READY_AGAIN. */
   #again = 0;
   /** Offsets in ACQUIRED or PARKED. */
@@ -64,18 +47,17 @@ export class AckState {
   stateOf(offset: number): number {
     if (offset < this.low) return STATE.SETTLED;
     if (offset >= this.frontier) return STATE.READY;
-    if (this.#pages.size === 0) return STATE.ACQUIRED;
-    const page = this.#pages.get(Math.floor(offset / PAGE_SIZE));
-    return page === undefined ? STATE.READY : page[offset & PAGE_MASK]!;
+    return this.#pages === null ? STATE.ACQUIRED : this.#pages.stateOf(offset);
   }
 
   /** First ready offset at or after `from` and below `end`; `end` when there is none. */
   findReady(from: number, end: number): number {
-    let at = Math.max(from, this.#pages.size === 0 ? this.frontier : this.low);
+    const pages = this.#pages;
+    let at = Math.max(from, pages === null ? this.frontier : this.low);
     while (at < end) {
       if (at >= this.frontier) return at;
       const number = Math.floor(at / PAGE_SIZE);
-      const page = this.#pages.get(number);
+      const page = pages!.get(number);
       if (page === undefined) return at;
       const index = at & PAGE_MASK;
       let found = page.indexOf(STATE.READY, index);
@@ -96,7 +78,7 @@ export class AckState {
     while (count < max) {
       const offset = from + count;
       if (offset >= this.frontier) return max;
-      const page = this.#pages.get(Math.floor(offset / PAGE_SIZE));
+      const page = this.#pages?.get(Math.floor(offset / PAGE_SIZE));
       let index = offset & PAGE_MASK;
       if (page === undefined) {
         count += Math.min(PAGE_SIZE - index, max - count);
@@ -136,7 +118,7 @@ export class AckState {
       count -= this.low - from;
       from = this.low;
     }
-    if (this.#pages.size === 0 && from === this.low && from + count <= this.frontier) {
+    if (this.#pages === null && from === this.low && from + count <= this.frontier) {
       this.low += count;
       this.#held -= count;
       return true;
@@ -154,19 +136,13 @@ export class AckState {
   #compact(from: number, end: number): void {
     const stop = Math.floor(end / PAGE_SIZE);
     for (let number = Math.floor(from / PAGE_SIZE); number < stop; number++) {
-      const page = this.#pages.get(number);
-      if (page === undefined || page === ALL_SETTLED || number * PAGE_SIZE < this.low) continue;
-      if (UNSETTLED.some((state) => page.includes(state))) continue;
-      this.#pages.set(number, ALL_SETTLED);
-      recycle(page);
+      if (number * PAGE_SIZE >= this.low) this.#pages?.closeIfSettled(number);
     }
   }
 
   /** Bytes of pages, for tests. */
   get ownBytes(): number {
-    let bytes = 0;
-    for (const page of this.#pages.values()) if (page !== ALL_SETTLED) bytes += page.length;
-    return bytes;
+    return this.#pages?.ownBytes ?? 0;
   }
 
   /** Skips to `offset`: all before it is settled. Used by recovery, purge and trim. */
@@ -188,10 +164,14 @@ export class AckState {
   markOwed(from: number, count: number, into: Uint8Array): void {
     const end = from + count;
     let at = Math.max(from, this.low);
+    if (count === 1 && at < end) {
+      if (this.stateOf(at) !== STATE.SETTLED) into[0] = 1;
+      return;
+    }
     while (at < end) {
       const number = Math.floor(at / PAGE_SIZE);
       const stop = Math.min(end, (number + 1) * PAGE_SIZE);
-      const page = at < this.frontier ? this.#pages.get(number) : undefined;
+      const page = at < this.frontier ? this.#pages?.peek(number) : undefined;
       if (page === undefined) {
         into.fill(1, at - from, stop - from);
         at = stop;
@@ -210,7 +190,7 @@ export class AckState {
     let runStart = -1;
     for (let at = this.low; at < this.frontier; ) {
       const number = Math.floor(at / PAGE_SIZE);
-      const page = this.#pages.get(number);
+      const page = this.#pages?.peek(number);
       const end = Math.min((number + 1) * PAGE_SIZE, this.frontier);
       for (; at < end; at++) {
         const isSettled = page !== undefined && page[at & PAGE_MASK] === STATE.SETTLED;
@@ -237,18 +217,14 @@ export class AckState {
 
   /** Gives all pages back. */
   clear(): void {
-    this.#dropPages();
-  }
-
-  #dropPages(): void {
-    for (const page of this.#pages.values()) recycle(page);
-    this.#pages = NO_PAGES as Map<number, Uint8Array>;
+    this.#pages?.clear();
+    this.#pages = null;
   }
 
   #mark(from: number, count: number, state: number): void {
     assert(from >= this.low && count > 0, "ack state: mark below the low-water mark");
     const end = from + count;
-    if (this.#pages.size === 0) {
+    if (this.#pages === null) {
       if (state === STATE.ACQUIRED && from === this.frontier) {
         this.frontier = end;
         this.#held += count;
@@ -256,18 +232,17 @@ export class AckState {
       }
       this.#writeOut();
     }
+    const pages = this.#pages!;
     for (let at = from; at < end; ) {
       const number = Math.floor(at / PAGE_SIZE);
-      let page = this.#pages.get(number) ?? this.#newPage(number);
-      if (page === ALL_SETTLED && state !== STATE.SETTLED) {
-        page = ALL_SETTLED.slice();
-        this.#pages.set(number, page);
-      }
+      let page = pages.getOrAdd(number);
+      const isAllSettled = pages.isAllSettled(page);
+      if (isAllSettled && state !== STATE.SETTLED) page = pages.reopen(number);
       const index = at & PAGE_MASK;
       const stop = Math.min(PAGE_SIZE, index + (end - at));
       const base = number * PAGE_SIZE;
       this.#uncount(page, base, index, stop);
-      if (page === ALL_SETTLED) {
+      if (isAllSettled && state === STATE.SETTLED) {
         // It says so already.
       } else if (stop - index === 1) page[index] = state;
       else page.fill(state, index, stop);
@@ -281,20 +256,15 @@ export class AckState {
 
   /** What was acquired in order gets its bytes. */
   #writeOut(): void {
+    const pages = new StatePages();
+    this.#pages = pages;
     for (let at = this.low; at < this.frontier; ) {
       const number = Math.floor(at / PAGE_SIZE);
       const stop = Math.min((number + 1) * PAGE_SIZE, this.frontier);
       const base = number * PAGE_SIZE;
-      this.#newPage(number).fill(STATE.ACQUIRED, at - base, stop - base);
+      pages.getOrAdd(number).fill(STATE.ACQUIRED, at - base, stop - base);
       at = stop;
     }
-  }
-
-  #newPage(number: number): Uint8Array {
-    const page = pool.pop() ?? new Uint8Array(PAGE_SIZE);
-    if (this.#pages === NO_PAGES) this.#pages = new Map();
-    this.#pages.set(number, page);
-    return page;
   }
 
   /** Takes the old states of a slice out of the counters. */
@@ -317,13 +287,15 @@ export class AckState {
   /** `low` moves to `at` and over everything settled behind it; pages left behind are recycled. */
   #advance(at: number): void {
     const before = this.low;
+    const pages = this.#pages;
     let low = at;
     while (low < this.frontier) {
-      const page = this.#pages.get(Math.floor(low / PAGE_SIZE));
+      const page = pages?.get(Math.floor(low / PAGE_SIZE));
       if (page === undefined) break;
       let index = low & PAGE_MASK;
       const stop = Math.min(PAGE_SIZE, index + (this.frontier - low));
       const start = index;
+      if (pages!.isAllSettled(page)) index = stop;
       while (index < stop && page[index] === STATE.SETTLED) index++;
       low += index - start;
       if (index < stop) break;
@@ -331,31 +303,11 @@ export class AckState {
     this.#settledAbove -= low - before;
     this.low = low;
     if (this.frontier < low) this.frontier = low;
-    const firstPage = Math.floor(before / PAGE_SIZE);
     const lastPage = Math.floor(low / PAGE_SIZE);
-    for (let number = firstPage; number < lastPage; number++) {
-      const page = this.#pages.get(number);
-      if (page !== undefined) {
-        this.#pages.delete(number);
-        recycle(page);
-      }
+    for (let number = Math.floor(before / PAGE_SIZE); number < lastPage; number++) {
+      pages?.drop(number);
     }
-    if (low === this.frontier) {
-      const page = this.#pages.get(lastPage);
-      // Nothing outstanding: an idle group holds no page at all.
-      if (page !== undefined) {
-        this.#pages.delete(lastPage);
-        recycle(page);
-      }
-      // Whatever is taken next begins anew.
-      this.#dropPages();
-    }
-  }
-}
-
-function recycle(page: Uint8Array): void {
-  if (pool.length < POOL_MAX && page !== ALL_SETTLED) {
-    page.fill(0);
-    pool.push(page);
+    // Nothing outstanding: an idle group holds no page at all, and whatever is taken next begins anew.
+    if (low === this.frontier) this.clear();
   }
 }

@@ -21,10 +21,18 @@ class Naive {
 }
 
 const END = 20_000;
+const VERBS = ["acquire", "unacquire", "release", "settle", "park"] as const;
+const STATE_OF = {
+  acquire: STATE.ACQUIRED,
+  unacquire: STATE.READY,
+  release: STATE.READY_AGAIN,
+  settle: STATE.SETTLED,
+  park: STATE.PARKED,
+} as const;
 
 test("every sequence of acquire, release, park and settle gives the states a plain map gives", (t) => {
   const step = fc.record({
-    verb: fc.constantFrom("acquire", "release", "settle", "park", "settleBelow" as const),
+    verb: fc.constantFrom(...VERBS, "settleBelow" as const),
     at: fc.nat(9000),
     count: fc.integer({ min: 1, max: 5000 }),
   });
@@ -41,13 +49,7 @@ test("every sequence of acquire, release, park and settle gives the states a pla
             naive.mark(naive.low, Math.max(0, at - naive.low), STATE.SETTLED);
           } else {
             real[verb](from, count);
-            const state = {
-              acquire: STATE.ACQUIRED,
-              release: STATE.READY_AGAIN,
-              settle: STATE.SETTLED,
-              park: STATE.PARKED,
-            }[verb];
-            naive.mark(from, count, state);
+            naive.mark(from, count, STATE_OF[verb]);
           }
           if (real.low !== naive.low) return false;
         }
@@ -132,4 +134,120 @@ test("behind an offset that is never settled, settled ones cost no memory, whate
   t.is(other.findReady(0, 10), 0);
   t.is(other.readyRun(2, 8), 8);
   t.is(other.backlog(10), 10);
+});
+
+/** The same as an array, over so many offsets that most pages are packed. */
+const MANY = 60 * 4096;
+
+function check(real: AckState, states: Uint8Array, where: string): string {
+  for (let offset = 0; offset < MANY; offset++) {
+    const wanted = states[offset]!;
+    const found = real.stateOf(offset);
+    if (found !== wanted) return `${where}: ${offset} is ${found}, not ${wanted}`;
+  }
+  const owed = new Uint8Array(MANY);
+  real.markOwed(0, MANY, owed);
+  const settled = new Uint8Array(MANY);
+  real.forEachSettledRun((from, count) => settled.fill(1, from, from + count));
+  let low = 0;
+  while (states[low] === STATE.SETTLED) low++;
+  if (low !== real.low) return `${where}: low is ${real.low}, not ${low}`;
+  let held = 0;
+  let settledCount = 0;
+  for (let offset = 0; offset < MANY; offset++) {
+    const state = states[offset];
+    if (state === STATE.ACQUIRED || state === STATE.PARKED) held++;
+    if (state === STATE.SETTLED) settledCount++;
+    if ((owed[offset] === 1) !== (state !== STATE.SETTLED)) return `${where}: ${offset} owed`;
+    if (offset >= low && (settled[offset] === 1) !== (state === STATE.SETTLED)) {
+      return `${where}: ${offset} in a run`;
+    }
+  }
+  if (real.heldCount !== held) return `${where}: ${real.heldCount} held, not ${held}`;
+  if (real.backlog(MANY) !== MANY - settledCount) return `${where}: backlog`;
+  for (let from = 0; from < MANY; from += 1777) {
+    const isReady = (one?: number): boolean => one === STATE.READY || one === STATE.READY_AGAIN;
+    let at = from;
+    while (at < MANY && !isReady(states[at])) at++;
+    const found = real.findReady(from, MANY);
+    if (found !== at) return `${where}: ready at ${found}, not ${at}`;
+    let end = at;
+    while (end < MANY && end - at < 9000 && isReady(states[end])) end++;
+    const most = Math.min(9000, MANY - at);
+    if (at < MANY && real.readyRun(at, most) !== end - at) return `${where}: run at ${at}`;
+  }
+  return "";
+}
+
+test("packed pages keep every state, also of what was released, whoever looks or changes it", (t) => {
+  const step = fc.record({
+    verb: fc.constantFrom(...VERBS),
+    at: fc.nat(MANY - 1),
+    count: fc.integer({ min: 1, max: 9000 }),
+    /** Every so many of them: pages with all kinds of states. */
+    every: fc.constantFrom(1, 2, 3, 7),
+  });
+  fc.assert(
+    fc.property(fc.array(step, { minLength: 5, maxLength: 40 }), (steps) => {
+      const real = new AckState(0);
+      const states = new Uint8Array(MANY);
+      // A random half of everything: every page is touched, most are packed by the end.
+      for (let at = 0; at < MANY; at += 64) {
+        real.acquire(at, 64);
+        for (let i = at; i < at + 64; i++) {
+          if (((i * 2654435761) >>> 7) & 1) real.release(i, 1);
+          else real.settle(i, 1);
+          states[i] = ((i * 2654435761) >>> 7) & 1 ? STATE.READY_AGAIN : STATE.SETTLED;
+        }
+      }
+      for (const { verb, at, count, every } of steps) {
+        for (let i = at; i < Math.min(at + count, MANY); i += every) {
+          if (i < real.low) continue;
+          real[verb](i, 1);
+          states[i] = STATE_OF[verb];
+        }
+      }
+      const wrong = check(real, states, "after the steps");
+      if (wrong !== "") throw new Error(wrong);
+    }),
+    { numRuns: 12 },
+  );
+  t.pass();
+});
+
+test("half of a million settled at random costs a quarter of a byte for each", (t) => {
+  const end = 1_000_000;
+  const state = new AckState(0);
+  const isHeads = (at: number): boolean => ((Math.imul(at, 0x9e3779b1) >>> 13) & 1) === 1;
+  for (let at = 0; at < end; at++) {
+    if (!isHeads(at)) continue;
+    state.acquire(at, 1);
+    state.settle(at, 1);
+  }
+  t.true(state.ownBytes <= end / 4 + 34 * 4096, `${state.ownBytes}`);
+  // The rest is there, in its place, and nothing is left when it is settled as well.
+  let owed = 0;
+  for (let at = state.findReady(0, end); at < end; at = state.findReady(at, end)) {
+    const count = state.readyRun(at, end - at);
+    for (let i = 0; i < count; i++) t.false(isHeads(at + i) && at + i < end, "comes twice");
+    state.acquire(at, count);
+    owed += count;
+    state.settle(at, count);
+  }
+  t.is(owed, Array.from({ length: end }, (_, at) => at).filter((at) => !isHeads(at)).length);
+  t.is(state.backlog(end), 0);
+  t.is(state.ownBytes, 0);
+});
+
+test("pages of which something is held stay as they are, however many", (t) => {
+  const state = new AckState(0);
+  for (let page = 0; page < 200; page++) {
+    state.acquire(page * 4096 + 5, 1);
+    state.settle(page * 4096 + 9, 1);
+  }
+  t.is(state.ownBytes, 200 * 4096);
+  for (let page = 0; page < 200; page++) state.settle(page * 4096 + 5, 1);
+  // The next that are opened make up for it.
+  for (let page = 200; page < 400; page++) state.settle(page * 4096 + 9, 1);
+  t.true(state.ownBytes <= 400 * 1024 + 33 * 4096, `${state.ownBytes}`);
 });
