@@ -5,8 +5,10 @@ import { checkStore } from "../store/check.ts";
 import type { CheckProgress, FileReport, StoreReport } from "../store/check-report.ts";
 import { exportStore } from "../store/export.ts";
 import { repairStore } from "../store/repair.ts";
+import { isSystemError } from "../store/storage-file.ts";
 import { StoreOpenError } from "../store/store-lock.ts";
 import { type ConfigFlags, configOf, withConfigFlags } from "./config-flags.ts";
+import { LineOutput } from "./output.ts";
 import { formatBytes, formatTable } from "./table.ts";
 
 interface StoreFlags extends ConfigFlags {
@@ -56,25 +58,49 @@ export function addStoreCommands(program: Command, leave: (code: ExitCode) => vo
     .action(async (flags: StoreFlags) => {
       const { data: directory } = await configOf(flags);
       const { topic } = flags;
+      const output = new LineOutput();
       const report = await opening(() =>
-        exportStore({ directory, ...(topic === undefined ? {} : { topic }) }, (line) => {
-          process.stdout.write(`${line}\n`);
-        }),
+        exportStore(
+          { directory, onProgress: progress(), ...(topic === undefined ? {} : { topic }) },
+          (line) => output.line(line),
+        ),
       );
-      const { records, damagedRanges, incompleteBatches } = report;
+      output.flush();
+      clearProgress();
+      const { records, damagedRanges, incompleteBatches, refusals } = report;
+      for (const refusal of refusals) process.stderr.write(`${refusal}\n`);
       process.stderr.write(
         `${records} messages; left out: ${damagedRanges} damaged ranges, ${incompleteBatches} batches that were never whole\n`,
       );
+      leave(refusals.length > 0 ? EXIT.FAILED : EXIT.OK);
     });
 }
 
-/** A store that cannot be opened is a sentence, not a crash. */
+/** A store that cannot be opened, or that the disk refuses to give, is a sentence, not a crash. */
 async function opening<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    if (!(error instanceof StoreOpenError)) throw error;
-    throw new StartError(EXIT.DATA_UNUSABLE, error.message, { cause: error });
+    clearProgress();
+    if (!(error instanceof StoreOpenError) && !isSystemError(error)) throw error;
+    throw new StartError(EXIT.DATA_UNUSABLE, error.message + adviceFor(error), { cause: error });
+  }
+}
+
+function adviceFor(error: Error): string {
+  switch ((error as NodeJS.ErrnoException).code) {
+    case "EACCES":
+    case "EPERM":
+      return "; run this as the user of the broker, or give the file to that user";
+    case "EROFS":
+      return "; mount the file system so that it can be written to";
+    case "EISDIR":
+    case "ENOTDIR":
+      return "; move away what is there, and run this again";
+    case "EIO":
+      return "; the disk fails: copy the data directory to a sound one first";
+    default:
+      return "";
   }
 }
 

@@ -4,11 +4,18 @@
  * The log is the truth: its records are checked one by one. Everything else is compared with them. Repairing is
  * repair.ts, reading the messages out is export.ts.
  */
-import { join, resolve } from "node:path";
+import { join, relative, resolve } from "node:path";
 import { checkLog } from "./check-log.ts";
 import { checkArena, checkQueues } from "./check-queues.ts";
-import { type CheckProgress, FileCheck, type StoreReport, worstState } from "./check-report.ts";
+import {
+  type CheckProgress,
+  FileCheck,
+  type FileKind,
+  type StoreReport,
+  worstState,
+} from "./check-report.ts";
 import { checkCheckpoint, checkIndex, checkJournal, indexFiles } from "./check-side-files.ts";
+import { ForgivingStorage } from "./forgiving-storage.ts";
 import { Quarantine } from "./quarantine.ts";
 import { RecordProbe } from "./record-probe.ts";
 import { SegmentList } from "./segment-list.ts";
@@ -32,7 +39,7 @@ export async function checkStore(options: CheckOptions): Promise<StoreReport> {
 
 async function check(
   directory: string,
-  storage: Storage,
+  storage: ForgivingStorage,
   segments: SegmentList,
   options: CheckOptions,
 ): Promise<StoreReport> {
@@ -72,6 +79,7 @@ async function check(
     ...journal,
     ...quarantine,
   ];
+  noteRefusals(all, directory, storage);
   return {
     directory,
     state: worstState(all),
@@ -87,20 +95,41 @@ async function check(
   };
 }
 
-/** Runs `work` on a store that is there and that nobody else has open. */
+/** Files that could not be read are not what their checks took them for: the reason comes first. */
+function noteRefusals(files: FileCheck[], directory: string, storage: ForgivingStorage): void {
+  for (const [path, refusal] of storage.refusals) {
+    const name = relative(directory, path);
+    const known = files.find((file) => file.path === name);
+    const file = known ?? new FileCheck(name, kindOf(name), 0);
+    if (known === undefined) files.push(file);
+    file.damaged(refusal);
+    file.findings.unshift(...file.findings.splice(file.findings.indexOf(refusal), 1));
+  }
+}
+
+const KINDS: Readonly<Record<string, FileKind>> = {
+  commitlog: "commitlog",
+  consumequeue: "consumequeue",
+  index: "index",
+  journal: "journal",
+};
+const kindOf = (name: string): FileKind => KINDS[name.split("/")[0]!] ?? "catalog";
+
+/** Runs `work` on a store that is there and that nobody else has open. What cannot be read of it reads as zeros. */
 export async function withStore<T>(
   options: CheckOptions,
-  work: (directory: string, storage: Storage, segments: SegmentList) => Promise<T>,
+  work: (directory: string, storage: ForgivingStorage, segments: SegmentList) => Promise<T>,
 ): Promise<T> {
   const directory = resolve(options.directory);
-  const storage = options.storage ?? fileSystem;
+  const storage = new ForgivingStorage(options.storage ?? fileSystem);
   const commitlog = join(directory, "commitlog");
   if (storage.stat(commitlog)?.isDirectory !== true) {
     throw new StoreOpenError(
       `store ${directory}: no folder commitlog in it, expected a data directory of Sluice or RocketMQ`,
     );
   }
-  const lock = storage === fileSystem ? new StoreLock(directory) : null;
+  const isOnDisk = (options.storage ?? fileSystem) === fileSystem;
+  const lock = isOnDisk ? new StoreLock(directory) : null;
   let isLocked = false;
   try {
     await lock?.acquire();

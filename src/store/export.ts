@@ -24,6 +24,8 @@ export interface ExportReport {
   readonly damagedRanges: number;
   /** Atomic batches that are not whole, and so were never visible: left out. */
   readonly incompleteBatches: number;
+  /** Files that the disk did not give, or not all of: a sentence each. */
+  readonly refusals: readonly string[];
 }
 
 /** `write` gets each line without its end. Throws as checkStore does. */
@@ -31,7 +33,7 @@ export async function exportStore(
   options: ExportOptions,
   write: (line: string) => void,
 ): Promise<ExportReport> {
-  return withStore(options, async (_directory, _storage, segments) => {
+  return withStore(options, async (_directory, storage, segments) => {
     const exporter = new Exporter(options.topic, segments.minOffset, write);
     let damagedRanges = 0;
     const total = segments.starts().length * segments.segmentBytes;
@@ -59,6 +61,7 @@ export async function exportStore(
       records: exporter.records,
       damagedRanges,
       incompleteBatches: exporter.incompleteBatches,
+      refusals: [...storage.refusals].map(([path, refusal]) => `${path} ${refusal}`),
     };
   });
 }

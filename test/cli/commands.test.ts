@@ -1,9 +1,14 @@
+import { execFile } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import test, { type ExecutionContext } from "ava";
 import { run } from "../../src/cli/run.ts";
+import { CommitLogStore } from "../../src/store/commit-log-store.ts";
+import { SILENT } from "../support/built-store.ts";
 import { SluiceProcess } from "../support/process.ts";
+import { recordFields } from "../support/record-fields.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 import { until } from "../support/wait.ts";
 
@@ -29,6 +34,21 @@ async function sluice(args: string[], input = "") {
     process.stdout.write = originals.stdout;
     process.stderr.write = originals.stderr;
   }
+}
+
+const MAIN = join(import.meta.dirname, "../../src/main.js");
+
+/** A store with so many messages of 200 bytes. */
+async function storeOf(directory: string, count: number): Promise<void> {
+  const store = new CommitLogStore({ directory, segmentBytes: 1 << 22, minFreeBytes: 0 });
+  await store.open(SILENT);
+  const queue = store.queue("T", 0);
+  for (let i = 0; i < count; i++) {
+    while (!store.hasRoom(1000)) await new Promise((resolve) => setTimeout(resolve, 1));
+    store.append(queue, recordFields({ body: Buffer.alloc(200, i) }));
+    if (i % 100 === 99) store.publish(false);
+  }
+  await store.close();
 }
 
 async function running(t: ExecutionContext, data: string, ...args: string[]) {
@@ -73,7 +93,8 @@ test.serial("a running broker can be looked at from its data directory", async (
   const check = await sluice(["store", "check", "--data", data]);
   t.is(check.code, 0, check.error + check.out);
   t.regex(check.out, /sound: 1 records/);
-  const exported = await sluice(["store", "export", "--data", data]);
+  // It writes to the file itself.
+  const exported = await sluice(["store", "export", "--data", data], "\n");
   const [message] = exported.out
     .trim()
     .split("\n")
@@ -135,6 +156,23 @@ test.serial(
     const damaged = await sluice(["store", "check", "--json", "--data", data]);
     t.is(damaged.code, 1, damaged.out);
     t.is(JSON.parse(damaged.out).state, "damaged");
+  },
+);
+
+test.serial(
+  "an export into a pipe is complete, however slowly it is read, and ends quietly when nobody reads on",
+  async (t) => {
+    const data = temporaryFolder(t);
+    await storeOf(data, 3000);
+    const sh = (command: string) =>
+      promisify(execFile)("bash", ["-c", command], { env: { ...process.env, MAIN, DATA: data } });
+    const run = `"${process.execPath}" "$MAIN" store export --data "$DATA"`;
+    const slow = await sh(`${run} | (sleep 1; wc -l)`);
+    t.is(slow.stdout.trim(), "3000");
+    t.regex(slow.stderr, /^3000 messages; left out: 0 damaged ranges/m);
+    const left = await sh(`${run} | head -n 1 | wc -l`);
+    t.is(left.stdout.trim(), "1");
+    t.notRegex(left.stderr, /EPIPE|Error|at /);
   },
 );
 

@@ -366,3 +366,26 @@ test("what was never written is not read", async (t) => {
   // A segment of 256 MiB and a queue file would be some 400 reads, and the segment is looked at twice.
   t.true(storage.counts.get("read")! < 256, `${storage.counts.get("read")} reads`);
 });
+
+test("what the disk refuses to give, or is no file at all, is a finding: the rest is checked, exported and made again", async (t) => {
+  const built = await buildStore();
+  const { storage, directory } = built;
+  const queue = allFiles(storage, directory).find(({ path }) => path.includes("/consumequeue/"))!;
+  storage.fail({ operation: "open", path: new RegExp(queue.path), code: "EACCES", times: 9 });
+  const refused = await check(built);
+  t.is(refused.state, "damaged");
+  const file = refused.files.find(({ path }) => queue.path.endsWith(path))!;
+  t.regex(file.findings[0]!, /^cannot be read: EACCES/);
+  t.true(refused.files.every(({ path, state }) => state === "sound" || queue.path.endsWith(path)));
+  storage.heal();
+  const segment = `${directory}/commitlog/${SEGMENT_BYTES.toString().padStart(20, "0")}`;
+  storage.fail({ operation: "read", path: new RegExp(segment), code: "EIO", times: 2 });
+  const whole = await exportStore({ storage, directory }, () => {});
+  t.is(whole.refusals.length, 1);
+  t.true(whole.refusals[0]!.startsWith(`${segment} cannot be read: `));
+  t.true(whole.damagedRanges <= 1);
+  t.true(whole.records > built.messages.length / 2);
+  storage.heal();
+  t.is((await repair(built)).after.state, "sound");
+  t.is((await missingFrom(t, built)).size, 0);
+});
