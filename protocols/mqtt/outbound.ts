@@ -1,9 +1,6 @@
 /**
- * Messages on their way to one client: packet identifiers, the window of open QoS 1 and 2 messages, and what the
- * client's acknowledgements mean for the session's sources. Runs are encoded straight into the wire.
- *
- * Identifiers 1..32,768 belong to the session's own messages (offset in its index, modulo): they stay the same over a
- * reconnect. The others serve shared subscriptions and retained messages.
+ * Messages on their way to one client: runs straight into the wire, the window of open QoS 1 and 2 messages, and what the
+ * client's acknowledgements mean for the session's sources. Identifiers: open-packets.ts; packets: message-writer.ts.
  */
 import type { DeliveryRun, DeliverySink } from "../../src/broker/facade.ts";
 import { OUTCOME, type Outcome } from "../../src/broker/facade.ts";
@@ -16,68 +13,54 @@ import type {
 } from "../../src/broker/session-facade.ts";
 import type { BrokerError } from "../../src/model/errors.ts";
 import { FLAG, RecordView } from "../../src/model/record-view.ts";
-import type { Wire } from "../../src/transport/wire.ts";
 import { copyBytes } from "../../src/util/copy-memory.ts";
 import { PACKET } from "./codec/constants.ts";
-import type { Counters } from "./counters.ts";
-import { OPEN, PacketIdRing } from "./packet-id-ring.ts";
-import { PublishEncoder } from "./publish-encoder.ts";
-import { RecordReader } from "./record-reader.ts";
-import { flagsOfKind, kindOf, type SharedPackets, topicOfKind } from "./shared-packets.ts";
+import {
+  MessageWriter,
+  type MessageWriterHost,
+  type MessageWriterLimits,
+  RETAIN,
+  SHARED_PACKET_MAX,
+} from "./message-writer.ts";
+import {
+  OpenPackets,
+  RETAINED,
+  Unfinished,
+  type UnfinishedRetained,
+  type UnfinishedShared,
+} from "./open-packets.ts";
+import { OPEN, type PacketIdRing } from "./packet-id-ring.ts";
+import { flagsOfKind, kindOf, topicOfKind } from "./shared-packets.ts";
 import { Stream } from "./stream.ts";
-import { isFromMqtt, type TopicOut, TopicOutCache } from "./topic-out.ts";
-
-/** Of what is sent again; used at once. */
-const again = new RecordView();
-const OWN_FIRST = 1;
-const OWN_SPAN = 32_768;
-const OTHER_FIRST = OWN_FIRST + OWN_SPAN;
-const OTHER_SPAN = 65_535 - OWN_SPAN;
+import { isFromMqtt, type TopicOut } from "./topic-out.ts";
 
 const DUP = 8;
-const RETAIN = 1;
 /** Most bytes of packets copied at once. */
 const SHARED_BYTES = 64 * 1024;
-/** A client that takes less is served packet by packet. */
-const SHARED_PACKET_MAX = 64 * 1024;
+/** Of what is sent again; used at once. */
+const again = new RecordView();
 
-export interface OutboundHost {
-  readonly wire: Wire;
-  readonly isV5: boolean;
-  readonly counters: Counters;
-  readonly packets: SharedPackets;
-  readonly turn: { readonly now: number };
+export interface OutboundHost extends MessageWriterHost {
   /** Output that waits for a settlement: PUBREL. */
   pushSettled(type: number, packetId: number, position: number): void;
   onSourceCancelled(reason: BrokerError): void;
 }
 
-export interface OutboundLimits {
+export interface OutboundLimits extends MessageWriterLimits {
   /** Open QoS 1 and 2 messages. */
   readonly window: number;
-  readonly maxPacketBytes: number;
-  readonly aliasMaximum: number;
-  readonly directMaxBytes: number;
 }
 
 export class Outbound {
   readonly #host: OutboundHost;
   readonly #limits: OutboundLimits;
-  readonly #encoder: PublishEncoder;
-  readonly #topics: TopicOutCache;
-  readonly #reader: RecordReader;
-  readonly #own = new PacketIdRing(OWN_FIRST, OWN_SPAN);
-  readonly #others = new PacketIdRing(OTHER_FIRST, OTHER_SPAN);
+  readonly #writer: MessageWriter;
+  readonly #open = new OpenPackets();
   /** By index; a closed one leaves a hole until its place is taken. */
   readonly #streams: Array<Stream | undefined> = [];
-  /** Retained messages that are open, by packet identifier. */
-  readonly #retained = new Map<number, UnfinishedRetained>();
   /** From the session's last connection, until their stream opens. */
   #unfinished: readonly UnfinishedShared[] = [];
   #session: Session | null = null;
-  /** Nothing about this client's packets is its own: no aliases, and any size is taken. */
-  readonly #isPlain: boolean;
-  #open = 0;
   /** Deliveries of one stream acknowledged in a row, settled together at the end of the batch. */
   #ackStream: Stream | null = null;
   #ackFirst = 0;
@@ -88,19 +71,16 @@ export class Outbound {
   constructor(host: OutboundHost, limits: OutboundLimits) {
     this.#host = host;
     this.#limits = limits;
-    this.#encoder = new PublishEncoder(host.wire, host.isV5, limits.maxPacketBytes);
-    this.#topics = new TopicOutCache(host.packets.topics, limits.aliasMaximum);
-    this.#reader = new RecordReader();
-    this.#isPlain = limits.aliasMaximum === 0 && limits.maxPacketBytes >= SHARED_PACKET_MAX;
+    this.#writer = new MessageWriter(host, limits);
   }
 
   /** QoS 1 and 2 messages the client has not finished with. */
   get openCount(): number {
-    return this.#open;
+    return this.#open.count;
   }
 
   get hasWindow(): boolean {
-    return this.#open < this.#limits.window && this.#others.room > 0;
+    return this.#open.count < this.#limits.window && this.#open.others.room > 0;
   }
 
   start(session: Session): void {
@@ -110,58 +90,29 @@ export class Outbound {
     // Their messages are with the client already: only the end of the exchange is missing.
     const ended = [...session.awaitingCompletion].sort((a, b) => a - b);
     for (const packetId of ended) {
-      this.#open++;
+      this.#open.count++;
       this.#host.pushSettled(PACKET.PUBREL, packetId, 0);
     }
-    // Identifiers of the upper half are handed out in a row: begin behind those that are still in use.
-    const used = [
-      ...ended.filter((packetId) => packetId >= OTHER_FIRST).map((packetId) => ({ packetId })),
-      ...(unfinished?.retained ?? []),
-      ...(unfinished?.shared ?? []),
-    ].sort((a, b) => a.packetId - b.packetId);
-    for (const one of used) this.#restore(one);
+    for (const one of this.#open.inOrder(ended, unfinished)) {
+      if (!this.#open.fits(one.packetId)) continue;
+      if (!("place" in one) || this.#sendAgain(one)) this.#open.restore(one);
+    }
     this.#unfinished = unfinished?.shared ?? [];
-  }
-
-  #restore(one: { packetId: number } | UnfinishedRetained | UnfinishedShared): void {
-    const sequence = one.packetId - OTHER_FIRST;
-    if (!this.#others.fits(sequence)) return;
-    if ("source" in one) {
-      // Sent again once its stream is open.
-      this.#others.put(sequence, PENDING, one.delivery, OPEN.AWAITS_RECEIVED);
-      this.#open++;
-    } else if ("place" in one) {
-      if (this.#sendAgain(one)) {
-        this.#others.put(sequence, RETAINED, 0, one.state);
-        this.#retained.set(one.packetId, one);
-        this.#open++;
-      }
-    } else this.#others.put(sequence, PENDING, 0, OPEN.AWAITS_COMPLETE);
   }
 
   #sendAgain(one: UnfinishedRetained): boolean {
     const { physicalOffset, size } = one.place;
     if (!this.#session!.view(physicalOffset, size, again)) return false;
-    const topic = this.#topics.ofPath(one.path);
-    this.#topics.tag.find(again);
+    const { topics } = this.#writer;
+    const topic = topics.ofPath(one.path);
+    topics.tag.find(again);
     const flags = ((one.state === OPEN.AWAITS_ACK ? 1 : 2) << 1) | RETAIN | DUP;
-    return this.#send(topic, again, flags, one.packetId, one.grant);
+    return this.#writer.send(topic, again, flags, one.packetId, one.grant);
   }
 
   /** What the client may have taken although its answer did not come; kept with the session. */
   finish(): readonly KeptDelivery[] {
-    const keep = new Unfinished();
-    const ring = this.#others;
-    ring.forEach((sequence) => {
-      const state = ring.stateOf(sequence);
-      const stream = this.#streams[ring.sourceOf(sequence)];
-      if (state === OPEN.AWAITS_RECEIVED && stream !== undefined) {
-        const { source } = stream;
-        const delivery = ring.deliveryOf(sequence);
-        keep.shared.push({ packetId: ring.idOf(sequence), source, delivery });
-      }
-    });
-    for (const one of this.#retained.values()) keep.retained.push(one);
+    const keep = this.#open.unfinished(this.#streams);
     if (this.#session !== null && keep.shared.length + keep.retained.length > 0)
       this.#session.attachment = keep;
     return keep.shared;
@@ -184,25 +135,25 @@ export class Outbound {
     const index = this.#streams.findIndex((stream) => stream?.source === source);
     if (index < 0) return;
     this.#streams[index] = undefined;
-    this.#others.forEach((sequence) => {
+    this.#open.others.forEach((sequence) => {
       // What the client still sends for them finds nothing, which is an allowed answer.
       if (
-        this.#others.sourceOf(sequence) === index &&
-        this.#others.stateOf(sequence) !== OPEN.AWAITS_COMPLETE
+        this.#open.others.sourceOf(sequence) === index &&
+        this.#open.others.stateOf(sequence) !== OPEN.AWAITS_COMPLETE
       )
-        this.#close(this.#others, sequence);
+        this.#close(this.#open.others, sequence);
     });
   }
 
   /** MQTT-4.8.2-4: a shared message of QoS 2 is completed with the client that had it. */
   #resend(stream: Stream, one: UnfinishedShared): void {
-    const sequence = this.#others.find(one.packetId);
+    const sequence = this.#open.others.find(one.packetId);
     if (sequence < 0) return;
-    this.#others.setSource(sequence, stream.index);
+    this.#open.others.setSource(sequence, stream.index);
     if (!stream.source.read(one.delivery, again)) return;
-    const topic = this.#topics.ofRecord(again);
+    const topic = this.#writer.topics.ofRecord(again);
     const grant = stream.source.grantFor(topic.path);
-    if (grant !== null) this.#send(topic, again, (2 << 1) | DUP, one.packetId, grant);
+    if (grant !== null) this.#writer.send(topic, again, (2 << 1) | DUP, one.packetId, grant);
   }
 
   get isReady(): boolean {
@@ -247,7 +198,7 @@ export class Outbound {
     const record = run.record(index);
     const delivery = run.firstDelivery + index;
     const offset = run.queueOffset(index);
-    const topic = this.#topics.ofRecord(record);
+    const topic = this.#writer.topics.ofRecord(record);
     const version = source.grantVersion;
     let { grant } = topic;
     if (source.isShared) grant = source.grantFor(topic.path);
@@ -262,22 +213,27 @@ export class Outbound {
     let flags = qos << 1;
     if (grant.isRetainAsPublished && (flag & FLAG.RETAIN) !== 0) flags |= RETAIN;
     if (qos === 0) {
-      this.#send(topic, record, flags, 0, grant);
+      this.#writer.send(topic, record, flags, 0, grant);
       return true;
     }
     const state = qos === 1 ? OPEN.AWAITS_ACK : OPEN.AWAITS_RECEIVED;
-    let ring = this.#others;
+    let ring = this.#open.others;
     let sequence = ring.next;
     if (!source.isShared && this.#isOwnIdFree(offset)) {
-      ring = this.#own;
+      ring = this.#open.own;
       sequence = offset;
       if (offset < source.resentBelow) flags |= DUP;
     }
     const packetId = ring.idOf(sequence);
-    if (!this.#send(topic, record, flags, packetId, grant)) return true;
+    if (!this.#writer.send(topic, record, flags, packetId, grant)) return true;
     ring.put(sequence, stream.index, delivery, state);
-    this.#open++;
-    if (ring === this.#own && (flags & DUP) === 0 && topic.alias === 0 && this.#encoder.wasPlain) {
+    this.#open.count++;
+    if (
+      ring === this.#open.own &&
+      (flags & DUP) === 0 &&
+      topic.alias === 0 &&
+      this.#writer.encoder.wasPlain
+    ) {
       this.#share(stream, topic, grant, run.physicalOffset[index]!, flags, record.bodyLength);
     }
     return false;
@@ -297,11 +253,11 @@ export class Outbound {
     const ring = packets.ringOf(isV5, grant);
     const topicNumber = topic.name.number;
     stream.mayShare(ring, topicNumber, stream.source.grantVersion);
-    const length = this.#encoder.lastSize;
+    const length = this.#writer.encoder.lastSize;
     if (!ring.wants(key, length)) return;
     const at = ring.room(length);
     copyBytes(wire.out, wire.outAt - length, wire.outAt, ring.bytes, at);
-    ring.put(key, at, length, kindOf(topicNumber, flags), this.#encoder.lastIdAt, bodyBytes);
+    ring.put(key, at, length, kindOf(topicNumber, flags), this.#writer.encoder.lastIdAt, bodyBytes);
   }
 
   /** Copies packets that were written for another client, with identifiers of this one. Returns how many; 0 for none. */
@@ -315,7 +271,7 @@ export class Outbound {
     if (offset < source.resentBelow) return 0;
     const most = run.count - index;
     const count = frames.runFrom(slot, run.physicalOffset, index, most, SHARED_BYTES);
-    const own = this.#own;
+    const own = this.#open.own;
     if (!own.fitsRun(offset, count) || this.#areHeld(offset, count)) return 0;
     const { wire, counters } = this.#host;
     const { starts, lengths, details, sizes } = frames;
@@ -337,7 +293,7 @@ export class Outbound {
     const isOnce = (flagsOfKind(kind) & 6) === 2;
     const state = isOnce ? OPEN.AWAITS_ACK : OPEN.AWAITS_RECEIVED;
     own.putRun(offset, count, stream.index, run.firstDelivery + index, state);
-    this.#open += count;
+    this.#open.count += count;
     counters.publishesOut += count;
     counters.bytesOut += body;
     return count;
@@ -347,124 +303,45 @@ export class Outbound {
   #areHeld(offset: number, count: number): boolean {
     const session = this.#session!;
     if (session.awaitingCount === 0) return false;
-    for (let i = 0; i < count; i++) if (session.isReceived(this.#own.idOf(offset + i))) return true;
+    for (let i = 0; i < count; i++)
+      if (session.isReceived(this.#open.own.idOf(offset + i))) return true;
     return false;
   }
 
   #isOwnIdFree(offset: number): boolean {
-    if (!this.#own.fits(offset)) return false;
+    if (!this.#open.own.fits(offset)) return false;
     // Rare: an exchange of an earlier connection that still waits for PUBCOMP holds an identifier.
-    return !this.#session!.isReceived(this.#own.idOf(offset));
-  }
-
-  /** False when the peer does not take packets of this size. */
-  #send(
-    topic: TopicOut,
-    record: RecordView,
-    flags: number,
-    packetId: number,
-    grant: Grant,
-  ): boolean {
-    const encoder = this.#encoder;
-    const { counters } = this.#host;
-    let { buffer: body, bodyStart, bodyEnd } = record;
-    if (isFromMqtt(record)) {
-      if (this.#host.isV5) {
-        this.#topics.useAlias(topic);
-        encoder.list = this.#reader.listOf(record, this.#topics.tag.after);
-        encoder.expirySeconds = this.#expiry(record);
-        encoder.identifiers = grant.identifiers;
-      }
-    } else {
-      const converted = this.#reader.convert(record);
-      if (converted === null) {
-        counters.unreadable++;
-        return false;
-      }
-      body = converted.body;
-      bodyStart = 0;
-      bodyEnd = body.length;
-      encoder.list = converted.list;
-      encoder.expirySeconds = this.#host.isV5 ? this.#expiry(record) : -1;
-      encoder.identifiers = this.#host.isV5 ? grant.identifiers : [];
-    }
-    if (!encoder.put(topic, flags, packetId, body, bodyStart, bodyEnd)) {
-      counters.tooLarge++;
-      return false;
-    }
-    counters.publishesOut++;
-    counters.bytesOut += bodyEnd - bodyStart;
-    return true;
-  }
-
-  #expiry(record: RecordView): number {
-    if ((record.flag & FLAG.HAS_EXPIRY) === 0) return -1;
-    const { expiresAt } = record;
-    if (expiresAt === 0) return -1;
-    return Math.max(1, Math.ceil((expiresAt - this.#host.turn.now) / 1000));
+    return !this.#session!.isReceived(this.#open.own.idOf(offset));
   }
 
   /** QoS 0, at the moment it is published. False: dropped, too much is waiting. */
   deliverNow(record: RecordView, path: string, grant: Grant): boolean {
-    const { wire, counters } = this.#host;
-    if (wire.pendingBytes > this.#limits.directMaxBytes) {
-      counters.dropped++;
-      return false;
-    }
-    const { isV5, packets } = this.#host;
-    const isRetained = grant.isRetainAsPublished && (record.flag & FLAG.RETAIN) !== 0;
-    const isPlain = this.#isPlain && (!isV5 || grant.identifiers.length === 0);
-    const shared = isPlain ? packets.directOf(isV5, isRetained) : null;
-    if (shared?.holds(record.physicalOffset)) {
-      wire.reserve(shared.length);
-      wire.outAt = copyBytes(shared.bytes!, 0, shared.length, wire.out, wire.outAt);
-      counters.publishesOut++;
-      counters.bytesOut += shared.bodyLength;
-      return true;
-    }
-    const topic = this.#topics.ofPath(path);
-    this.#topics.tag.find(record);
-    const isSent = this.#send(topic, record, isRetained ? RETAIN : 0, 0, grant);
-    const encoder = this.#encoder;
-    if (isSent && shared !== null && encoder.wasPlain) {
-      const start = wire.outAt - encoder.lastSize;
-      shared.offer(record.physicalOffset, wire.out, start, wire.outAt, record.bodyLength);
-    }
-    return true;
+    return this.#writer.deliverNow(record, path, grant);
   }
 
   /** A value that is no message: QoS 0, text. */
   sendValue(path: string, value: string, isRetained: boolean, grant: Grant): void {
-    const { wire, counters, isV5 } = this.#host;
-    if (wire.pendingBytes > this.#limits.directMaxBytes) {
-      counters.dropped++;
-      return;
-    }
-    const body = Buffer.from(value);
-    const encoder = this.#encoder;
-    encoder.plain();
-    if (isV5) encoder.identifiers = grant.identifiers;
-    encoder.put(this.#topics.ofPath(path), isRetained ? RETAIN : 0, 0, body, 0, body.length);
+    this.#writer.sendValue(path, value, isRetained, grant);
   }
 
   /** A retained message of a new subscription. The caller has asked `hasWindow`. */
   deliverRetained(cursor: RetainedCursor, record: RecordView, grant: Grant): void {
-    const topic = this.#topics.ofPath(cursor.path);
-    this.#topics.tag.find(record);
+    const topic = this.#writer.topics.ofPath(cursor.path);
+    this.#writer.topics.tag.find(record);
     const qos = Math.min(publishedQoS(record), grant.qos);
     const flags = (qos << 1) | RETAIN;
     if (qos === 0) {
-      this.#send(topic, record, flags, 0, grant);
+      this.#writer.send(topic, record, flags, 0, grant);
       return;
     }
-    const ring = this.#others;
+    const ring = this.#open.others;
     const sequence = ring.next;
-    if (!this.#send(topic, record, flags, ring.idOf(sequence), grant)) return;
+    if (!this.#writer.send(topic, record, flags, ring.idOf(sequence), grant)) return;
     const state = qos === 1 ? OPEN.AWAITS_ACK : OPEN.AWAITS_RECEIVED;
     const packetId = ring.put(sequence, RETAINED, 0, state);
     const place = { physicalOffset: record.physicalOffset, size: record.size };
-    this.#retained.set(packetId, { packetId, state, place, path: cursor.path, grant });
-    this.#open++;
+    this.#open.retained.set(packetId, { packetId, state, place, path: cursor.path, grant });
+    this.#open.count++;
     this.#isCreditDue = true;
   }
 
@@ -472,7 +349,7 @@ export class Outbound {
 
   /** PUBACK; false when nothing waits for it. */
   acknowledge(packetId: number, reason: number): boolean {
-    const ring = packetId < OTHER_FIRST ? this.#own : this.#others;
+    const ring = this.#open.ringOf(packetId);
     const sequence = ring.find(packetId);
     if (sequence < 0 || ring.stateOf(sequence) !== OPEN.AWAITS_ACK) return false;
     const delivery = ring.deliveryOf(sequence);
@@ -495,7 +372,7 @@ export class Outbound {
   /** PUBREC: PUBREL follows once that is durable. False when nothing waits for it. */
   received(packetId: number, reason: number): boolean {
     const session = this.#session!;
-    const ring = packetId < OTHER_FIRST ? this.#own : this.#others;
+    const ring = this.#open.ringOf(packetId);
     const sequence = ring.find(packetId);
     const state = sequence < 0 ? OPEN.FREE : ring.stateOf(sequence);
     if (state === OPEN.AWAITS_COMPLETE || (sequence < 0 && session.isReceived(packetId))) {
@@ -511,7 +388,7 @@ export class Outbound {
       return true;
     }
     ring.setState(sequence, OPEN.AWAITS_COMPLETE);
-    this.#retained.delete(packetId);
+    this.#open.retained.delete(packetId);
     // First that the client has it, then that the message is done: cut between the two, the first one counts.
     const known = session.received(packetId);
     const settled = stream === undefined ? 0 : this.#settle(stream, delivery, OUTCOME.ACCEPT);
@@ -522,12 +399,12 @@ export class Outbound {
   /** PUBCOMP; false when nothing waits for it. */
   complete(packetId: number): boolean {
     const session = this.#session!;
-    const ring = packetId < OTHER_FIRST ? this.#own : this.#others;
+    const ring = this.#open.ringOf(packetId);
     const sequence = ring.find(packetId);
     if (sequence >= 0 && ring.stateOf(sequence) === OPEN.AWAITS_COMPLETE) {
       this.#close(ring, sequence);
     } else if (session.isReceived(packetId)) {
-      this.#open--;
+      this.#open.count--;
       this.#isCreditDue = true;
     } else return false;
     session.completed(packetId);
@@ -540,10 +417,7 @@ export class Outbound {
   }
 
   #close(ring: PacketIdRing, sequence: number): void {
-    if (ring === this.#others && this.#retained.size > 0)
-      this.#retained.delete(ring.idOf(sequence));
-    ring.free(sequence);
-    this.#open--;
+    this.#open.close(ring, sequence);
     this.#isCreditDue = true;
   }
 
@@ -563,7 +437,10 @@ export class Outbound {
 
   giveCredit(): void {
     this.#isCreditDue = false;
-    const credit = Math.max(0, Math.min(this.#limits.window - this.#open, this.#others.room));
+    const credit = Math.max(
+      0,
+      Math.min(this.#limits.window - this.#open.count, this.#open.others.room),
+    );
     for (const stream of this.#streams) stream?.source.consumer.setCredit(credit);
   }
 
@@ -571,29 +448,6 @@ export class Outbound {
   resume(): void {
     for (const stream of this.#streams) stream?.source.consumer.resume();
   }
-}
-
-/** Stream index of retained messages: nothing is settled for them. */
-const RETAINED = 0xffff;
-/** Stream index of what an earlier connection left. */
-const PENDING = 0xfffe;
-
-interface UnfinishedShared extends KeptDelivery {
-  readonly packetId: number;
-}
-
-interface UnfinishedRetained {
-  readonly packetId: number;
-  readonly state: number;
-  readonly place: { readonly physicalOffset: number; readonly size: number };
-  readonly path: string;
-  readonly grant: Grant;
-}
-
-/** What a session remembers between connections; an index in the log remembers the session's own messages. */
-class Unfinished {
-  readonly shared: UnfinishedShared[] = [];
-  readonly retained: UnfinishedRetained[] = [];
 }
 
 /** QoS the message was published with; what other protocols call durable is at-least-once. */
