@@ -8,6 +8,11 @@ import type { ShardProgress } from "./shard-progress.ts";
 export const RUN_MAX = 256;
 /** Most bytes of records in one run (one record may be larger). */
 export const RUN_MAX_BYTES = 256 * 1024;
+/** Runs a shard may send in one turn before others get theirs. */
+export const RUNS_PER_TURN = 16;
+
+/** Where entries of queues come from: the store, or an index in memory. */
+export type EntrySource = Pick<MessageStore, "read">;
 
 export class Run implements DeliveryRun, EntryBatch {
   count = 0;

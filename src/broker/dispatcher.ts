@@ -2,19 +2,16 @@
  * Pairs what is ready with who has credit, once per turn: shards and consumers that changed are collected while input is
  * read, then each gets runs of messages until messages, credit or its share of the turn is used up.
  */
-import { ENCODING, FLAG } from "../model/record-view.ts";
 import type { MessageStore } from "../store/message-store.ts";
 import { PHASE, type Turn, type TurnTask } from "../util/turn.ts";
-import { STATE } from "./ack-state.ts";
+import { Browsing } from "./browsing.ts";
 import type { Consumer } from "./consumer.ts";
 import type { ConsumerGroup } from "./consumer-group.ts";
-import { RUN_MAX, RUN_MAX_BYTES, Run } from "./delivery-run.ts";
-import { type MessageFilter, VERDICT } from "./filter.ts";
+import { type EntrySource, RUN_MAX, RUNS_PER_TURN, Run } from "./delivery-run.ts";
+import { isReady, mayHaveKeys, type PrefixHost, RunPrefix } from "./run-prefix.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 import type { Visibility } from "./visibility.ts";
 
-/** Runs a shard may send in one turn before others get theirs. */
-const RUNS_PER_TURN = 16;
 /**
  * Messages, and KiB of them, sent in one turn: a few milliseconds. Then sockets are read and written, so that a large
  * fan-out keeps neither its producer waiting for confirms nor anybody else.
@@ -22,27 +19,19 @@ const RUNS_PER_TURN = 16;
 const WORK_PER_TURN = 8192;
 /** Messages with ordering keys looked at in one turn and shard. */
 const KEYED_PER_TURN = 4096;
-/** Where entries of queues come from: the store, or an index in memory. */
-export type EntrySource = Pick<MessageStore, "read">;
-
-export interface DispatchHost {
-  /** A record cannot be read any more: count it, say so, settle it. */
-  damaged(shard: ShardProgress, offset: number, physicalOffset: number): void;
-  /** The disk refuses to give a record: it is set aside for a while. */
-  unreadable(shard: ShardProgress, offset: number): void;
-  /** Its time is over: dead-letter or drop it, then settle. */
-  expired(shard: ShardProgress, offset: number): void;
+export interface DispatchHost extends PrefixHost {
   /** `isBehind` became false. */
   caughtUp(): void;
 }
 
 export class Dispatcher implements TurnTask {
-  readonly #store: MessageStore;
   readonly #entries: EntrySource;
   readonly #visibility: Visibility;
   readonly #turn: Turn;
   readonly #host: DispatchHost;
   readonly #run: Run;
+  readonly #prefix: RunPrefix;
+  readonly #browsing: Browsing;
   /** For the next round. */
   #shards: ShardProgress[] = [];
   /** Being served, in as many turns as it takes. */
@@ -53,7 +42,6 @@ export class Dispatcher implements TurnTask {
   /** What is left of this turn's work. */
   #left = 0;
   #drains: Consumer[] = [];
-  #browsers: Consumer[] = [];
   #isRequested = false;
 
   constructor(
@@ -63,12 +51,13 @@ export class Dispatcher implements TurnTask {
     turn: Turn,
     host: DispatchHost,
   ) {
-    this.#store = store;
     this.#entries = entries;
     this.#visibility = visibility;
     this.#turn = turn;
     this.#host = host;
     this.#run = new Run(store);
+    this.#prefix = new RunPrefix(store, turn, host, this.#run);
+    this.#browsing = new Browsing(entries, this.#run, this.#prefix, () => this.#request());
   }
 
   /** In the middle of a round that is too much for one turn: publishers wait until everybody was served once. */
@@ -90,10 +79,7 @@ export class Dispatcher implements TurnTask {
   }
 
   scheduleBrowse(consumer: Consumer): void {
-    if (consumer.isBrowseScheduled) return;
-    consumer.isBrowseScheduled = true;
-    this.#browsers.push(consumer);
-    this.#request();
+    this.#browsing.schedule(consumer);
   }
 
   #request(): void {
@@ -108,7 +94,7 @@ export class Dispatcher implements TurnTask {
       this.#isPausing = false;
       this.#request();
     } else this.#runRound();
-    if (this.#browsers.length > 0) this.#runBrowsers();
+    if (this.#browsing.hasWork) this.#browsing.run();
     if (this.#drains.length > 0) this.#runDrains();
   }
 
@@ -173,15 +159,15 @@ export class Dispatcher implements TurnTask {
       const wanted = Math.min(consumer.credit, share, RUN_MAX, end - at);
       let count = this.#entries.read(queue, at, state.readyRun(at, wanted), run);
       if (count === 0) return;
-      count = this.#soundPrefix(shard, at, count);
+      count = this.#prefix.sound(shard, at, count);
       if (count === 0) {
         // What cannot be read was settled or set aside: go on behind it. What is still on its way: wait for it.
         if (isReady(shard, at)) return;
         continue;
       }
-      count = this.#wantedPrefix(shard, at, count);
+      count = this.#prefix.wanted(shard, at, count);
       if (count <= 0) continue;
-      this.#deliver(shard, consumer, at, this.#withinBytes(count));
+      this.#deliver(shard, consumer, at, this.#prefix.withinBytes(count));
       runs++;
     }
     group.schedule(shard);
@@ -205,19 +191,19 @@ export class Dispatcher implements TurnTask {
         state.readyRun(at, Math.min(RUN_MAX, work, end - at)),
         run,
       );
-      if (count > 0) count = this.#soundPrefix(shard, at, count);
+      if (count > 0) count = this.#prefix.sound(shard, at, count);
       if (count === 0) {
         if (isReady(shard, at)) break;
         at = state.findReady(at, end);
         continue;
       }
-      const plain = this.#unkeyedPrefix(count);
+      const plain = this.#prefix.unkeyed(count);
       if (plain > 0) {
         const consumer = this.#pick(group, shard);
         if (consumer === null) break;
-        const wanted = this.#wantedPrefix(shard, at, Math.min(plain, this.#shareOf(group, shard)));
+        const wanted = this.#prefix.wanted(shard, at, Math.min(plain, this.#shareOf(group, shard)));
         if (wanted > 0) {
-          const sent = this.#withinBytes(Math.min(wanted, consumer.credit));
+          const sent = this.#prefix.withinBytes(Math.min(wanted, consumer.credit));
           this.#deliver(shard, consumer, at, sent);
           at += sent;
         }
@@ -237,7 +223,7 @@ export class Dispatcher implements TurnTask {
   /** Sends the run's first message to its key's consumer. */
   #dispatchKey(shard: ShardProgress, at: number): "sent" | "held" | "no-credit" {
     const { group } = shard;
-    if (this.#wantedPrefix(shard, at, 1) <= 0) return "sent";
+    if (this.#prefix.wanted(shard, at, 1) <= 0) return "sent";
     const key = this.#run.record(0).property("__SHARDINGKEY") ?? "";
     const owner = group.keys?.ownerOf(key);
     const consumer =
@@ -249,35 +235,6 @@ export class Dispatcher implements TurnTask {
     group.takeKey(key, consumer, shard, at);
     this.#deliver(shard, consumer, at, 1);
     return "sent";
-  }
-
-  /** Leading entries without an ordering key; 0 when the first has one. */
-  #unkeyedPrefix(count: number): number {
-    let length = 0;
-    while (length < count) {
-      const record = this.#run.record(length);
-      if ((record.flag & FLAG.HAS_KEY) !== 0 && record.encoding !== ENCODING.FOREIGN) break;
-      length++;
-    }
-    return length;
-  }
-
-  /** Leading entries alive and wanted by the group; what is not is settled away, and the answer is 0 or less then. */
-  #wantedPrefix(shard: ShardProgress, at: number, count: number): number {
-    const { group } = shard;
-    if (group.node.mayExpire) {
-      const fresh = this.#freshPrefix(count);
-      if (fresh < 0) {
-        for (let i = 0; i < -fresh; i++) this.#host.expired(shard, at + i);
-        return fresh;
-      }
-      count = fresh;
-    }
-    const { filter } = group.settings;
-    if (filter === null) return count;
-    const matching = this.#matchingPrefix(filter, count);
-    if (matching < 0) shard.settle(at, -matching);
-    return matching;
   }
 
   /**
@@ -304,14 +261,11 @@ export class Dispatcher implements TurnTask {
     if (hasMore) group.schedule(shard);
   }
 
-  /** The shard that is searched may hold ordering keys. */
-  #isKeyed = false;
-
   /** Sends the next run that this consumer wants; false when there is nothing more for it. */
   #searchOnce(shard: ShardProgress, consumer: Consumer): boolean {
     const { queue, state } = shard;
     const end = this.#visibility.endOf(queue);
-    this.#isKeyed = mayHaveKeys(shard);
+    this.#prefix.isKeyed = mayHaveKeys(shard);
     let at = Math.max(consumer.scan[shard.index] ?? 0, state.low);
     for (;;) {
       at = state.findReady(at, end);
@@ -323,21 +277,21 @@ export class Dispatcher implements TurnTask {
         state.readyRun(at, Math.min(RUN_MAX, end - at)),
         this.#run,
       );
-      if (count > 0) count = this.#soundPrefix(shard, at, count);
+      if (count > 0) count = this.#prefix.sound(shard, at, count);
       if (count === 0) {
         if (isReady(shard, at)) return false;
         continue;
       }
-      count = this.#wantedPrefix(shard, at, count);
+      count = this.#prefix.wanted(shard, at, count);
       if (count <= 0) continue;
       // What it wants may lie scattered: what was read once serves all of it.
       let isSent = false;
       while (count > 0 && consumer.isReady) {
-        const own = this.#ownPrefix(shard, consumer, at, count);
-        const passed = own > 0 ? this.#withinBytes(Math.min(own, consumer.credit)) : -own;
+        const own = this.#prefix.own(shard, consumer, at, count);
+        const passed = own > 0 ? this.#prefix.withinBytes(Math.min(own, consumer.credit)) : -own;
         consumer.scan[shard.index] = at + passed;
         if (own > 0) {
-          if (this.#isKeyed) this.#takeKeys(shard, consumer, at, passed);
+          if (this.#prefix.isKeyed) this.#prefix.takeKeys(shard, consumer, at, passed);
           this.#deliver(shard, consumer, at, passed);
         }
         isSent ||= own > 0;
@@ -347,103 +301,6 @@ export class Dispatcher implements TurnTask {
       }
       if (isSent) return true;
     }
-  }
-
-  /** Leading entries this consumer wants (positive) or does not want (negative). */
-  #ownPrefix(shard: ShardProgress, consumer: Consumer, at: number, count: number): number {
-    const first = this.#isOwn(shard, consumer, at, 0);
-    let length = 1;
-    while (length < count && this.#isOwn(shard, consumer, at, length) === first) length++;
-    return first ? length : -length;
-  }
-
-  #isOwn(shard: ShardProgress, consumer: Consumer, at: number, index: number): boolean {
-    if (consumer.hasRefused(shard, at + index)) return false;
-    if (consumer.filter !== null && !this.#matches(consumer.filter, index)) return false;
-    return !this.#isKeyed || this.#isKeyFree(shard, consumer, at, index);
-  }
-
-  /** Nobody else has the ordering key of this message, or it has none. */
-  #isKeyFree(shard: ShardProgress, consumer: Consumer, at: number, index: number): boolean {
-    const key = this.#keyOf(index);
-    const owner = key === "" ? undefined : shard.group.keys?.ownerOf(key);
-    if (owner === undefined || owner === consumer.id) return true;
-    consumer.passedOver ??= [];
-    const first = consumer.passedOver[shard.index] ?? Number.POSITIVE_INFINITY;
-    consumer.passedOver[shard.index] = Math.min(first, at + index);
-    return false;
-  }
-
-  #takeKeys(shard: ShardProgress, consumer: Consumer, at: number, count: number): void {
-    for (let i = 0; i < count; i++) {
-      const key = this.#keyOf(i);
-      if (key !== "") shard.group.takeKey(key, consumer, shard, at + i);
-    }
-  }
-
-  #keyOf(index: number): string {
-    const record = this.#run.record(index);
-    const isKeyed = (record.flag & FLAG.HAS_KEY) !== 0 && record.encoding !== ENCODING.FOREIGN;
-    return isKeyed ? (record.property("__SHARDINGKEY") ?? "") : "";
-  }
-
-  #matches(filter: MessageFilter, index: number): boolean {
-    const verdict = filter.byHash(this.#run.tagHash[index]!);
-    if (verdict !== VERDICT.MAYBE) return verdict === VERDICT.YES;
-    return filter.byRecord(this.#run.record(index));
-  }
-
-  /** Leading entries still alive (positive) or expired (negative). */
-  #freshPrefix(count: number): number {
-    const { now } = this.#turn;
-    const isExpired = (index: number): boolean => {
-      const { expiresAt } = this.#run.record(index);
-      return expiresAt !== 0 && expiresAt <= now;
-    };
-    const first = isExpired(0);
-    let length = 1;
-    while (length < count && isExpired(length) === first) length++;
-    return first ? -length : length;
-  }
-
-  /** Leading entries that match (positive) or do not (negative). */
-  #matchingPrefix(filter: MessageFilter, count: number): number {
-    const first = this.#matches(filter, 0);
-    let length = 1;
-    while (length < count && this.#matches(filter, length) === first) length++;
-    return first ? length : -length;
-  }
-
-  /**
-   * Cold records are checked before anything is promised: damaged ones are settled away, unreadable ones set aside,
-   * missing ones cut the run.
-   */
-  #soundPrefix(shard: ShardProgress, at: number, count: number): number {
-    const run = this.#run;
-    const hotFrom = this.#store.atHandFrom;
-    for (let i = 0; i < count; i++) {
-      const physicalOffset = run.physicalOffset[i]!;
-      // A moved record lies behind younger ones: each is looked at.
-      if (physicalOffset >= hotFrom || run.isAtHand(i)) continue;
-      // What somebody holds is his.
-      if (i > 0 || !isReady(shard, at)) return i;
-      if (this.#store.isUnreadable(physicalOffset)) this.#host.unreadable(shard, at);
-      else if (this.#store.isDamaged(physicalOffset)) this.#host.damaged(shard, at, physicalOffset);
-      return 0;
-    }
-    return count;
-  }
-
-  #withinBytes(count: number): number {
-    const sizes = this.#run.size;
-    let bytes = sizes[0]!;
-    let fit = 1;
-    while (fit < count) {
-      bytes += sizes[fit]!;
-      if (bytes > RUN_MAX_BYTES) break;
-      fit++;
-    }
-    return fit;
   }
 
   #deliver(shard: ShardProgress, consumer: Consumer, at: number, count: number): void {
@@ -504,61 +361,6 @@ export class Dispatcher implements TurnTask {
     return Math.max(1, Math.ceil(shard.readyCount / group.members.length));
   }
 
-  #runBrowsers(): void {
-    const browsers = this.#browsers;
-    this.#browsers = [];
-    for (const consumer of browsers) {
-      consumer.isBrowseScheduled = false;
-      if (!consumer.isClosed) this.#browse(consumer);
-    }
-  }
-
-  /** A browser sees everything not settled, acquired or not, up to the end it found when it came. */
-  #browse(consumer: Consumer): void {
-    const run = this.#run;
-    let runs = 0;
-    for (const shard of consumer.group.shards) {
-      const { state, queue } = shard;
-      const end = consumer.scanEnd[shard.index] ?? 0;
-      let at = Math.max(consumer.scan[shard.index] ?? 0, state.low);
-      while (at < end && consumer.isReady) {
-        if (runs++ === RUNS_PER_TURN) {
-          this.scheduleBrowse(consumer);
-          return;
-        }
-        let count = 0;
-        while (at < end && state.stateOf(at) === STATE.SETTLED) at++;
-        const most = Math.min(RUN_MAX, consumer.credit, end - at);
-        while (count < most && state.stateOf(at + count) !== STATE.SETTLED) count++;
-        if (count > 0) count = this.#entries.read(queue, at, count, run);
-        const isRead = count > 0;
-        if (isRead) count = this.#soundPrefix(shard, at, count);
-        if (count === 0) {
-          if (at < end && state.stateOf(at) === STATE.SETTLED) continue;
-          if (!isRead || isReady(shard, at)) break;
-          // It cannot be read, by nobody: the others can be looked at.
-          at++;
-          continue;
-        }
-        const own = this.#ownPrefix(shard, consumer, at, count);
-        if (own > 0) {
-          const sent = this.#withinBytes(own);
-          run.count = sent;
-          run.firstOffset = at;
-          run.shard = shard;
-          run.isPlain = shard.attempts.size === 0;
-          run.firstDelivery = consumer.deliveredCount;
-          consumer.deliveredCount += sent;
-          consumer.credit -= sent;
-          at += sent;
-          consumer.scan[shard.index] = at;
-          consumer.sink.deliver(run);
-        } else at -= own;
-        consumer.scan[shard.index] = at;
-      }
-    }
-  }
-
   #runDrains(): void {
     const drains = this.#drains;
     this.#drains = [];
@@ -581,15 +383,4 @@ export class Dispatcher implements TurnTask {
       consumer.sink.onDrained();
     }
   }
-}
-
-function isReady({ state }: ShardProgress, offset: number): boolean {
-  const one = state.stateOf(offset);
-  return one === STATE.READY || one === STATE.READY_AGAIN;
-}
-
-/** Nothing with an ordering key is left when the group has settled all of them: the plain path again. */
-function mayHaveKeys({ group, index, state }: ShardProgress): boolean {
-  const { node } = group;
-  return node.mayHaveKeys && state.low < (node.keyedTo[index] ?? 0);
 }

@@ -7,9 +7,10 @@ import type { StoreQueue } from "../store/message-store.ts";
 import type { Logger } from "../telemetry/log.ts";
 import type { Turn } from "../util/turn.ts";
 import { DeadLetters, type DeathReason, deadLetterQueueOf } from "./dead-letter.ts";
-import type { DispatchHost, EntrySource } from "./dispatcher.ts";
+import type { EntrySource } from "./delivery-run.ts";
 import { HeldBack } from "./held-back.ts";
 import type { Node } from "./node.ts";
+import type { PrefixHost } from "./run-prefix.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 import type { Superseded } from "./superseded.ts";
 import { Undeliverable, type UndeliverableHost } from "./undeliverable.ts";
@@ -22,7 +23,7 @@ export interface UndeliveredHost extends UndeliverableHost {
 /** Entries of a queue that the disk refuses to give are asked for again after this. */
 const ENTRIES_AGAIN_MS = 1000;
 
-export class Undelivered implements Omit<DispatchHost, "caughtUp"> {
+export class Undelivered implements PrefixHost {
   readonly #host: UndeliveredHost;
   readonly #deadLetters: DeadLetters;
   readonly #undeliverable: Undeliverable;
