@@ -272,7 +272,7 @@ export class ClientSession implements Session, RouteReader, SessionSource, NodeT
     number: number,
   ): OwnSubscription {
     const { registry } = this;
-    const shared = share === "" ? null : registry.shared(this.namespace, share, filter);
+    const shared = share === "" ? null : registry.shares.of(this.namespace, share, filter);
     const binding = new Binding(this, options);
     const subscription: OwnSubscription = { filter, share, number, binding, shared };
     this.subscriptions.set(keyOf(filter, share), subscription);

@@ -13,7 +13,7 @@ import type { Connection } from "./connection.ts";
 import type { Consumer } from "./consumer.ts";
 import type { ConsumerGroup } from "./consumer-group.ts";
 import type { BrokerConnection, DeliverySink } from "./facade.ts";
-import { JointGroups } from "./joint-groups.ts";
+import type { JointGroups } from "./joint-groups.ts";
 import { Node } from "./node.ts";
 import { ReceivedIds } from "./received-ids.ts";
 import { RetainedMessages } from "./retained.ts";
@@ -38,7 +38,7 @@ import {
   sessionKey,
   subscriptionKey,
 } from "./session-journal.ts";
-import { SharedSubscription } from "./shared-subscription.ts";
+import { ShareRegistry } from "./share-registry.ts";
 import type { TopicRoutes } from "./topic-routes.ts";
 import { VolatileIndex } from "./volatile-index.ts";
 import { Wills, willAddress } from "./wills.ts";
@@ -55,7 +55,6 @@ export class SessionRegistry implements SessionHost {
   readonly #core: SessionCore;
   readonly #sessions = new Map<string, ClientSession>();
   readonly #byId = new Map<number, ClientSession>();
-  readonly #shares = new Map<string, SharedSubscription>();
   /** Rights of a session's last connection, for a will that is published after it. */
   readonly #rights = new WeakMap<ClientSession, Permissions>();
   /** Due time of ends and wills → session number; entries that no longer count are skipped. */
@@ -65,7 +64,6 @@ export class SessionRegistry implements SessionHost {
     size: new Int32Array(1),
     tagHash: new Int32Array(1),
   };
-  shareExpiryMs = 3_600_000;
   readonly #sessionOf = (id: number): ClientSession | undefined => this.#byId.get(id);
   #nextId = 1;
   #timer: NodeJS.Timeout | undefined;
@@ -74,24 +72,11 @@ export class SessionRegistry implements SessionHost {
   #subscriptions = 0;
   #sharedSubscriptions = 0;
   #dropped = 0;
-  readonly #emptyShares = new Set<SharedSubscription>();
-
-  /** Groups that clients of every protocol may be part of. */
-  readonly joint: JointGroups;
+  readonly shares: ShareRegistry;
 
   constructor(core: SessionCore) {
     this.#core = core;
-    this.joint = new JointGroups(
-      () => core.subscriptions,
-      {
-        find: (namespace, name, filter) => this.#shares.get(shareKey(namespace, name, filter)),
-        open: (share) => this.#openShare(share),
-        adopt: (namespace, name, filter, group) =>
-          this.shareEmpty(this.#makeShare(group, false, { namespace, name, filter })),
-        drop: (share) => this.#dropShare(share),
-      },
-      (key, value) => core.journalState(key, value),
-    );
+    this.shares = new ShareRegistry(core);
     this.routes = core.routes;
     this.retained = new RetainedMessages(core);
     this.received = new ReceivedIds(core);
@@ -103,6 +88,14 @@ export class SessionRegistry implements SessionHost {
   }
   set limits(limits: SessionLimits) {
     this.#core.overflow.limits = limits;
+  }
+
+  /** Groups that clients of every protocol may be part of. */
+  get joint(): JointGroups {
+    return this.shares.joint;
+  }
+  set shareExpiryMs(value: number) {
+    this.shares.expiryMs = value;
   }
 
   get now(): number {
@@ -317,22 +310,10 @@ export class SessionRegistry implements SessionHost {
     this.retained.tidy();
     this.received.tidy(this.#sessionOf);
     this.wills.tidy(this.#sessionOf);
-    for (const share of [...this.#emptyShares]) {
-      if (share.emptySince === 0) this.#emptyShares.delete(share);
-      else if (this.joint.outlives(share)) {
-        // Nothing of its own goes with it; an index that others have a claim on stays.
-        if (share.progress === null) this.#dropShare(share);
-      }
-      // Clients of other protocols are members still.
-      else if (share.group.members.length > 0) share.emptySince = this.now;
-      else if (this.now - share.emptySince >= this.shareExpiryMs) {
-        this.joint.end(share);
-        this.#dropShare(share);
-      }
-    }
+    this.shares.keepHouse();
   }
 
-  // ── indexes and shares ──────────────────────────────────────────────────────────────────────────────────────────
+  // ── indexes ──────────────────────────────────────────────────────────────────────────────────────────
 
   makeIndex(session: ClientSession): void {
     const core = this.#core;
@@ -370,68 +351,6 @@ export class SessionRegistry implements SessionHost {
       this.#core.dropVolatile(node);
       volatileIndex.clear();
     }
-  }
-
-  shared(namespace: string, name: string, filter: string): SharedSubscription {
-    const key = shareKey(namespace, name, filter);
-    let share = this.#shares.get(key);
-    if (share === undefined) {
-      const own = this.#core.findLightNode(`${SHARE_PREFIX}${key}`);
-      const group = own?.ownGroup ?? this.joint.forShare(namespace, name, filter);
-      share = this.#makeShare(
-        group ?? this.#core.lightNode(`${SHARE_PREFIX}${key}`).ownGroup,
-        own !== undefined || group === undefined,
-        { namespace, name, filter },
-      );
-    }
-    return share;
-  }
-
-  /** `isOwn`: the group is that of the share's own index. */
-  #makeShare(
-    group: ConsumerGroup,
-    isOwn: boolean,
-    { namespace, name, filter }: { namespace: string; name: string; filter: string },
-  ): SharedSubscription {
-    const progress = isOwn ? group.shards[0]! : null;
-    const share = new SharedSubscription(this, namespace, name, filter, group, progress);
-    this.#shares.set(shareKey(namespace, name, filter), share);
-    if (isOwn) this.routes.add(namespace, filter, share.binding);
-    return share;
-  }
-
-  /** Somebody may have deleted the group that a share is part of. */
-  checkShare(share: SharedSubscription): void {
-    const { namespace, name, filter } = share;
-    if (share.progress !== null || this.#core.subscriptions.has(share.group)) return;
-    const group = this.joint.forShare(namespace, name, filter);
-    if (group !== undefined) {
-      share.group = group;
-      return;
-    }
-    const key = shareKey(namespace, name, filter);
-    share.group = this.#core.lightNode(`${SHARE_PREFIX}${key}`).ownGroup;
-    share.progress = share.group.shards[0]!;
-    this.routes.add(namespace, filter, share.binding);
-  }
-
-  #openShare(share: SharedSubscription): void {
-    if (share.takesAll) return;
-    share.takesAll = true;
-    this.routes.changed();
-  }
-
-  shareEmpty(share: SharedSubscription): void {
-    this.#emptyShares.add(share);
-  }
-
-  #dropShare(share: SharedSubscription): void {
-    const { namespace, name, filter } = share;
-    this.#emptyShares.delete(share);
-    this.#shares.delete(shareKey(namespace, name, filter));
-    if (share.progress === null) return;
-    this.routes.remove(namespace, filter, share.binding);
-    this.#core.dropLightNode(share.group.node);
   }
 
   /** A consumer of a session's or share's group. The sink is asked for once the consumer can be named. */
@@ -539,29 +458,21 @@ export class SessionRegistry implements SessionHost {
       }
       for (const packetId of openIds) session.openIds.add(packetId);
     }
-    this.#restoreShares();
-    this.joint.restore(state);
+    this.#dropOrphans();
+    this.shares.restore(state);
     this.received.restore(this.#sessionOf);
     this.wills.restore(this.#sessionOf);
     this.retained.restore();
     for (const session of this.#sessions.values()) this.#arm(session);
   }
 
-  /** Shares that still collect although no session has them. */
-  #restoreShares(): void {
+  /** Indexes of sessions that are gone: a crash came between the two. */
+  #dropOrphans(): void {
     for (const name of [...this.#core.lightNames(SESSION_PREFIX)]) {
       if (/^s\d+$/.test(name)) this.#dropOrphan(name);
     }
-    for (const name of [...this.#core.lightNames(SHARE_PREFIX)]) {
-      const [namespace, share, ...filter] = name.slice(SHARE_PREFIX.length).split("\x00");
-      const key = shareKey(namespace!, share!, filter.join("\x00"));
-      if (this.#shares.has(key)) continue;
-      const parts = { namespace: namespace!, name: share!, filter: filter.join("\x00") };
-      this.shareEmpty(this.#makeShare(this.#core.lightNode(name).ownGroup, true, parts));
-    }
   }
 
-  /** The index of a session that is gone: a crash came between the two. */
   #dropOrphan(name: string): void {
     if (this.#byId.has(Number(name.slice(SESSION_PREFIX.length)))) return;
     this.#core.dropLightNode(this.#core.lightNode(name));
@@ -574,13 +485,9 @@ export class SessionRegistry implements SessionHost {
 
 /** Short: the name stands in every record that has an entry there. */
 const SESSION_PREFIX = "s";
-const SHARE_PREFIX = "share\x00";
 
 const sessionNodeName = (id: number): string => `${SESSION_PREFIX}${id}`;
 const keyOf = (namespace: string, clientId: string): string => `${namespace}\x00${clientId}`;
-const shareKey = (namespace: string, name: string, filter: string): string =>
-  `${namespace}\x00${name}\x00${filter}`;
-
 function entryOf(session: ClientSession): SessionEntry {
   const { namespace, clientId, userName, expirySeconds, disconnectedAt } = session;
   const entry = { namespace, clientId, userName, expirySeconds, disconnectedAt };

@@ -11,8 +11,8 @@ import type { ConsumerGroup } from "./consumer-group.ts";
 import { type DeliverySink, OUTCOME } from "./facade.ts";
 import { MergedGrant } from "./grant.ts";
 import type { Grant, KeptDelivery, SessionSource, SubscriptionOptions } from "./session-facade.ts";
-import type { SessionRegistry } from "./session-registry.ts";
 import type { ShardProgress } from "./shard-progress.ts";
+import type { ShareRegistry } from "./share-registry.ts";
 import { Binding, type RouteReader } from "./topic-routes.ts";
 
 /** Sink of a member without a connection: never ready. */
@@ -97,7 +97,7 @@ export class SharedSubscription implements RouteReader {
   readonly binding: Binding;
   /** When the last session left, ms; 0 while there is one. */
   emptySince = 0;
-  readonly #registry: SessionRegistry;
+  readonly #registry: ShareRegistry;
   readonly #sessions = new Set<ClientSession>();
   readonly #members = new Map<ClientSession, SharedMember>();
   /** Members without a connection that still hold deliveries. */
@@ -105,7 +105,7 @@ export class SharedSubscription implements RouteReader {
   #turn = 0;
 
   constructor(
-    registry: SessionRegistry,
+    registry: ShareRegistry,
     namespace: string,
     name: string,
     filter: string,
@@ -143,7 +143,7 @@ export class SharedSubscription implements RouteReader {
     this.#sessions.delete(session);
     if (this.#sessions.size > 0) return;
     this.emptySince = this.#registry.now;
-    this.#registry.shareEmpty(this);
+    this.#registry.noteEmpty(this);
   }
 
   join(session: ClientSession, options: SubscriptionOptions): void {
@@ -156,7 +156,7 @@ export class SharedSubscription implements RouteReader {
       parked.resume();
       return;
     }
-    this.#registry.checkShare(this);
+    this.#registry.check(this);
     const member = new SharedMember(session, options);
     this.#members.set(session, member);
     member.open(this);
