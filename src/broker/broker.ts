@@ -18,6 +18,7 @@ import { DelayScheduler } from "./delay-scheduler.ts";
 import { DelayedMessages } from "./delayed.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { Expirer } from "./expirer.ts";
+import { ExpiryJournal } from "./expiry-notes.ts";
 import type {
   BrokerConnection,
   BrokerFacade,
@@ -115,10 +116,17 @@ export class Broker
     this.#journal = new ProgressJournal(store, turn.clock, () => this.requestPublish());
     const bury = (shard: ShardProgress, offset: number): void =>
       this.#undelivered.expired(shard, offset);
+    const expiries = new ExpiryJournal(store, this.#journal.catalog, () => this.requestPublish());
     this.#housekeeping = new Housekeeping({
       store,
       turn,
-      expirer: new Expirer(store, (queue) => this.visibility.endOf(queue), bury),
+      expirer: new Expirer(
+        store,
+        (queue) => this.visibility.endOf(queue),
+        bury,
+        (node, queue, from) => expiries.looked(node, queue, from),
+      ),
+      noteExpiries: (node) => expiries.note(node),
       isHeld: (queue) => this.core.visibility.holds(queue),
       restWork: () => this.registry.restIdle(),
       snapshotWork: () =>

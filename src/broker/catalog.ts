@@ -14,6 +14,7 @@
  *   RESTING    09 | (u16 length, key | u16 length, packed node)…   nodes at rest (packed-node.ts); only in snapshots
  *   WOKEN      0a | key                                   one of them is at rest no longer
  *   LOWS       0c | (u32 progress | f64 low)…            many of LOW in one
+ *   EXPIRY     0d |                                       what is known of expiries: expiry-entry.ts
  *   RUNS       0b | u32 progress | f64 from | (gap, count)…   settled above low: each so far behind the one before, the
  *                                                         first behind `from`; numbers of 7 bits a byte, the lowest first
  *
@@ -22,6 +23,7 @@
  */
 import type { OwnerJournal } from "../store/message-store.ts";
 import { AckState } from "./ack-state.ts";
+import { applyExpiries, type ExpiryImage } from "./expiry-entry.ts";
 import type { SubscriptionIdentity } from "./facade.ts";
 import { nodeKey } from "./node-key.ts";
 
@@ -38,6 +40,7 @@ export const ENTRY = {
   WOKEN: 10,
   RUNS: 11,
   LOWS: 12,
+  EXPIRY: 13,
 } as const;
 
 export interface NodeEntry {
@@ -107,6 +110,10 @@ export class CatalogWriter {
     const bytes = Buffer.from(`\0${key}`, "utf8");
     bytes[0] = ENTRY.WOKEN;
     this.#journal.append(bytes, 0, bytes.length);
+  }
+  /** `bytes`: a whole entry. */
+  expiries(bytes: Buffer, end: number): void {
+    this.#journal.append(bytes, 0, end);
   }
   groupGone(journalId: number): void {
     this.#number(ENTRY.GROUP_GONE, journalId);
@@ -179,6 +186,7 @@ export interface CatalogImage {
   readonly groups: Map<number, GroupEntry>;
   readonly progress: Map<number, ProgressImage>;
   readonly state: Map<string, Buffer>;
+  readonly expiry: ExpiryImage;
 }
 
 export interface ProgressImage {
@@ -193,6 +201,7 @@ export function emptyImage(): CatalogImage {
     groups: new Map(),
     progress: new Map(),
     state: new Map(),
+    expiry: new Map(),
   };
 }
 
@@ -207,6 +216,7 @@ export function applyEntry(image: CatalogImage, bytes: Buffer): void {
       const node = image.nodes.get(id);
       if (node !== undefined) image.ids.delete(keyOfEntry(node));
       image.nodes.delete(id);
+      image.expiry.delete(id);
       return;
     }
     case ENTRY.GROUP: {
@@ -259,6 +269,9 @@ export function applyEntry(image: CatalogImage, bytes: Buffer): void {
       else image.state.set(key, Buffer.from(bytes.subarray(end)));
       return;
     }
+    case ENTRY.EXPIRY:
+      applyExpiries(image.expiry, bytes);
+      return;
     default:
       throw new Error(
         `journal entry of unknown type ${bytes[0]}: was it written by a newer version?`,
@@ -277,6 +290,7 @@ export function setNode(image: CatalogImage, node: NodeEntry): void {
 
 function forgetNode(image: CatalogImage, id: number): void {
   image.nodes.delete(id);
+  image.expiry.delete(id);
   for (const group of [...image.groups.values()]) {
     if (group.node === id) forgetGroup(image, group.journalId);
   }

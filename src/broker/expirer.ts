@@ -10,19 +10,25 @@ import type { ShardProgress } from "./shard-progress.ts";
 
 const PAGES_PER_SWEEP = 16;
 /**
- * Looking at a page for the first time after a start counts as so many: it is not urgent, since what is over time is not
- * delivered either way, and a deep queue is read through as fast as this lets it, beside the traffic.
+ * Looking at a page of which nobody knows anything counts as so many. After a crash there are a few, of what was published
+ * last. A whole deep queue of them (its journal is lost, or from before there were such notes) is not urgent, since what is
+ * over time is not delivered either way: it is read through as fast as this lets it, beside the traffic.
  */
-const UNKNOWN_PAGE = 8;
+const UNKNOWN_PAGE = 2;
+const MANY_UNKNOWN = 64;
+const UNKNOWN_PAGE_OF_MANY = 8;
 /** Records looked at in one piece. */
 const BATCH = 32;
 /** A page with held messages that are over time is looked at again after this long. */
 const HELD_AGAIN_MS = 5000;
+/** One in which something was buried as well: until that is durable, a crash can bring it back. */
+const BURIED_AGAIN_MS = 30_000;
 
 export class Expirer {
   readonly #store: MessageStore;
   readonly #visibleEnd: (queue: StoreQueue) => number;
   readonly #bury: (shard: ShardProgress, offset: number) => void;
+  readonly #looked: (node: Node, queue: StoreQueue, from: number) => void;
   readonly #view = new RecordView();
   readonly #entries: EntryBatch = {
     physicalOffset: new Float64Array(BATCH),
@@ -30,24 +36,30 @@ export class Expirer {
     tagHash: new Int32Array(BATCH),
   };
 
-  /** `visibleEnd`: what lies behind it may still be taken by a crash, and nothing may be made of it before. */
+  /**
+   * `visibleEnd`: what lies behind it may still be taken by a crash, and nothing may be made of it before. `looked`: it is
+   * known now what is in a page of which it was not.
+   */
   constructor(
     store: MessageStore,
     visibleEnd: (queue: StoreQueue) => number,
     bury: (shard: ShardProgress, offset: number) => void,
+    looked: (node: Node, queue: StoreQueue, from: number) => void,
   ) {
     this.#store = store;
     this.#visibleEnd = visibleEnd;
     this.#bury = bury;
+    this.#looked = looked;
   }
 
   /** A sweep in pieces of a few records each: between two of them anything may happen to the node. */
   *sweep(node: Node, now: number): Generator<void> {
     const index = node.expiry!;
+    const unknownPage = index.unknownPages > MANY_UNKNOWN ? UNKNOWN_PAGE_OF_MANY : UNKNOWN_PAGE;
     for (let pages = 0; pages < PAGES_PER_SWEEP; ) {
       const due = index.takeDue(now);
       if (due === undefined) break;
-      pages += due.isUnknown ? UNKNOWN_PAGE : 1;
+      pages += due.isUnknown ? unknownPage : 1;
       const { queue } = due;
       const to = Math.min(due.to, queue.maxOffset);
       let earliest = Number.POSITIVE_INFINITY;
@@ -66,6 +78,8 @@ export class Expirer {
         yield;
       }
       if (earliest !== Number.POSITIVE_INFINITY) index.note(queue, due.from, earliest);
+      index.looked();
+      if (due.isUnknown) this.#looked(node, queue, due.from);
     }
     if (!index.isEmpty || node.expiry !== index) return;
     node.expiry = null;
@@ -82,28 +96,40 @@ export class Expirer {
       const count = this.#store.read(queue, at, to - at, this.#entries);
       if (count === 0) return Math.min(earliest, now + HELD_AGAIN_MS);
       for (let i = 0; i < count; i++) {
-        if (!this.#store.view(physicalOffset[i]!, size[i]!, this.#view)) continue;
+        if (!this.#store.view(physicalOffset[i]!, size[i]!, this.#view)) {
+          // What the disk does not give just now may have an expiry; what is damaged is nobody's any more.
+          if (!isLost(this.#store, physicalOffset[i]!)) {
+            earliest = Math.min(earliest, now + HELD_AGAIN_MS);
+          }
+          continue;
+        }
         const { expiresAt } = this.#view;
         if (expiresAt === 0) continue;
         if (expiresAt > now) earliest = Math.min(earliest, expiresAt);
-        else if (this.#expire(shards, at + i)) earliest = Math.min(earliest, now + HELD_AGAIN_MS);
+        else earliest = Math.min(earliest, now + this.#expire(shards, at + i));
       }
       at += count;
     }
     return earliest;
   }
 
-  /** True when some group holds it just now. */
-  #expire(shards: readonly ShardProgress[], offset: number): boolean {
-    let isHeld = false;
+  /** Returns how long from now it is to be looked at again. */
+  #expire(shards: readonly ShardProgress[], offset: number): number {
+    let againMs = Number.POSITIVE_INFINITY;
     for (const shard of shards) {
       const state = shard.state.stateOf(offset);
-      if (state === STATE.READY || state === STATE.READY_AGAIN) this.#bury(shard, offset);
-      else if (state !== STATE.SETTLED) isHeld = true;
+      if (state === STATE.SETTLED) continue;
+      if (state === STATE.READY || state === STATE.READY_AGAIN) {
+        this.#bury(shard, offset);
+        againMs = Math.min(againMs, BURIED_AGAIN_MS);
+      } else againMs = Math.min(againMs, HELD_AGAIN_MS);
     }
-    return isHeld;
+    return againMs;
   }
 }
+
+const isLost = (store: MessageStore, physicalOffset: number): boolean =>
+  store.isDamaged(physicalOffset) && !store.isUnreadable(physicalOffset);
 
 /** Where the node's groups stand in this queue; nothing when it is not the node's own any more. */
 function shardsOf(node: Node, queue: StoreQueue): ShardProgress[] {

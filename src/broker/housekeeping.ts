@@ -24,6 +24,8 @@ export interface HousekeepingHost {
   readonly store: MessageStore;
   readonly turn: Turn;
   readonly expirer: Expirer;
+  /** Tells the journal of expiries; true when there is more to tell later. */
+  noteExpiries(node: Node): boolean;
   /** Are there messages in this queue that nobody may see yet? */
   isHeld(queue: StoreQueue): boolean;
   /** Something was published or settled here: what is too much for readers that end with their link is dropped. */
@@ -126,25 +128,20 @@ export class Housekeeping implements NodeHost {
   noteAppended(appended: number): void {
     if (appended - this.#trimmedAt < TRIM_BYTES) return;
     this.#trimmedAt = appended;
-    for (let count = Math.min(BUSY_NODES, this.#touched.length); count > 0; count--) {
-      const node = this.#touched.pop()!;
-      node.isTouched = false;
-      if (!node.isDeleted) this.trim(node);
-    }
+    for (const node of this.#touched.splice(-BUSY_NODES)) this.#lookAfter(node);
   }
 
   *#round(): Generator<void> {
     const { expirer, turn } = this.#host;
     for (const node of this.#expiring) {
       if (node.expiry === null || node.isDeleted) this.#expiring.delete(node);
-      else if (node.expiry.earliest <= turn.now) yield* expirer.sweep(node, turn.now);
+      else if (node.expiry.isDue(turn.now)) yield* expirer.sweep(node, turn.now);
       yield;
     }
     const touched = this.#touched;
     this.#touched = [];
     for (const node of touched) {
-      node.isTouched = false;
-      if (!node.isDeleted) this.trim(node);
+      this.#lookAfter(node);
       yield;
     }
     const round = this.#historyRound++ % HISTORY_ROUNDS;
@@ -158,6 +155,13 @@ export class Housekeeping implements NodeHost {
     while (rest.next().done !== true) yield;
     const snapshot = this.#host.snapshotWork();
     if (snapshot !== null) while (snapshot.next().done !== true) yield;
+  }
+
+  #lookAfter(node: Node): void {
+    node.isTouched = false;
+    if (node.isDeleted) return;
+    this.trim(node);
+    if (this.#host.noteExpiries(node)) node.touch();
   }
 
   /** The disk is short: histories go, what groups are owed stays. */

@@ -22,6 +22,7 @@ export function publishInternal(
       : node.shards[0]!;
   const offset = queue.maxOffset;
   if (expiresAt !== 0) node.noteExpiry(queue, offset, expiresAt);
+  node.touch();
   if (draft.group !== "") node.noteKey(node.shards.indexOf(queue), offset + 1);
   const position = host.store.append(
     queue,

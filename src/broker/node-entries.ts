@@ -1,6 +1,7 @@
 /** A node and its groups as entries of the journal (catalog.ts): what makes them durable, and what a snapshot holds. */
 import type { CatalogWriter, GroupEntry, NodeEntry } from "./catalog.ts";
 import type { ConsumerGroup } from "./consumer-group.ts";
+import { writeNodeExpiries } from "./expiry-notes.ts";
 import type { Node } from "./node.ts";
 
 export function nodeEntry(node: Node): NodeEntry {
@@ -35,6 +36,7 @@ export function* writeNode(node: Node, catalog: CatalogWriter): Generator<void> 
     writeGroup(group, catalog);
     yield;
   }
+  writeNodeExpiries(node, catalog);
 }
 
 /** A group that others count on gets the name they know it by, and lasts: written as it is now. */

@@ -9,6 +9,7 @@ import type { MessageStore, StoreQueue } from "../store/message-store.ts";
 import type { ByteTable } from "../util/byte-table.ts";
 import type { CatalogImage, CatalogWriter, NodeEntry } from "./catalog.ts";
 import type { GroupHost } from "./consumer-group.ts";
+import { noteUnknownExpiries } from "./expiry-notes.ts";
 import { ownGroupSettings } from "./group-settings.ts";
 import { isInternalQueue } from "./internal-queues.ts";
 import { Node, type NodeHost } from "./node.ts";
@@ -397,7 +398,8 @@ export class NodeRegistry implements NodeMaker {
     const { kind, address, shards } = node;
     // It was counted all the time.
     if (!shards[0]!.isLight) this.#countIn(kind, address.namespace, address.name, -1);
-    node.mayExpire = (taken.flags & PACKED.MAY_EXPIRE) !== 0;
+    if (shards[0]!.isLight) node.mayExpire = (taken.flags & PACKED.MAY_EXPIRE) !== 0;
+    else noteUnknownExpiries(node);
     if ((taken.flags & PACKED.MAY_HAVE_KEYS) !== 0) {
       for (const [index, queue] of node.shards.entries()) node.noteKey(index, queue.maxOffset);
     }

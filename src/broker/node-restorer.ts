@@ -4,11 +4,11 @@
  */
 import { addressOfTopicName } from "../model/names.ts";
 import { COPIES_TOPIC } from "../model/record-fields.ts";
-import type { MessageStore, StoreQueue } from "../store/message-store.ts";
+import type { MessageStore } from "../store/message-store.ts";
 import type { CatalogImage, GroupEntry, NodeEntry } from "./catalog.ts";
-import { ExpiryIndex } from "./expiry-index.ts";
+import { noteUnknownExpiries, restoreExpiries } from "./expiry-notes.ts";
 import { ownGroupSettings } from "./group-settings.ts";
-import { type Node, owedFrom } from "./node.ts";
+import type { Node } from "./node.ts";
 import type { NodeGroups } from "./node-groups.ts";
 import { ShardProgress } from "./shard-progress.ts";
 
@@ -61,6 +61,7 @@ export class NodeRestorer {
     for (const node of nodes) {
       if (node.kind === "queue" && node.groups.size === 0)
         this.#maker.groups.add(node, ownGroupSettings(true), "first");
+      if (!node.shards[0]!.isLight) restoreExpiries(node, image.expiry);
     }
     return nodes;
   }
@@ -101,23 +102,14 @@ export class NodeRestorer {
     if (noLocal) node.hasNoLocal = true;
   }
 
-  /** What lies here from before may be anything: expiries and ordering keys that nobody remembers. */
+  /** What lies here from before may be anything: ordering keys, and expiries that the journal does not know of. */
   noteUnknown(node: Node): void {
     node.mayExpire = true;
     for (const [index, queue] of node.shards.entries()) {
       if (queue.isLight && !node.address.name.startsWith(WILDCARD_PREFIX)) continue;
       node.noteKey(index, queue.maxOffset);
-      if (!queue.isLight) this.#noteExpiries(node, queue, owedFrom(node, index));
     }
-  }
-
-  #noteExpiries(node: Node, queue: StoreQueue, from: number): void {
-    if (queue.maxOffset === from) return;
-    if (node.expiry === null) {
-      node.expiry = new ExpiryIndex();
-      node.host?.expiring(node);
-    }
-    node.expiry.noteUnknown(queue, from, queue.maxOffset);
+    if (!node.shards[0]!.isLight) noteUnknownExpiries(node);
   }
 
   /**

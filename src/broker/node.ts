@@ -8,6 +8,7 @@ import type { Connection } from "./connection.ts";
 import type { ConsumerGroup } from "./consumer-group.ts";
 import { DuplicateWindow } from "./duplicate-window.ts";
 import { ExpiryIndex } from "./expiry-index.ts";
+import type { ExpiryNotes } from "./expiry-notes.ts";
 import { LastValues } from "./last-values.ts";
 import type { NodeSettings } from "./policy.ts";
 import type { ShardProgress } from "./shard-progress.ts";
@@ -98,6 +99,8 @@ export class Node {
   mayExpire = false;
   /** Where messages with an expiry lie; null while there are none. */
   expiry: ExpiryIndex | null = null;
+  /** By shard: how far the journal knows. */
+  readonly expiryNotes: ExpiryNotes = [];
   /** Ids seen lately, when duplicates are to be found. */
   duplicates: DuplicateWindow | null = null;
   /** Last-value nodes: the newest offset of each key. */
@@ -168,11 +171,16 @@ export class Node {
 
   noteExpiry(queue: StoreQueue, offset: number, expiresAt: number): void {
     this.mayExpire = true;
+    this.expiryIndex().note(queue, offset, expiresAt);
+  }
+
+  /** Made when there is none. */
+  expiryIndex(): ExpiryIndex {
     if (this.expiry === null) {
       this.expiry = new ExpiryIndex();
       this.host?.expiring(this);
     }
-    this.expiry.note(queue, offset, expiresAt);
+    return this.expiry;
   }
 
   #own: ConsumerGroup | null = null;

@@ -191,7 +191,7 @@ export function unpackInto(
   value: Buffer,
   apply: (entry: Buffer) => void,
 ): void {
-  const { flags, id } = factsOf(value);
+  const { flags, id, backlog } = factsOf(value);
   if ((flags & PACKED.ENTRIES) !== 0) {
     for (const entry of entriesOf(value)) apply(entry);
     return;
@@ -216,6 +216,10 @@ export function unpackInto(
     identity: null,
   });
   image.progress.set(progress, { state: new AckState(ownLowOf(value)), attempts: new Map() });
+  if ((flags & PACKED.MAY_EXPIRE) !== 0) return;
+  // Nothing expires there: it would not be at rest.
+  const low = ownLowOf(value);
+  image.expiry.set(id, [{ queueId: 0, from: low, to: low + backlog, pages: null }]);
 }
 
 const hasOneShard = (node: Node): boolean =>

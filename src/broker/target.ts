@@ -160,6 +160,7 @@ export class Target implements TargetFacade {
     counters.published++;
     counters.publishedBytes += draft.end - draft.start;
     if (expiresAt !== 0) node.noteExpiry(queue, offset, expiresAt);
+    if (!node.isTouched) node.touch();
     if (!node.isPlain) afterAppend(node, queue, offset, draft, now, position, host);
     node.scheduleShard(queue);
     const isConfirmed = draft.isDurable && node.settings.level !== "memory";

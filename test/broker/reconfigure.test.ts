@@ -206,6 +206,7 @@ test("a queue at rest has the new policies when somebody comes, and wakes for th
     target.publish(draft("x".repeat(100)));
     target.close();
     await settle();
+    broker.keepHouse();
     t.true(broker.registry.rest(broker.registry.find("queue", "/", name)!), `${name} rests`);
   }
   const awake = broker.registry.awakeCount;
