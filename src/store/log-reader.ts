@@ -55,10 +55,14 @@ export class LogReader {
       return this.#error === null ? this.#refuse(physicalOffset) : this.#postpone(physicalOffset);
     }
     if (this.#refused.size > 0) this.#refused.delete(physicalOffset);
-    const { buffer, offset } = this.#reader;
+    const reader = this.#reader;
+    const { buffer, offset } = reader;
     if (!isRecordAt(buffer, offset, size, physicalOffset)) return this.#refuse(physicalOffset);
     // What lay on a disk is checked before it is handed on: a consumer must not get bytes that nobody sent.
-    if (!isIntact(buffer, offset, size)) return this.#refuse(physicalOffset);
+    if (!reader.isIntact) {
+      if (!isIntact(buffer, offset, size)) return this.#refuse(physicalOffset);
+      reader.noteIntact();
+    }
     view.open(buffer, offset);
     return true;
   }

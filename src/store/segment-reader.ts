@@ -9,6 +9,8 @@
  *  - here and there (search by key, redelivery, delayed messages): small blocks, and from `MAP_AFTER` misses in one
  *    sealed segment's view on a mapping, where koffi is there: 3.5 times cheaper than a read for each.
  *
+ * A block is this process's own copy: a record that was found intact in it stays so (`isIntact`). What is mapped may change.
+ *
  * The bytes stay as they are until `endTurn`: a buffer that was looked into in a turn is not used again in it. Only what
  * lies before `end` (written and never changed again) is read or kept. Memory is bounded by `cacheBytes`, plus what one
  * turn reads, plus one record larger than a block; mapped views by `maxViews`, apart from those still referenced.
@@ -43,7 +45,7 @@ export interface SegmentReaderOptions {
 const CLASSES = [4096, 32_768, 262_144, 1_048_576] as const;
 const LARGEST = CLASSES.length - 1;
 /** Largest blocks that fit into the cache: what a drain reads them for. */
-const CACHE_BYTES = 8_388_608;
+export const CACHE_BYTES = 8_388_608;
 export const CACHED_BLOCKS = CACHE_BYTES / CLASSES[LARGEST]!;
 /** A miss so close behind the end of a block goes on reading it. */
 const SEQUENTIAL_GAP = 65_536;
@@ -54,21 +56,27 @@ const MAX_BLOCKS = 64;
 /** Retired buffers kept for use after the turn: so many bytes of each class. A turn of a drain reads a few MiB. */
 const SPARE_BYTES = 4_194_304;
 
+/** Each record begins in a grain of its own: none is as short. */
+const GRAIN_SHIFT = 6;
+
 /** A range of the log that is at hand: a block that was read, or a mapped view. */
 class Extent {
   readonly start: number;
   end: number;
   readonly buffer: Buffer;
+  /** A bit per grain: the record that begins there was found intact. Null for a view: the file may yet change under it. */
+  readonly intact: Uint8Array | null;
   /** Index in CLASSES, -1 for a view. */
   readonly sizeClass: number;
   /** End of the furthest record taken out of it. */
   usedTo: number;
   lastUse = 0;
 
-  constructor(start: number, end: number, buffer: Buffer, sizeClass: number) {
+  constructor(start: number, end: number, buffer: Buffer, sizeClass: number, isOwned: boolean) {
     this.start = start;
     this.end = end;
     this.buffer = buffer;
+    this.intact = isOwned ? new Uint8Array(((end - start) >> (GRAIN_SHIFT + 3)) + 1) : null;
     this.sizeClass = sizeClass;
     this.usedTo = start;
   }
@@ -80,7 +88,7 @@ interface Segment extends ReadableSegment {
   readonly misses: Int32Array;
 }
 
-const NOTHING = new Extent(0, 0, Buffer.alloc(0), -1);
+const NOTHING = new Extent(0, 0, Buffer.alloc(0), -1, false);
 
 export class SegmentReader {
   /** Where `locate` found the record. */
@@ -102,6 +110,8 @@ export class SegmentReader {
   readonly #views: Extent[] = [];
   #heldBytes = 0;
   #hot = NOTHING;
+  /** Of what was located last. */
+  #intact: Uint8Array | null = null;
   #clock = 0;
   /** What was last used before this was not used in this turn. */
   #turnBegan = 0;
@@ -170,6 +180,7 @@ export class SegmentReader {
       if (position + size > hot.usedTo) hot.usedTo = position + size;
       this.buffer = hot.buffer;
       this.offset = position - hot.start;
+      this.#intact = hot.intact;
       return true;
     }
     if (position + size > end) return false;
@@ -185,7 +196,24 @@ export class SegmentReader {
     if (found !== this.#large) this.#hot = found;
     this.buffer = found.buffer;
     this.offset = position - found.start;
+    this.#intact = found.intact;
     return true;
+  }
+
+  /** Was the record that was located last found intact before, in these very bytes? */
+  get isIntact(): boolean {
+    const intact = this.#intact;
+    if (intact === null) return false;
+    const grain = this.offset >> GRAIN_SHIFT;
+    return (intact[grain >> 3]! & (1 << (grain & 7))) !== 0;
+  }
+
+  /** The record that was located last is intact. Remembered as long as its bytes are kept, where nobody can change them. */
+  noteIntact(): void {
+    const intact = this.#intact;
+    if (intact === null) return;
+    const grain = this.offset >> GRAIN_SHIFT;
+    intact[grain >> 3]! |= 1 << (grain & 7);
   }
 
   /** Nobody looks at what was located before: call at the end of a turn, however it went. */
@@ -275,7 +303,7 @@ export class SegmentReader {
     this.blockReads++;
     this.blockReadBytes += count;
     if (count < size) return null;
-    const block = new Extent(position, position + count, buffer, sizeClass);
+    const block = new Extent(position, position + count, buffer, sizeClass, true);
     this.#blocks.push(block);
     this.#heldBytes += CLASSES[sizeClass]!;
     return block;
@@ -286,7 +314,7 @@ export class SegmentReader {
     const count = segment.file.readInto(buffer, 0, size, position - segment.base);
     this.blockReadBytes += count;
     if (count < size) return null;
-    this.#large = new Extent(position, position + size, buffer, -1);
+    this.#large = new Extent(position, position + size, buffer, -1, true);
     return this.#large;
   }
 
@@ -306,7 +334,13 @@ export class SegmentReader {
       segment.misses[window] = 0;
       this.viewsMapped++;
       if (this.#views.length >= this.#maxViews) this.#drop(this.#views, oldest(this.#views));
-      const view = new Extent(segment.base + start, segment.base + start + length, buffer, -1);
+      const view = new Extent(
+        segment.base + start,
+        segment.base + start + length,
+        buffer,
+        -1,
+        false,
+      );
       this.#views.push(view);
       return view;
     } catch {
