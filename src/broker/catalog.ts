@@ -15,6 +15,7 @@
  *   WOKEN      0a | key                                   one of them is at rest no longer
  *   LOWS       0c | (u32 progress | f64 low)…            many of LOW in one
  *   EXPIRY     0d |                                       what is known of expiries: expiry-entry.ts
+ *   BORN       0e | as RESTING                            nodes in use: what comes later may be about them
  *   RUNS       0b | u32 progress | f64 from | (gap, count)…   settled above low: each so far behind the one before, the
  *                                                         first behind `from`; numbers of 7 bits a byte, the lowest first
  *
@@ -41,6 +42,7 @@ export const ENTRY = {
   RUNS: 11,
   LOWS: 12,
   EXPIRY: 13,
+  BORN: 14,
 } as const;
 
 export interface NodeEntry {
@@ -102,8 +104,8 @@ export class CatalogWriter {
     this.#json(ENTRY.GROUP, entry);
   }
   /** `bytes`: room for the type, then keys and packed nodes. */
-  resting(bytes: Buffer, end: number): void {
-    bytes[0] = ENTRY.RESTING;
+  packed(type: typeof ENTRY.RESTING | typeof ENTRY.BORN, bytes: Buffer, end: number): void {
+    bytes[0] = type;
     this.#journal.append(bytes, 0, end);
   }
   woken(key: string): void {
@@ -220,7 +222,7 @@ export function applyEntry(image: CatalogImage, bytes: Buffer): void {
       return;
     }
     case ENTRY.GROUP: {
-      const group = parse<GroupEntry>(bytes);
+      const group = groupOf(bytes);
       image.groups.set(group.journalId, group);
       // A group is written again when its node gets another shard: what is known already stays.
       group.progress.forEach((number, shard) => {
@@ -233,16 +235,9 @@ export function applyEntry(image: CatalogImage, bytes: Buffer): void {
     case ENTRY.GROUP_GONE:
       forgetGroup(image, bytes.readUInt32BE(1));
       return;
-    case ENTRY.LOW: {
-      const progress = image.progress.get(bytes.readUInt32BE(1));
-      progress?.state.settleBelow(bytes.readDoubleBE(5));
-      return;
-    }
+    case ENTRY.LOW:
     case ENTRY.LOWS:
-      for (let at = 1; at < bytes.length; at += LOW_BYTES) {
-        const progress = image.progress.get(bytes.readUInt32BE(at));
-        progress?.state.settleBelow(bytes.readDoubleBE(at + 4));
-      }
+      forEachLow(bytes, (number, low) => image.progress.get(number)?.state.settleBelow(low));
       return;
     case ENTRY.RUN: {
       const progress = image.progress.get(bytes.readUInt32BE(1));
@@ -279,13 +274,24 @@ export function applyEntry(image: CatalogImage, bytes: Buffer): void {
   }
 }
 
+/** Of LOW and LOWS. */
+export function forEachLow(bytes: Buffer, apply: (progress: number, low: number) => void): void {
+  for (let at = 1; at < bytes.length; at += LOW_BYTES) {
+    apply(bytes.readUInt32BE(at), bytes.readDoubleBE(at + 4));
+  }
+}
+
 export function setNode(image: CatalogImage, node: NodeEntry): void {
   const key = keyOfEntry(node);
-  const older = image.ids.get(key);
-  // Of the one that had the name before, the end is lost.
-  if (older !== undefined && older !== node.id) forgetNode(image, older);
+  forgetNamed(image, key, node.id);
   image.ids.set(key, node.id);
   image.nodes.set(node.id, node);
+}
+
+/** Of the one that had the name before, the end is lost. */
+export function forgetNamed(image: CatalogImage, key: string, except: number): void {
+  const older = image.ids.get(key);
+  if (older !== undefined && older !== except) forgetNode(image, older);
 }
 
 function forgetNode(image: CatalogImage, id: number): void {
@@ -306,6 +312,7 @@ export const keyOfEntry = ({ kind, namespace, name, isLight }: NodeEntry): strin
   nodeKey(isLight === true ? "light" : kind, namespace, name);
 
 export const nodeOf = (bytes: Buffer): NodeEntry => parse<NodeEntry>(bytes);
+export const groupOf = (bytes: Buffer): GroupEntry => parse<GroupEntry>(bytes);
 
 function parse<T>(bytes: Buffer): T {
   return JSON.parse(bytes.toString("utf8", 1)) as T;

@@ -3,15 +3,14 @@
  * the start, and written as a snapshot that replaces the journal.
  */
 import type { MessageStore, OpenReport } from "../store/message-store.ts";
-import { ByteTable } from "../util/byte-table.ts";
 import { dedupIdOf } from "./admission.ts";
-import { CatalogWriter, emptyImage } from "./catalog.ts";
+import { CatalogWriter } from "./catalog.ts";
 import type { DelayScheduler } from "./delay-scheduler.ts";
+import { JournalReplay } from "./journal-replay.ts";
 import type { NodeDirectory } from "./node-directory.ts";
 import type { NodePolicies } from "./node-policies.ts";
 import type { NodeRegistry } from "./node-registry.ts";
 import type { ProgressJournal } from "./progress-journal.ts";
-import { replayEntry } from "./resting-nodes.ts";
 import type { SessionRegistry } from "./session-registry.ts";
 import { SnapshotCollector } from "./snapshot-collector.ts";
 import type { Subscriptions } from "./subscriptions.ts";
@@ -33,10 +32,10 @@ export interface KeptParts {
 export function restoreParts(parts: KeptParts, report: OpenReport): void {
   const { store, registry, directory, sessions } = parts;
   const isAsLeft = isAsSnapshotLeft(report);
-  const image = emptyImage();
-  const packed = new ByteTable();
-  store.journal.replay((bytes) => replayEntry(image, packed, bytes));
-  registry.restore(image, packed, isAsLeft ? null : report.changed);
+  const replay = new JournalReplay();
+  store.journal.replay((bytes) => replay.apply(bytes));
+  const { image } = replay;
+  registry.restore(replay, isAsLeft ? null : report.changed);
   parts.transactions.recover(image.state, registry);
   parts.subscriptions.restore();
   sessions.restore(image.state);

@@ -28,6 +28,15 @@ export function groupEntry(group: ConsumerGroup, from: readonly number[]): Group
   };
 }
 
+/** Of a new one: of what may lie in its queues already nothing is known. */
+export function writeNodeAndGroups(node: Node, catalog: CatalogWriter): void {
+  catalog.node(nodeEntry(node));
+  for (const group of node.groups.values()) {
+    const lows = group.shards.map((shard) => shard.state.low);
+    if (group.isDurable) catalog.group(groupEntry(group, lows));
+  }
+}
+
 /** Everything durable of a node, a group a step. */
 export function* writeNode(node: Node, catalog: CatalogWriter): Generator<void> {
   catalog.node(nodeEntry(node));

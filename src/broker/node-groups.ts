@@ -41,6 +41,20 @@ export class NodeGroups {
     settings: GroupSettings,
     from: "first" | "next" | readonly number[],
   ): ConsumerGroup {
+    const group = this.addUnnoted(node, settings, from);
+    if (settings.isDurable) {
+      const lows = group.shards.map((shard) => shard.state.low);
+      this.#journal.catalog.group(groupEntry(group, lows));
+    }
+    return group;
+  }
+
+  /** Without an entry in the journal: the caller writes it. */
+  addUnnoted(
+    node: Node,
+    settings: GroupSettings,
+    from: "first" | "next" | readonly number[],
+  ): ConsumerGroup {
     const offsets = node.shards.map((queue, index) =>
       from === "first"
         ? queue.minOffset
@@ -57,10 +71,7 @@ export class NodeGroups {
     if (node.keepsLastValues && from !== "next") {
       for (const shard of group.shards) skipSuperseded(node, shard);
     }
-    if (settings.isDurable) {
-      group.journalId = group.shards[0]!.journalId;
-      this.#journal.catalog.group(groupEntry(group, offsets));
-    }
+    if (settings.isDurable) group.journalId = group.shards[0]!.journalId;
     return group;
   }
 

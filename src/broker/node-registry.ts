@@ -6,14 +6,14 @@
 import { type Address, makeAddress } from "../model/address.ts";
 import { addressOfTopicName, isShortened, lightNameOf, topicNameOf } from "../model/names.ts";
 import type { MessageStore, StoreQueue } from "../store/message-store.ts";
-import type { ByteTable } from "../util/byte-table.ts";
-import type { CatalogImage, CatalogWriter, NodeEntry } from "./catalog.ts";
+import { type CatalogWriter, ENTRY, type NodeEntry } from "./catalog.ts";
 import type { GroupHost } from "./consumer-group.ts";
 import { noteUnknownExpiries } from "./expiry-notes.ts";
 import { ownGroupSettings } from "./group-settings.ts";
 import { isInternalQueue } from "./internal-queues.ts";
+import type { JournalReplay } from "./journal-replay.ts";
 import { Node, type NodeHost } from "./node.ts";
-import { keptAs, nodeEntry, writeNode } from "./node-entries.ts";
+import { keptAs, writeNode, writeNodeAndGroups } from "./node-entries.ts";
 import { NodeGroups } from "./node-groups.ts";
 import { namesOfKey, nodeKey } from "./node-key.ts";
 import { type NodeMaker, NodeRestorer } from "./node-restorer.ts";
@@ -24,6 +24,8 @@ import {
   type RegistryOptions,
 } from "./node-rules.ts";
 import { PACKED } from "./packed-node.ts";
+import { reconcile } from "./packed-restorer.ts";
+import { PackedRows } from "./packed-rows.ts";
 import { DEFAULT_SETTINGS, type NodeSettings } from "./policy.ts";
 import type { ProgressJournal } from "./progress-journal.ts";
 import { imageOfTaken, RestingNodes } from "./resting-nodes.ts";
@@ -179,8 +181,8 @@ export class NodeRegistry implements NodeMaker {
     if (found !== undefined) return found;
     const entry = { id: this.#nextNodeId++, kind: "queue", namespace: "/", name } as const;
     const node = this.makeNode({ ...entry, queueIds: [0], isLight: true });
-    this.#journal.catalog.node(nodeEntry(node));
-    this.groups.add(node, settings, "first");
+    this.groups.addUnnoted(node, settings, "first");
+    this.#noteBirth(node);
     return node;
   }
 
@@ -230,9 +232,26 @@ export class NodeRegistry implements NodeMaker {
   ): Node {
     const id = isTemporary ? -1 : this.#nextNodeId++;
     const node = this.makeNode({ id, kind, namespace, name, queueIds });
-    if (!isTemporary) this.#journal.catalog.node(nodeEntry(node));
-    if (kind === "queue") this.groups.add(node, ownGroupSettings(!isTemporary), "first");
+    if (kind === "queue") this.groups.addUnnoted(node, ownGroupSettings(!isTemporary), "first");
+    if (!isTemporary) this.#noteBirth(node);
     return node;
+  }
+
+  #noteBirth(node: Node): void {
+    const rows = new PackedRows(this.#journal.catalog, ENTRY.BORN);
+    if (this.#addInUse(rows, node)) rows.end();
+    else writeNodeAndGroups(node, this.#journal.catalog);
+  }
+
+  /** As bytes among others. False when it has to be told entry by entry. */
+  #addInUse(rows: PackedRows, node: Node): boolean {
+    return (
+      !isShortened(node.shards[0]!.topic) && this.#resting.addInUse(rows, this.#keyOf(node), node)
+    );
+  }
+
+  #keyOf({ kind, address, shards }: Node): string {
+    return nodeKey(shards[0]!.isLight ? "light" : kind, address.namespace, address.name);
   }
 
   /** Removes the node, its groups and its index; its consumers have been told already. */
@@ -282,7 +301,9 @@ export class NodeRegistry implements NodeMaker {
    * Rebuilds nodes and groups from the journal's image, leaves at rest what was, and adopts queues that only the disk
    * knows of. `changed`: queues that may differ from what the last snapshot knew; null: none does.
    */
-  restore(image: CatalogImage, packed: ByteTable, changed: readonly StoreQueue[] | null): void {
+  restore(replay: JournalReplay, changed: readonly StoreQueue[] | null): void {
+    const { image, packed } = replay;
+    reconcile(replay, changed ?? [], this.#store);
     this.#resting = new RestingNodes(packed);
     this.#nextNodeId = this.#resting.largestId + 1;
     let progressFrom = this.#resting.largestProgress + 1;
@@ -296,6 +317,7 @@ export class NodeRegistry implements NodeMaker {
     this.groups.nextNumber = progressFrom;
     const unknown = new Set(this.#restorer.restore(image));
     for (const kind of ["queue", "topic"] as const) {
+      if (this.#resting.sums[kind].nodes === 0) continue;
       for (const key of this.#resting.keys(kind)) {
         const { namespace, name } = namesOfKey(key);
         this.#countIn(kind, namespace, name, 1);
@@ -305,8 +327,8 @@ export class NodeRegistry implements NodeMaker {
     if (changed !== null || isNew) {
       for (const node of this.#restorer.adopt(this.#nodes.values())) unknown.add(node);
     }
-    for (const { isLight, topic } of changed ?? []) {
-      const node = this.#ofStoreName(isLight, topic);
+    for (const queue of changed ?? []) {
+      const node = this.#ofChanged(queue);
       if (node !== undefined) unknown.add(node);
     }
     for (const key of this.#keptAwake()) {
@@ -314,6 +336,14 @@ export class NodeRegistry implements NodeMaker {
       if (node !== undefined) unknown.add(node);
     }
     for (const node of unknown) this.#restorer.noteUnknown(node);
+  }
+
+  /** The node of a queue that recovery changed, woken; undefined where that was brought in line with it at rest. */
+  #ofChanged({ isLight, topic }: StoreQueue): Node | undefined {
+    const address = isLight ? addressOfTopicName(topic) : undefined;
+    return address === undefined
+      ? this.#ofStoreName(isLight, topic)
+      : this.#light.get(address.name);
   }
 
   /** Of the nodes at rest, those whose policies do not let them rest any more. */
@@ -331,12 +361,14 @@ export class NodeRegistry implements NodeMaker {
   *writeSnapshot(catalog: CatalogWriter): Generator<void> {
     // Those at rest first: one that is woken meanwhile is met among the others.
     yield* this.#resting.writeSnapshot(catalog);
+    const rows = new PackedRows(catalog, ENTRY.BORN);
     for (const nodes of [this.#nodes, this.#light]) {
       for (const node of nodes.values()) {
-        if (node.id >= 0) yield* writeNode(node, catalog);
+        if (node.id >= 0 && !this.#addInUse(rows, node)) yield* writeNode(node, catalog);
         yield;
       }
     }
+    rows.end();
   }
 
   // ── rest ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -362,12 +394,10 @@ export class NodeRegistry implements NodeMaker {
   /** Puts a node to rest if nothing holds it. */
   rest(node: Node): boolean {
     if (this.#journal.collector !== null || !this.#mayRest(node)) return false;
-    const { namespace, name } = node.address;
-    const isLight = node.shards[0]!.isLight;
-    const key = nodeKey(isLight ? "light" : node.kind, namespace, name);
+    const key = this.#keyOf(node);
     if (!this.#resting.add(key, node)) return false;
     node.tenant?.letGo();
-    if (isLight) this.#light.delete(name);
+    if (node.shards[0]!.isLight) this.#light.delete(node.address.name);
     else this.#nodes.delete(key);
     // It is still there: the count stays.
     node.isDeleted = true;

@@ -123,8 +123,8 @@ export class NodeRestorer {
         if (!isLight) known.add(`${topic}/${queueId}`);
     }
     const orphans = new Map<string, number[]>();
-    for (const { isLight, topic, queueId } of this.#store.queues()) {
-      if (isLight || known.has(`${topic}/${queueId}`)) continue;
+    for (const { topic, queueId } of this.#store.topicQueues()) {
+      if (known.has(`${topic}/${queueId}`)) continue;
       const list = orphans.get(topic) ?? [];
       list.push(queueId);
       orphans.set(topic, list);

@@ -8,7 +8,7 @@
  *    1     4  node number
  *    5        OWN: 4 progress number, 8 low      one group, one shard, everything below `low` settled, nothing else
  *             ENTRIES: 4 groups, 4 largest progress number, 2 count; then each: 2 length, journal entry (catalog.ts)
- *             BACKLOG: 8 messages owed by the group that owes most
+ *             BACKLOG: 8 messages owed by the group that owes most; may be 0
  *             COUNTERS: as variable-length numbers, in memory only
  */
 import { AckState } from "./ack-state.ts";
@@ -48,8 +48,8 @@ export class NodePacker {
     },
   });
 
-  /** False when it is too large to be packed. */
-  pack(node: Node): boolean {
+  /** False when it is too large to be packed. `hasBacklog`: with room for one, which it may get where it lies. */
+  pack(node: Node, hasBacklog = node.backlog > 0): boolean {
     const { bytes } = this;
     const own = isSimple(node) ? node.ownGroup.shards[0]! : null;
     const { backlog } = node;
@@ -60,7 +60,7 @@ export class NodePacker {
       (own !== null ? PACKED.OWN : isBare ? 0 : PACKED.ENTRIES) |
       (node.mayExpire ? PACKED.MAY_EXPIRE : 0) |
       (node.mayHaveKeys ? PACKED.MAY_HAVE_KEYS : 0) |
-      (backlog > 0 ? PACKED.BACKLOG : 0);
+      (hasBacklog ? PACKED.BACKLOG : 0);
     bytes.writeUInt32LE(node.id, 1);
     this.length = HEADER;
     this.#fits = true;
@@ -70,7 +70,7 @@ export class NodePacker {
       this.length += OWN_BYTES;
     } else if (!isBare) this.#packEntries(node);
     if (!this.#fits || this.length + 256 > bytes.length) return false;
-    if (backlog > 0) this.length = bytes.writeDoubleLE(backlog, this.length);
+    if (hasBacklog) this.length = bytes.writeDoubleLE(backlog, this.length);
     this.bodyLength = this.length;
     for (const name of COUNTER_NAMES) {
       if (node.counters[name] !== 0) bytes[0]! |= PACKED.COUNTERS;
@@ -144,6 +144,26 @@ export function factsOf(value: Buffer): PackedFacts {
 export const ownProgressOf = (value: Buffer): number => value.readUInt32LE(HEADER);
 export const ownLowOf = (value: Buffer): number => value.readDoubleLE(HEADER + 4);
 
+/** Its own group has settled everything below `low`: changed where it lies, never back. */
+export function raiseOwnLow(value: Buffer, low: number): void {
+  const before = ownLowOf(value);
+  if (low <= before) return;
+  value.writeDoubleLE(low, HEADER + 4);
+  if ((value[0]! & PACKED.BACKLOG) === 0) return;
+  const at = HEADER + OWN_BYTES;
+  value.writeDoubleLE(Math.max(0, value.readDoubleLE(at) - (low - before)), at);
+}
+
+/** What its own group owes of `[min, max)`, changed where it lies. False when there is no room for it. */
+export function setOwnRange(value: Buffer, min: number, max: number): boolean {
+  const low = Math.min(Math.max(ownLowOf(value), min), max);
+  const hasRoom = (value[0]! & PACKED.BACKLOG) !== 0;
+  if (!hasRoom && low < max) return false;
+  value.writeDoubleLE(low, HEADER + 4);
+  if (hasRoom) value.writeDoubleLE(max - low, HEADER + OWN_BYTES);
+  return true;
+}
+
 /** Where what lies between header and backlog ends. */
 function backlogAt(value: Buffer, flags: number): number {
   if ((flags & PACKED.OWN) !== 0) return HEADER + OWN_BYTES;
@@ -216,10 +236,20 @@ export function unpackInto(
     identity: null,
   });
   image.progress.set(progress, { state: new AckState(ownLowOf(value)), attempts: new Map() });
-  if ((flags & PACKED.MAY_EXPIRE) !== 0) return;
+  // The journal may have told more of them since.
+  if ((flags & PACKED.MAY_EXPIRE) !== 0 || image.expiry.has(id)) return;
   // Nothing expires there: it would not be at rest.
   const low = ownLowOf(value);
   image.expiry.set(id, [{ queueId: 0, from: low, to: low + backlog, pages: null }]);
+}
+
+/**
+ * Do a few bytes tell all of a node in use, without entries of a journal among them? Of what expires in a queue they tell
+ * nothing.
+ */
+export function isUsual(node: Node): boolean {
+  if (node.kind === "topic") return node.groups.size === 0 && hasOneShard(node);
+  return isSimple(node) && (node.shards[0]!.isLight || node.backlog === 0);
 }
 
 const hasOneShard = (node: Node): boolean =>

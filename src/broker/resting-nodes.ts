@@ -3,25 +3,11 @@
  * They come back when they are asked for, and say so in the journal: until then they are as the last snapshot has them.
  */
 import { ByteTable } from "../util/byte-table.ts";
-import {
-  applyEntry,
-  type CatalogImage,
-  type CatalogWriter,
-  ENTRY,
-  emptyImage,
-  keyOfEntry,
-  nodeOf,
-} from "./catalog.ts";
+import { applyEntry, type CatalogImage, type CatalogWriter, ENTRY, emptyImage } from "./catalog.ts";
 import { COUNTER_NAMES, type Node, type NodeCounters, noCounts } from "./node.ts";
 import { type NodeClass, namesOfKey, nodeKey } from "./node-key.ts";
-import {
-  bodyLengthOf,
-  factsOf,
-  NodePacker,
-  PACKED,
-  readCounters,
-  unpackInto,
-} from "./packed-node.ts";
+import { factsOf, isUsual, NodePacker, PACKED, readCounters, unpackInto } from "./packed-node.ts";
+import { fitsRow, PackedRows } from "./packed-rows.ts";
 
 /** Sums over nodes at rest. */
 export interface RestingSums {
@@ -32,8 +18,6 @@ export interface RestingSums {
 }
 
 const noSums = (): RestingSums => ({ nodes: 0, groups: 0, backlog: 0, counters: noCounts() });
-/** Bytes of one journal entry. */
-const ENTRY_BYTES = 60_000;
 
 /** One that was at rest: its bytes, valid until the next is taken. */
 export interface TakenNode {
@@ -76,8 +60,7 @@ export class RestingNodes {
   /** False when it cannot be packed. */
   add(key: string, node: Node): boolean {
     const packer = this.#packer;
-    // It has to go into a journal entry together with its key.
-    if (key.length * 3 > ENTRY_BYTES / 4 || !packer.pack(node)) return false;
+    if (!fitsRow(key) || !packer.pack(node)) return false;
     this.#table.set(key, packer.bytes, packer.length);
     this.#sum(packer.bytes.subarray(0, packer.length), 1);
     return true;
@@ -170,29 +153,24 @@ export class RestingNodes {
 
   /** All of them, for a snapshot: an entry of many nodes a step. Nodes may be taken between two steps, none added. */
   *writeSnapshot(catalog: CatalogWriter): Generator<void> {
-    let bytes = Buffer.allocUnsafe(ENTRY_BYTES);
-    let used = 1;
-    for (const reference of this.#table.references()) {
-      const key = this.#table.keyOf(reference);
-      const value = this.#table.valueOf(reference);
-      const body = bodyLengthOf(value);
-      const room = 4 + key.length * 3 + body;
-      if (used > 1 && used + room > ENTRY_BYTES) {
-        catalog.resting(bytes, used);
-        used = 1;
-        yield;
-      }
-      if (room > bytes.length) bytes = Buffer.allocUnsafe(room + 1);
-      const keyLength = bytes.write(key, used + 2, "utf8");
-      bytes.writeUInt16LE(keyLength, used);
-      used += 2 + keyLength;
-      used = bytes.writeUInt16LE(body, used);
-      value.copy(bytes, used, 0, body);
-      // Counters are this process's own.
-      bytes[used]! &= ~PACKED.COUNTERS;
-      used += body;
+    const table = this.#table;
+    const rows = new PackedRows(catalog, ENTRY.RESTING);
+    let reference = 0;
+    const writeKey = (into: Buffer, at: number): number => table.copyKey(reference, into, at);
+    for (reference of table.references()) {
+      const isWritten = rows.add(table.keyLengthOf(reference), writeKey, table.valueOf(reference));
+      if (isWritten) yield;
     }
-    if (used > 1) catalog.resting(bytes, used);
+    rows.end();
+  }
+
+  /** A node in use as one at rest would be packed, among others. False when it is not of the usual kind. */
+  addInUse(rows: PackedRows, key: string, node: Node): boolean {
+    const packer = this.#packer;
+    if (!fitsRow(key) || !isUsual(node) || !packer.pack(node, true)) return false;
+    const value = packer.bytes.subarray(0, packer.length);
+    rows.add(key.length * 3, (into, at) => into.write(key, at, "utf8"), value, packer.bodyLength);
+    return true;
   }
 }
 
@@ -204,30 +182,3 @@ function imageOf(key: string, value: Buffer): CatalogImage {
 
 /** What a node that was at rest is made of. */
 export const imageOfTaken = ({ key, value }: TakenNode): CatalogImage => imageOf(key, value);
-
-/** Applies one entry of the journal: to the image of what is in use, or to what is at rest. */
-export function replayEntry(image: CatalogImage, resting: ByteTable, bytes: Buffer): void {
-  if (bytes[0] === ENTRY.RESTING) {
-    for (let at = 1; at < bytes.length; ) {
-      const keyEnd = at + 2 + bytes.readUInt16LE(at);
-      const end = keyEnd + 2 + bytes.readUInt16LE(keyEnd);
-      resting.setBytes(bytes.subarray(at + 2, keyEnd), bytes.subarray(keyEnd + 2, end));
-      at = end;
-    }
-    return;
-  }
-  if (bytes[0] === ENTRY.WOKEN) {
-    wake(image, resting, bytes.toString("utf8", 1));
-    return;
-  }
-  // Something happens to a node that should have been woken before, but for an entry that is lost: not to two of it.
-  if (bytes[0] === ENTRY.NODE && resting.size > 0) wake(image, resting, keyOfEntry(nodeOf(bytes)));
-  applyEntry(image, bytes);
-}
-
-function wake(image: CatalogImage, resting: ByteTable, key: string): void {
-  const found = resting.find(key);
-  if (found < 0) return;
-  unpackInto(image, key, resting.valueOf(found), (entry) => applyEntry(image, entry));
-  resting.delete(key);
-}

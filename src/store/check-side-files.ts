@@ -19,7 +19,12 @@ import {
   readIndexHeader,
   readInt64,
 } from "./index-format.ts";
-import { JOURNAL_HEADER, JOURNAL_MAGIC, type JournalFile, parseJournal } from "./journal-format.ts";
+import {
+  isCompleteSnapshot,
+  JOURNAL_HEADER,
+  type JournalFile,
+  parseJournal,
+} from "./journal-format.ts";
 import type { RecordProbe } from "./record-probe.ts";
 import { offsetOfName } from "./segment-list.ts";
 import type { Storage } from "./storage-file.ts";
@@ -185,7 +190,7 @@ export function checkJournal(storage: Storage, directory: string): FileCheck[] {
     }
     report.items = found.frames.length;
     if (isSnapshot) {
-      const isComplete = found.frames.at(-1)?.entry.equals(JOURNAL_MAGIC) === true;
+      const isComplete = isCompleteSnapshot(found);
       if (!isComplete || found.lostBytes > 0) report.damaged("some of its entries are missing");
       else report.items--;
       end = found.start;
@@ -210,14 +215,14 @@ function checkJournalFile(
     position = file.start;
   }
   // What was durable when some later frame was written is lost by damage, not by a power cut.
-  for (const [i, frame] of frames.entries()) {
-    if (frame.position > position) {
-      const lost = `${frame.position - position} bytes at position ${position} are no entries`;
-      const known = frames.slice(i).some((later) => later.durable >= frame.position);
-      if (known) report.damaged(lost);
+  for (let i = 0; i < frames.length; i++) {
+    const at = frames.position(i);
+    if (at > position) {
+      const lost = `${at - position} bytes at position ${position} are no entries`;
+      if (frames.durableFrom(i) >= at) report.damaged(lost);
       else report.unfinished(`${lost}; the journal ends there`);
     }
-    position = Math.max(position, frame.end);
+    position = Math.max(position, frames.end(i));
   }
   const tail = file.start + report.bytes - JOURNAL_HEADER - position;
   if (tail > 0) report.unfinished(`${tail} bytes at its end are no entries`);

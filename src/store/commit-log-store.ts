@@ -219,8 +219,14 @@ export class CommitLogStore implements MessageStore {
   lightQueue(name: string): StoreQueue {
     return this.#table.names.lightQueue(name);
   }
+  look(topic: string, queueId: number, isLight: boolean): StoreQueue | undefined {
+    return this.#table.names.peek(topic, queueId, isLight);
+  }
   queues(): Iterable<StoreQueue> {
     return this.#table.names.queues();
+  }
+  topicQueues(): Iterable<StoreQueue> {
+    return this.#table.names.topicQueues();
   }
 
   rest(queue: StoreQueue): void {

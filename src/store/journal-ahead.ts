@@ -153,12 +153,13 @@ export function readAhead(
     const file = parseJournal(bytes);
     // A name that does not fit its contents speaks of another journal.
     if (file === undefined || file.start !== offsetOfName(name.slice(PREFIX.length))) continue;
-    for (const frame of file.frames) {
-      if (frame.position !== position) continue;
-      const at = JOURNAL_HEADER + frame.position - file.start;
-      frames.push(bytes.subarray(at, at + frame.end - frame.position));
-      entries.push(frame.entry);
-      position = frame.end;
+    for (let i = 0; i < file.frames.length; i++) {
+      if (file.frames.position(i) !== position) continue;
+      const at = JOURNAL_HEADER + position - file.start;
+      const end = file.frames.end(i);
+      frames.push(bytes.subarray(at, at + end - position));
+      entries.push(file.frames.entry(i));
+      position = end;
     }
   }
   return { frames, entries, names };

@@ -53,17 +53,63 @@ export function sealFrame(
 
 export interface JournalFile {
   readonly start: number;
-  readonly frames: JournalFrame[];
+  readonly frames: JournalFrames;
   /** Bytes that are no frames, in the middle or at the end. */
   readonly lostBytes: number;
 }
 
-export interface JournalFrame {
-  readonly position: number;
-  readonly end: number;
+/** The frames of a file by number: there may be millions, so each is where it lies and no object. */
+export class JournalFrames {
+  readonly #bytes: Buffer;
+  readonly #view: DataView;
+  /** Position of the file's first byte behind its header, on the journal's own scale. */
+  readonly #start: number;
+  readonly #at: number[] = [];
+
+  constructor(bytes: Buffer, start: number) {
+    this.#bytes = bytes;
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    this.#start = start;
+  }
+
+  get length(): number {
+    return this.#at.length;
+  }
+  /** Takes the frame at this place in. Returns its size, 0 when there is none that is valid. */
+  add(at: number): number {
+    const size = frameAt(this.#bytes, this.#view, at);
+    if (size > 0) this.#at.push(at);
+    return size;
+  }
+
+  position(index: number): number {
+    return this.#start + this.#at[index]! - JOURNAL_HEADER;
+  }
+  end(index: number): number {
+    return this.position(index) + FRAME_HEADER + this.#view.getUint32(this.#at[index]! + 4);
+  }
   /** Everything before this position was durable when the frame was written. */
-  readonly durable: number;
-  readonly entry: Buffer;
+  durable(index: number): number {
+    return this.position(index) - this.#view.getUint32(this.#at[index]! + 8);
+  }
+  /** What was known to be durable by some frame from this one on, of those before `limit`. */
+  durableFrom(index: number, limit = Number.POSITIVE_INFINITY): number {
+    let known = 0;
+    for (let i = index; i < this.length && this.position(i) < limit; i++) {
+      known = Math.max(known, this.durable(i));
+    }
+    return known;
+  }
+  entry(index: number): Buffer {
+    const at = this.#at[index]!;
+    const start = at + FRAME_HEADER;
+    return this.#bytes.subarray(start, start + this.#view.getUint32(at + 4));
+  }
+  isMagic(index: number): boolean {
+    const at = this.#at[index]!;
+    const length = this.#view.getUint32(at + 4);
+    return length === JOURNAL_MAGIC.length && this.entry(index).equals(JOURNAL_MAGIC);
+  }
 }
 
 /** Reads a file; undefined when it has no header (it was created and never written). */
@@ -75,28 +121,20 @@ export function parseJournal(bytes: Buffer): JournalFile | undefined {
   ) {
     return undefined;
   }
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  const start = readOffset(view, 8);
-  const frames: JournalFrame[] = [];
+  const start = readOffset(new DataView(bytes.buffer, bytes.byteOffset, bytes.length), 8);
+  const frames = new JournalFrames(bytes, start);
   let lostBytes = 0;
   for (let at = JOURNAL_HEADER; at < bytes.length; ) {
-    const size = frameAt(bytes, view, at);
-    if (size === 0) {
-      lostBytes++;
-      at++;
-      continue;
-    }
-    const position = start + at - JOURNAL_HEADER;
-    frames.push({
-      position,
-      end: position + size,
-      durable: position - view.getUint32(at + 8),
-      entry: bytes.subarray(at + FRAME_HEADER, at + size),
-    });
-    at += size;
+    const size = frames.add(at);
+    if (size === 0) lostBytes++;
+    at += Math.max(1, size);
   }
   return { start, frames, lostBytes };
 }
+
+/** Does it end as a snapshot does? */
+export const isCompleteSnapshot = ({ frames }: JournalFile): boolean =>
+  frames.length > 0 && frames.isMagic(frames.length - 1);
 
 /** Size of the valid frame at `at`, or 0. */
 function frameAt(bytes: Buffer, view: DataView, at: number): number {

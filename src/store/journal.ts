@@ -6,9 +6,10 @@ import { join } from "node:path";
 import { JournalAhead, readAhead } from "./journal-ahead.ts";
 import {
   FRAME_HEADER,
+  isCompleteSnapshot,
   JOURNAL_HEADER,
   JOURNAL_MAGIC,
-  type JournalFrame,
+  type JournalFrames,
   journalHeader,
   MAX_ENTRY_BYTES,
   parseJournal,
@@ -27,6 +28,13 @@ const SNAPSHOT_CHUNK = 1 << 20;
 /** Most snapshots are small. */
 const FIRST_SNAPSHOT_CHUNK = OVERHANG;
 
+/** Frames of a file that count, one after the other. */
+interface ReplayRun {
+  readonly frames: JournalFrames;
+  readonly from: number;
+  to: number;
+}
+
 export class Journal implements OwnerJournal {
   readonly ring = new TailRing(RING_BYTES, OVERHANG);
   readonly #control: SharedControl;
@@ -40,7 +48,9 @@ export class Journal implements OwnerJournal {
   #syncTo = 0;
   #snapshotAt = 0;
   #file = 0;
-  #replay: Buffer[] = [];
+  /** What was read at the start, until it is replayed: frames of files, then what was not in any of them. */
+  #replay: ReplayRun[] = [];
+  #replayLast: readonly Buffer[] = [];
   #isReplayed = false;
   #ahead: JournalAhead | null = null;
   written = 0;
@@ -86,12 +96,14 @@ export class Journal implements OwnerJournal {
     if (snapshot >= 0) {
       const name = `${offsetName(snapshot)}.snapshot`;
       const found = read(name);
-      const frames = found?.frames ?? [];
-      const isComplete = frames.at(-1)?.entry.equals(JOURNAL_MAGIC) === true;
-      if (!isComplete || found!.lostBytes > 0) {
+      const isComplete = found !== undefined && isCompleteSnapshot(found);
+      if (!isComplete || found.lostBytes > 0) {
         warnings.push(`journal/${name} is damaged: some of what the owner noted in it is lost`);
       }
-      for (const { entry } of isComplete ? frames.slice(0, -1) : frames) this.#replay.push(entry);
+      if (found !== undefined) {
+        const { frames } = found;
+        this.#replay.push({ frames, from: 0, to: frames.length - (isComplete ? 1 : 0) });
+      }
       position = found?.start ?? 0;
     }
     if (snapshot >= 0 && files[0] !== snapshot) {
@@ -145,7 +157,7 @@ export class Journal implements OwnerJournal {
     file.write(bytes, 0, bytes.length, 0);
     file.close();
     this.#file++;
-    for (const entry of entries) this.#replay.push(entry);
+    this.#replayLast = entries;
     return end + bytes.length - JOURNAL_HEADER;
   }
 
@@ -165,46 +177,52 @@ export class Journal implements OwnerJournal {
     setAside: (number: number) => void,
   ): number {
     const found = files.map((number) => ({ number, file: read(offsetName(number)) }));
-    const parts: JournalFrame[][] = [];
-    let limit = Number.POSITIVE_INFINITY;
-    for (const { file } of found.toReversed()) {
-      if (file === undefined) continue;
-      // A later opener took the journal to end where its own file starts: what lies behind that was torn off then.
-      const end = limit;
-      parts.push(file.frames.filter(({ position }) => position < end));
-      limit = Math.min(limit, file.start);
-    }
-    // Not spread into arguments: there may be millions.
-    const frames = parts.toReversed().flat();
-    // What some later frame knew to be durable before each frame.
-    const durable = new Float64Array(frames.length);
-    let known = 0;
-    for (let i = frames.length - 1; i >= 0; i--) {
-      known = Math.max(known, frames[i]!.durable);
-      durable[i] = known;
-    }
+    /** A later opener took the journal to end where its own file starts: what lies behind that was torn off then. */
+    const limitOf = (index: number): number =>
+      Math.min(
+        ...found.slice(index + 1).map(({ file }) => file?.start ?? Number.POSITIVE_INFINITY),
+      );
+    const parts = found.flatMap(({ file }, index) =>
+      file === undefined ? [] : [{ frames: file.frames, limit: limitOf(index) }],
+    );
+    /** What some frame from this one on knew to be durable before itself. */
+    const durableFrom = (part: number, index: number): number =>
+      Math.max(
+        ...parts
+          .slice(part)
+          .map(({ frames, limit }, i) => frames.durableFrom(i === 0 ? index : 0, limit)),
+      );
     let position = from;
-    for (let i = 0; i < frames.length; i++) {
-      const frame = frames[i]!;
-      // The end of a snapshot in a file that is none: somebody has exchanged names.
-      if (frame.position < position || frame.entry.equals(JOURNAL_MAGIC)) continue;
-      if (frame.position > position) {
-        if (durable[i]! < frame.position) {
-          const missing = frame.position - position;
-          warnings.push(`journal: ends before a gap of ${missing} bytes that were never synced`);
-          for (const { number, file } of found) {
-            if (file !== undefined && file.start >= position && number > (files[0] ?? 0)) {
-              setAside(number);
-            }
-          }
-          break;
+    for (const [part, { frames, limit }] of parts.entries()) {
+      let run: ReplayRun | null = null;
+      for (let i = 0; i < frames.length; i++) {
+        const at = frames.position(i);
+        if (at >= limit) break;
+        // The end of a snapshot in a file that is none: somebody has exchanged names.
+        if (at < position || frames.isMagic(i)) {
+          run = null;
+          continue;
         }
-        warnings.push(
-          `journal: ${frame.position - position} bytes at ${position} are damaged and left out`,
-        );
+        if (at > position) {
+          if (durableFrom(part, i) < at) {
+            const missing = at - position;
+            warnings.push(`journal: ends before a gap of ${missing} bytes that were never synced`);
+            for (const { number, file } of found) {
+              if (file !== undefined && file.start >= position && number > (files[0] ?? 0)) {
+                setAside(number);
+              }
+            }
+            return position;
+          }
+          warnings.push(`journal: ${at - position} bytes at ${position} are damaged and left out`);
+        }
+        if (run === null) {
+          run = { frames, from: i, to: i };
+          this.#replay.push(run);
+        }
+        run.to = i + 1;
+        position = frames.end(i);
       }
-      this.#replay.push(frame.entry);
-      position = frame.end;
     }
     return position;
   }
@@ -212,9 +230,18 @@ export class Journal implements OwnerJournal {
   replay(entry: (bytes: Buffer) => void): void {
     if (this.#isReplayed) throw new Error("journal: replayed twice, or after an append");
     this.#isReplayed = true;
-    const entries = this.#replay;
+    const runs = this.#replay;
+    const last = this.#replayLast;
+    this.#forgetReplay();
+    for (const { frames, from, to } of runs) {
+      for (let i = from; i < to; i++) entry(frames.entry(i));
+    }
+    for (const bytes of last) entry(bytes);
+  }
+
+  #forgetReplay(): void {
     this.#replay = [];
-    for (const bytes of entries) entry(bytes);
+    this.#replayLast = [];
   }
 
   append(bytes: Uint8Array, start: number, end: number): number {
@@ -224,7 +251,7 @@ export class Journal implements OwnerJournal {
     }
     if (!this.#isReplayed) {
       this.#isReplayed = true;
-      this.#replay = [];
+      this.#forgetReplay();
     }
     if (this.#waiting.length > 0 || !this.#fits(length)) {
       this.#waiting.push(Buffer.from(bytes.subarray(start, end)));
@@ -245,7 +272,7 @@ export class Journal implements OwnerJournal {
 
   snapshot(entries: Iterable<Uint8Array>): void {
     this.#isReplayed = true;
-    this.#replay = [];
+    this.#forgetReplay();
     const chunks: ArrayBuffer[] = [];
     let chunk = Buffer.allocUnsafeSlow(FIRST_SNAPSHOT_CHUNK);
     let used = 0;

@@ -144,8 +144,12 @@ export interface MessageStore {
   queue(topic: string, queueId: number): StoreQueue;
   /** A light queue by name: entries only, its records live elsewhere. */
   lightQueue(name: string): StoreQueue;
-  /** Queues found on disk or opened since, to look at: one to be used is asked for by name. */
+  /** The queue when it is there, to look at as it is now: one to be used is asked for by its name, as above. */
+  look(topic: string, queueId: number, isLight: boolean): StoreQueue | undefined;
+  /** Queues found on disk or opened since, to look at. */
   queues(): Iterable<StoreQueue>;
+  /** The same without light ones. */
+  topicQueues(): Iterable<StoreQueue>;
   /** The owner lets go of this object, and asks for the queue by name before it uses it again: it may be put away. */
   rest(queue: StoreQueue): void;
   /** Forgets a queue and gives its index space back; its records go with retention. */

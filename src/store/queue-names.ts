@@ -80,6 +80,12 @@ export class QueueNames {
     yield* this.awake();
   }
 
+  /** The same without light ones. */
+  *topicQueues(): Generator<ConsumeQueue> {
+    yield* this.#resting.topicQueues();
+    for (const shards of this.#topics.values()) yield* shards.values();
+  }
+
   *awake(): Generator<ConsumeQueue> {
     for (const shards of this.#topics.values()) yield* shards.values();
     yield* this.#light.values();

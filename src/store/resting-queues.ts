@@ -90,7 +90,20 @@ export class RestingQueues {
    * be taken between two steps; `isOut`: by the range, queues that are left out.
    */
   *queues(isOut?: (min: number, max: number) => boolean): Generator<ConsumeQueue> {
+    yield* this.#queues(isOut, true);
+  }
+
+  /** The same without light ones. */
+  topicQueues(): Generator<ConsumeQueue> {
+    return this.#queues(undefined, false);
+  }
+
+  *#queues(
+    isOut: ((min: number, max: number) => boolean) | undefined,
+    withLight: boolean,
+  ): Generator<ConsumeQueue> {
     for (const reference of this.#table.references()) {
+      if (!withLight && this.#table.headOf(reference) === LIGHT_BYTE) continue;
       const value = this.#table.valueOf(reference);
       if (isOut?.(value.readDoubleLE(8), value.readDoubleLE(16)) === true) continue;
       const key = this.#table.keyOf(reference);

@@ -7,8 +7,9 @@
  *    2     2  length of the value
  *    4     -  key, value, zeros up to a multiple of 4
  *
- * A reference is a record's place in all chunks, divided by four: valid until the next `set`, `delete` or `tidy`. Views
- * of values are of the memory itself: for reading at once, or for changing fields of fixed size in place.
+ * A reference is a record's place in all chunks, divided by four: valid until the record is removed or set with a value of
+ * another length, or the next `tidy`. Views of values are of the memory itself: for reading at once, or for changing fields
+ * of fixed size in place.
  */
 const CHUNK_BYTES = 1 << 20;
 const HEADER = 4;
@@ -59,24 +60,32 @@ export class ByteTable {
     this.#set(this.#encode(key), value, length);
   }
 
-  /** The same with a key that is there as bytes already, UTF-8. */
-  setBytes(key: Uint8Array, value: Uint8Array): void {
+  /** The same with a key that is there as bytes already, UTF-8. Returns the record. */
+  setBytes(key: Uint8Array, value: Uint8Array): number {
     if (key.length > MAX_KEY || value.length > MAX_VALUE) {
       throw new RangeError(`byte table: key of ${key.length} bytes, value of ${value.length}`);
     }
     if (key.length > this.#key.length) this.#key = Buffer.allocUnsafe(key.length);
     this.#key.set(key);
-    this.#set(key.length, value, value.length);
+    return this.#set(key.length, value, value.length);
+  }
+
+  /** The record of a key that is there as bytes, or -1. */
+  findBytes(key: Uint8Array): number {
+    if (this.#size === 0 || key.length > MAX_KEY) return -1;
+    if (key.length > this.#key.length) this.#key = Buffer.allocUnsafe(key.length);
+    this.#key.set(key);
+    return this.#find(this.#key, key.length);
   }
 
   /** The key is in `#key`. */
-  #set(keyLength: number, value: Uint8Array, length: number): void {
+  #set(keyLength: number, value: Uint8Array, length: number): number {
     const known = this.#find(this.#key, keyLength);
     if (known >= 0) {
       const { chunk, at } = this.#at(known);
       if (chunk.readUInt16LE(at + 2) === length) {
         chunk.set(value.subarray(0, length), at + HEADER + keyLength);
-        return;
+        return known;
       }
       this.#remove(known);
     }
@@ -89,6 +98,7 @@ export class ByteTable {
     chunk.set(value.subarray(0, length), at + HEADER + keyLength);
     this.#enter(reference, hashOf(this.#key, 0, keyLength));
     this.#size++;
+    return reference;
   }
 
   delete(key: string): boolean {
@@ -110,6 +120,23 @@ export class ByteTable {
     const { chunk, at } = this.#at(reference);
     if ((chunk.readUInt16LE(at) & ~DELETED) < prefix.length) return false;
     return chunk.compare(prefix, 0, prefix.length, at + HEADER, at + HEADER + prefix.length) === 0;
+  }
+
+  /** Removes a record that is there. */
+  deleteAt(reference: number): void {
+    this.#remove(reference);
+  }
+
+  /** Copies the key to `into`; returns its length. */
+  copyKey(reference: number, into: Buffer, at: number): number {
+    const { chunk, at: from } = this.#at(reference);
+    const start = from + HEADER;
+    return chunk.copy(into, at, start, start + (chunk.readUInt16LE(from) & ~DELETED));
+  }
+
+  keyLengthOf(reference: number): number {
+    const { chunk, at } = this.#at(reference);
+    return chunk.readUInt16LE(at) & ~DELETED;
   }
 
   /** First byte of the key. */

@@ -92,7 +92,7 @@ test("a subscription whose topic is lost does not become one of what is made nex
   consume(peer, topic("t"), { subscription: SUBSCRIPTION }).consumer.close(OUTCOME.RELEASE);
   await settle();
   t.is(
-    lose((entry) => entry[0] === ENTRY.NODE),
+    lose((entry) => entry[0] === ENTRY.BORN),
     1,
   );
   for (const shard of [...store.queues()]) store.dropQueue(shard);

@@ -119,8 +119,14 @@ export class MemoryStore implements MessageStore {
   lightQueue(name: string): StoreQueue {
     return this.#queue(name, 0, true);
   }
+  look(topic: string, queueId: number, isLight: boolean): StoreQueue | undefined {
+    return this.#queues.get(`${isLight}/${topic}/${queueId}`);
+  }
   queues(): Iterable<StoreQueue> {
     return this.#queues.values();
+  }
+  topicQueues(): Iterable<StoreQueue> {
+    return [...this.#queues.values()].filter(({ isLight }) => !isLight);
   }
   dropQueue(queue: StoreQueue): void {
     this.#queues.delete(`${queue.isLight}/${queue.topic}/${queue.queueId}`);
