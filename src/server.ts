@@ -368,7 +368,8 @@ const brokerLimits = ({ limits }: Config): BrokerLimits => ({
   maxSessionsPerConnection: limits.sessionsPerConnectionMax,
 });
 
-const loginSettings = ({ security, tls, tokens }: Config) => ({
+const loginSettings = ({ security, tls, tokens, limits }: Config) => ({
+  loginsPerAddressMax: limits.loginsPerAddressMax,
   allowPlainWithoutTls: security.allowPlainWithoutTls,
   certificateName: tls.clientName,
   failureDelayMs: security.failureDelay,

@@ -80,6 +80,11 @@ export function createMetrics(sources: AdminSources, destinationsMax: number): M
     { name: "received_bytes_total", help: "Bytes read", read: () => transport.traffic().received },
     { name: "sent_bytes_total", help: "Bytes written", read: () => transport.traffic().sent },
     { name: "logins_total", help: "Logins that were right", read: () => logins.successes },
+    {
+      name: "logins_held_total",
+      help: "Logins that had to wait for others of their address",
+      read: () => logins.held,
+    },
     { name: "logins_failed_total", help: "Logins that were refused", read: () => logins.failures },
     { name: "consumers", help: "Consumers", read: overview((o) => o.consumers) },
     { name: "queues", help: "Queues", read: overview((o) => o.queues) },

@@ -21,7 +21,7 @@ export interface AdminSources {
   readonly quotas: Quotas;
   readonly authenticator: Authenticator;
   readonly authorizer: Authorizer;
-  readonly logins: { readonly successes: number; readonly failures: number };
+  readonly logins: { readonly successes: number; readonly failures: number; readonly held: number };
   readonly transport: TransportFigures;
   /** Bearer token of this start, for the command line on the same machine. */
   readonly localToken: string;

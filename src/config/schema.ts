@@ -276,6 +276,11 @@ export const configSchema = z.strictObject({
         { min: 1 },
       ),
       connectionsPerAddressMax: count(20_000, "Connections from one address.", { min: 1 }),
+      loginsPerAddressMax: count(
+        16,
+        "Logins by password from one address (IPv6: one /64) that are looked at at a time; a refused one counts until `security.failureDelay` is over, more of them wait. Passwords that were right before do not.",
+        { min: 1 },
+      ),
       handshakeTimeout: duration("10s", "From accept to a known protocol and a login.", {
         min: 100,
       }),

@@ -13,6 +13,8 @@ export interface SaslBackend {
   checkPassword(user: string, password: string, mechanism: string): Promise<Principal | undefined>;
   /** The user's verifier, or a decoy that never matches. */
   verifierOf(user: string, mechanism: string, hash: ScramHash): Promise<ScramVerifier>;
+  /** Is the proof right? Asked in turn; a wrong one has taken as long as a refusal takes, and is counted. */
+  prove(user: string, mechanism: string, check: () => boolean): Promise<boolean>;
   /** Waits as long as a refusal takes. */
   refuse(user: string, mechanism: string): Promise<SaslStep>;
   principal(user: string, mechanism: string): Principal;
@@ -95,18 +97,29 @@ export class ScramExchange implements SaslExchange {
     }
     if (response.length > RESPONSE_BYTES_MAX) return this.#refuse();
     const message = response.toString("utf8");
-    if (this.#server !== undefined) {
-      const final = this.#server.finish(message);
-      if (final === undefined) return this.#refuse();
-      this.#isVerified = true;
-      // As a challenge, which the client answers emptily: every client library copes with that.
-      return { kind: "challenge", data: Buffer.from(final), isLast: true };
-    }
+    if (this.#server !== undefined) return this.#finish(this.#server, message);
     if (response.length === 0 && !this.#isChallenged) {
       this.#isChallenged = true;
       return { kind: "challenge", data: EMPTY };
     }
     return this.#begin(message);
+  }
+
+  async #finish(server: ScramServer, message: string): Promise<SaslStep> {
+    let final: string | undefined;
+    try {
+      await this.#backend.prove(this.#user, this.#mechanism, () => {
+        final = server.finish(message);
+        return final !== undefined;
+      });
+    } catch (error) {
+      if (this.#backend.isBusy(error)) return { kind: "failure", isTemporary: true };
+      throw error;
+    }
+    if (final === undefined) return FAILURE;
+    this.#isVerified = true;
+    // As a challenge, which the client answers emptily: every client library copes with that.
+    return { kind: "challenge", data: Buffer.from(final), isLast: true };
   }
 
   async #begin(message: string): Promise<SaslStep> {

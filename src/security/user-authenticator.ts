@@ -6,6 +6,7 @@ import type { Logger } from "../telemetry/log.ts";
 import { isLoopbackAddress } from "../util/network.ts";
 import type { Authenticator, SaslExchange, SaslStep } from "./authenticator.ts";
 import { CredentialCache } from "./credential-cache.ts";
+import { LoginGate } from "./login-gate.ts";
 import { GUEST, type LoopbackPolicy } from "./loopback.ts";
 import { BusyError, verifyPassword } from "./password.ts";
 import type { ClientCertificate, PeerInfo } from "./peer.ts";
@@ -34,6 +35,8 @@ export interface UserAuthenticatorOptions {
   /** Which part of a client certificate names the user. */
   readonly certificateName: "commonName" | "subject";
   readonly failureDelayMs: number;
+  /** Logins by password of one address that are looked at at a time. */
+  readonly loginsPerAddressMax?: number;
   /** Is a certificate that was verified at the handshake still good? Absent where that cannot change. */
   readonly isTrusted?: (certificate: ClientCertificate) => boolean;
   /** Access tokens are taken as passwords and by SASL; absent where none are. */
@@ -43,12 +46,15 @@ export interface UserAuthenticatorOptions {
 
 const BEARER_MECHANISMS: readonly string[] = ["XOAUTH2", "OAUTHBEARER"];
 
+const LOGINS_PER_ADDRESS = 16;
+
 /** Takes as long to check as a real one and is right for nothing; made once, of a password that nobody knows. */
 const DECOY_HASH = `scrypt$ln=14,r=8,p=1$${randomBytes(16).toString("base64")}$${randomBytes(32).toString("base64")}`;
 
 export class UserAuthenticator implements Authenticator {
   #options: UserAuthenticatorOptions;
   readonly #cache = new CredentialCache();
+  readonly #gate: LoginGate;
   readonly #decoySecret = randomBytes(32);
   readonly #guestVerifiers = new Map<string, Promise<ScramVerifier>>();
   failures = 0;
@@ -56,11 +62,18 @@ export class UserAuthenticator implements Authenticator {
 
   constructor(options: UserAuthenticatorOptions) {
     this.#options = options;
+    this.#gate = new LoginGate(options.loginsPerAddressMax ?? LOGINS_PER_ADDRESS);
+  }
+
+  /** Logins that had to wait because of others of their address. */
+  get held(): number {
+    return this.#gate.held;
   }
 
   /** Other settings hold for logins from now on. */
   configure(options: Partial<UserAuthenticatorOptions>): void {
     this.#options = { ...this.#options, ...options };
+    this.#gate.perAddressMax = this.#options.loginsPerAddressMax ?? LOGINS_PER_ADDRESS;
   }
 
   mechanismsFor(peer: PeerInfo): readonly string[] {
@@ -118,7 +131,7 @@ export class UserAuthenticator implements Authenticator {
     const credentials = this.#credentialsOf(user);
     const isRight = await this.#isRight(user, password, peer);
     if (!isRight) {
-      await this.refuse(user, mechanism, peer);
+      this.#noteFailure(user, mechanism, peer);
       return undefined;
     }
     this.successes++;
@@ -154,6 +167,12 @@ export class UserAuthenticator implements Authenticator {
 
   /** Counts and logs a failed login, and takes its time. */
   async refuse(user: string, mechanism: string, peer: PeerInfo): Promise<SaslStep> {
+    this.#noteFailure(user, mechanism, peer);
+    await sleep(this.#options.failureDelayMs);
+    return { kind: "failure", isTemporary: false };
+  }
+
+  #noteFailure(user: string, mechanism: string, peer: PeerInfo): void {
     this.failures++;
     this.#options.logger.warn("auth.failed", {
       user,
@@ -161,8 +180,27 @@ export class UserAuthenticator implements Authenticator {
       listener: peer.listener,
       remote: peer.remoteAddress,
     });
-    await sleep(this.#options.failureDelayMs);
-    return { kind: "failure", isTemporary: false };
+  }
+
+  /** One guess: in turn with others of its address, and a wrong one takes the time of a refusal. */
+  async #guess(peer: PeerInfo, check: () => Promise<boolean> | boolean): Promise<boolean> {
+    return this.#gate.run(peer.remoteAddress, async () => {
+      const isRight = await check();
+      if (!isRight) await sleep(this.#options.failureDelayMs);
+      return isRight;
+    });
+  }
+
+  /** The proof of a SASL exchange, checked as any guess; a wrong one is counted and logged. */
+  async prove(
+    user: string,
+    mechanism: string,
+    peer: PeerInfo,
+    check: () => boolean,
+  ): Promise<boolean> {
+    const isRight = await this.#guess(peer, check).catch(busy);
+    if (!isRight) this.#noteFailure(user, mechanism, peer);
+    return isRight;
   }
 
   async verifierOf(
@@ -202,21 +240,21 @@ export class UserAuthenticator implements Authenticator {
 
   async #isRight(user: string, password: string, peer: PeerInfo): Promise<boolean> {
     const { users, loopback } = this.#options;
-    if (user === GUEST && loopback.isGuestHere(peer)) return sameText(password, GUEST);
+    if (user === GUEST && loopback.isGuestHere(peer)) {
+      return sameText(password, GUEST) || this.#guess(peer, () => false).catch(busy);
+    }
     const record = users.find(user);
     const stored = record?.password ?? "";
     try {
       if (stored === "") {
-        await verifyPassword(password, DECOY_HASH);
+        await this.#guess(peer, () => verifyPassword(password, DECOY_HASH));
         return false;
       }
       return await this.#cache.check(user, password, users.generation, () =>
-        verifyPassword(password, stored),
+        this.#guess(peer, () => verifyPassword(password, stored)),
       );
     } catch (error) {
-      if (error instanceof BusyError) {
-        throw new BrokerError("limit-exceeded", "too many logins at once: try again shortly");
-      }
+      if (error instanceof BusyError) busy(error);
       this.#options.logger.error("auth.unusable-hash", { user, error: error as Error });
       return false;
     }
@@ -259,6 +297,9 @@ class PeerBackend implements SaslBackend {
     this.#credentials = known.credentials;
     return known.verifier;
   }
+  prove(user: string, mechanism: string, check: () => boolean): Promise<boolean> {
+    return this.#authenticator.prove(user, mechanism, this.#peer, check);
+  }
   refuse(user: string, mechanism: string): Promise<SaslStep> {
     return this.#authenticator.refuse(user, mechanism, this.#peer);
   }
@@ -278,6 +319,12 @@ class PeerBackend implements SaslBackend {
   isBusy(error: unknown): boolean {
     return error instanceof BrokerError && error.isRetriable;
   }
+}
+
+/** What a client that may come again is told. */
+function busy(error: unknown): never {
+  if (!(error instanceof BusyError)) throw error;
+  throw new BrokerError("limit-exceeded", "too many logins at once: try again shortly");
 }
 
 /** Equal, in a time that does not tell where they differ. */

@@ -130,6 +130,7 @@ export class HttpGateway {
       visit: visitor.visit,
       candidates,
       messageBytesMax: this.#options.messageBytesMax,
+      handshakeTimeoutMs: this.#options.headerTimeoutMs ?? HEADER_TIMEOUT_MS,
     });
   }
 

@@ -39,6 +39,8 @@ export interface Upgrade {
   /** The adapters that the agreed sub-protocol allows; more than one are told apart by their first bytes. */
   readonly candidates: readonly ProtocolAdapter[];
   readonly messageBytesMax: number;
+  /** Who has not said by then what it speaks goes. */
+  readonly handshakeTimeoutMs: number;
 }
 
 export class WebSocketWire extends SocketWire {
@@ -62,7 +64,10 @@ export class WebSocketWire extends SocketWire {
     const { candidates, first } = upgrade;
     const [only] = candidates;
     if (candidates.length === 1 && only !== undefined) wire.#choose(only);
-    else wire.attach(new Chooser(wire, candidates, (adapter) => wire.#choose(adapter)));
+    else {
+      const choose = (adapter: ProtocolAdapter) => wire.#choose(adapter);
+      wire.attach(new Chooser(wire, candidates, upgrade.handshakeTimeoutMs, choose));
+    }
     if (first.length > 0) wire.receive(first, 0, first.length);
     wire.startReading();
     return wire;
@@ -211,12 +216,15 @@ class Chooser implements ProtocolConnection {
   readonly #candidates: readonly ProtocolAdapter[];
   readonly #choose: (adapter: ProtocolAdapter) => ProtocolConnection;
   readonly #sinceMs: number;
+  readonly #timeoutMs: number;
 
   constructor(
     wire: WebSocketWire,
     candidates: readonly ProtocolAdapter[],
+    timeoutMs: number,
     choose: (adapter: ProtocolAdapter) => ProtocolConnection,
   ) {
+    this.#timeoutMs = timeoutMs;
     this.#wire = wire;
     this.#candidates = candidates;
     this.#choose = choose;
@@ -242,11 +250,9 @@ class Chooser implements ProtocolConnection {
   onClose(): void {}
   onDrain(): void {}
   onTick(nowMs: number): void {
-    if (nowMs - this.#sinceMs > HANDSHAKE_MS) this.#wire.destroy();
+    if (nowMs - this.#sinceMs > this.#timeoutMs) this.#wire.destroy();
   }
   onShutdown(): void {
     this.#wire.end();
   }
 }
-
-const HANDSHAKE_MS = 10_000;

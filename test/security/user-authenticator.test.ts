@@ -241,3 +241,26 @@ test("a certificate that is not good any more is nobody's login", (t) => {
   t.is(login.withoutCredentials(certified), undefined);
   t.false(login.mechanismsFor(certified).includes("EXTERNAL"));
 });
+
+test("an address that guesses passwords keeps its own waiting, and nobody elsewhere, nor a password that was right before", async (t) => {
+  const users = await withAnn();
+  const guarded = authenticator(users, { loginsPerAddressMax: 2, failureDelayMs: 400 });
+  t.truthy(await guarded.checkPassword("ann", "s3cret\u00e9", remoteTls));
+  const began = performance.now();
+  const guesses = Array.from({ length: 6 }, (_, i) =>
+    guarded.checkPassword("ann", `guess ${i}`, remoteTls),
+  );
+  const scram = guarded.startSasl("SCRAM-SHA-256", remoteTls)!;
+  const scramGuess = scramLogin(scram, "sha256", "ann", "guess 6");
+  t.truthy(await guarded.checkPassword("ann", "s3cret\u00e9", remoteTls), "known to be right");
+  const elsewhere = { ...remoteTls, remoteAddress: "10.0.0.10" };
+  t.is(await guarded.checkPassword("ann", "guess elsewhere", elsewhere), undefined);
+  const meanwhile = performance.now() - began;
+  for (const guess of guesses) t.is(await guess, undefined);
+  t.is((await scramGuess).kind, "failure");
+  const took = performance.now() - began;
+  t.true(took >= 4 * 400 - 20, `seven guesses, two at a time: ${took} ms`);
+  t.true(meanwhile < took, "the others did not wait for them");
+  t.true(guarded.held >= 5);
+  t.is(guarded.failures, 8);
+});

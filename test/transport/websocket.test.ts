@@ -103,6 +103,14 @@ test("without a sub-protocol the first bytes decide, in as many messages as it t
   t.deepEqual(other.connections[0]!.frames, ["hello"]);
 });
 
+test("who opens a WebSocket and never says what it speaks is let go after the handshake time-out", async (t) => {
+  const [one, other] = [frameAdapter({ name: "one" }), frameAdapter({ name: "other" })];
+  const { port } = await serving(t, [one, other], { headerTimeoutMs: 300 });
+  const silent = await open(t, port);
+  t.is(silent.socket.readyState, WebSocket.OPEN);
+  await until("it is let go", () => silent.socket.readyState === WebSocket.CLOSED);
+});
+
 test("nobody answers to sub-protocols that nobody knows, or to foreign pages", async (t) => {
   const { port } = await serving(t, [frameAdapter()]);
   t.is((await open(t, port, ["chat"])).status, 400);
