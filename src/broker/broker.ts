@@ -29,6 +29,7 @@ import type {
 } from "./facade.ts";
 import { FlowControl } from "./flow-control.ts";
 import { Housekeeping } from "./housekeeping.ts";
+import { countIndexed } from "./index-usage.ts";
 import { publishInternal } from "./internal-publish.ts";
 import { isAsSnapshotLeft, type KeptParts, restoreParts, snapshotSteps } from "./kept-state.ts";
 import type { Node } from "./node.ts";
@@ -110,6 +111,8 @@ export class Broker
       connections: this.connections,
       destinationsIn: (namespace) => this.registry.countIn(namespace),
       nodesIn: (namespace) => this.registry.nodesIn(namespace),
+      indexedIn: (namespace, most) =>
+        countIndexed(this.#indexesIn(namespace), new Entries(store), most),
       delayedCounts: () => this.#delays.counts.values(),
       dropHistory: (node) => this.dropHistory(node),
     });
@@ -345,6 +348,12 @@ export class Broker
   }
   settlePosition(): number {
     return this.#journal.hasWork ? this.#journal.epoch : 0;
+  }
+
+  /** Of sessions, shares and wildcard subscriptions. */
+  *#indexesIn(namespace: string): Generator<ShardProgress> {
+    yield* this.sessions.indexesIn(namespace);
+    yield* this.subscriptions.wildcards.indexesIn(namespace);
   }
 
   drop(shard: ShardProgress, offset: number, reason: DeathReason, position: number): void {

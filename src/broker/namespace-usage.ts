@@ -10,6 +10,8 @@ import type { Node } from "./node.ts";
 export interface UsageSource {
   nodesIn(namespace: string): Iterable<Node>;
   delayedCounts(): Iterable<DelayedCount>;
+  /** What waits in indexes, each message once. Counting ends beyond `most`. */
+  indexedIn(namespace: string, most?: UsageLimits): { messages: number; bytes: number };
   /** Gives back what no group of a topic owes. True when there was something. */
   dropHistory(node: Node): boolean;
 }
@@ -48,7 +50,7 @@ export class NamespaceUsage {
     if (this.#fits(1 + before, bytes + bytesBefore)) return;
     const began = performance.now();
     if (began >= this.#nextCount) {
-      this.#count();
+      this.#count(this.#limits);
       if (this.#fits(1 + before, bytes + bytesBefore)) return;
       // History counts only as long as nobody needs its place.
       let isSome = false;
@@ -56,7 +58,7 @@ export class NamespaceUsage {
         if (other.countsHistory && this.#source.dropHistory(other)) isSome = true;
       }
       if (isSome) {
-        this.#count();
+        this.#count(this.#limits);
         if (this.#fits(1 + before, bytes + bytesBefore)) return;
       }
       const now = performance.now();
@@ -83,9 +85,9 @@ export class NamespaceUsage {
     return mostBytes === 0 || this.#bytes + bytes <= mostBytes;
   }
 
-  #count(): void {
-    let messages = 0;
-    let bytes = 0;
+  #count(most?: UsageLimits): void {
+    const indexed = this.#source.indexedIn(this.#namespace, most);
+    let { messages, bytes } = indexed;
     for (const node of this.#source.nodesIn(this.#namespace)) {
       messages += owedMessages(node);
       bytes += node.storedBytes;

@@ -38,6 +38,7 @@ import {
   sessionKey,
   subscriptionKey,
 } from "./session-journal.ts";
+import type { ShardProgress } from "./shard-progress.ts";
 import { ShareRegistry } from "./share-registry.ts";
 import type { TopicRoutes } from "./topic-routes.ts";
 import { VolatileIndex } from "./volatile-index.ts";
@@ -334,6 +335,16 @@ export class SessionRegistry implements SessionHost {
     session.setIndex(node);
     session.volatileIndex = index;
     index.owner = node;
+  }
+
+  /** What waits for sessions and shares of a namespace. */
+  *indexesIn(namespace: string): Generator<ShardProgress> {
+    for (const session of this.#sessions.values()) {
+      if (session.namespace !== namespace || !session.hasIndex) continue;
+      const progress = session.node?.ownGroup.shards[0];
+      if (progress !== undefined) yield progress;
+    }
+    yield* this.shares.indexesIn(namespace);
   }
 
   /** The index of a session that has one. */

@@ -5,6 +5,7 @@
 import type { ConsumerGroup } from "./consumer-group.ts";
 import { JointGroups } from "./joint-groups.ts";
 import type { SessionCore } from "./session-core.ts";
+import type { ShardProgress } from "./shard-progress.ts";
 import { SharedSubscription } from "./shared-subscription.ts";
 
 /** Short: the name stands in every record that has an entry there. */
@@ -50,6 +51,12 @@ export class ShareRegistry {
       );
     }
     return share;
+  }
+
+  *indexesIn(namespace: string): Generator<ShardProgress> {
+    for (const share of this.#shares.values()) {
+      if (share.namespace === namespace && share.progress !== null) yield share.progress;
+    }
   }
 
   /** `isOwn`: the group is that of the share's own index. */

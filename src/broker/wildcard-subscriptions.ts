@@ -68,6 +68,12 @@ export class WildcardSubscriptions {
     return this.#readers.get(group.node)?.namespace ?? "/";
   }
 
+  *indexesIn(namespace: string): Generator<ShardProgress> {
+    for (const reader of this.#readers.values()) {
+      if (reader.namespace === namespace) yield reader.progress;
+    }
+  }
+
   /** `key` is unique among the durable ones of the namespace. */
   add(namespace: string, key: string, settings: GroupSettings): ConsumerGroup {
     const group = settings.isDurable

@@ -11,7 +11,7 @@ import type { Target } from "../../src/broker/target.ts";
 import { makeAddress } from "../../src/model/address.ts";
 import { type Clock, REAL_CLOCK } from "../../src/util/turn.ts";
 import { AmqpPeer } from "../protocols/amqp1/support/peer.ts";
-import { MqttPeer } from "../support/mqtt-peer.ts";
+import { kept, MqttPeer, V5 } from "../support/mqtt-peer.ts";
 import { StompPeer } from "../support/stomp-peer.ts";
 import { openTestBroker } from "../support/test-broker.ts";
 import { connect, consume, draft, queue, settle, topic } from "../support/test-client.ts";
@@ -306,6 +306,73 @@ test("a namespace takes as many bytes as its quota, a topic's history goes first
   t.is(nodeOf(before).storedBytes, 0);
   t.notThrows(() => before.publish(draft(body)));
   await again.close();
+});
+
+test("what waits for MQTT sessions, shares and wildcard subscriptions counts for their namespace, a message once", async (t) => {
+  const test = await openTestBroker({ quotas: namespace("/", { messages: 3 }) });
+  const sessions: MqttPeer[] = [];
+  for (const name of ["one", "two"]) {
+    const { peer } = await MqttPeer.connect(test, kept(name));
+    await peer.subscribe("a/#", 1);
+    await peer.subscribe("$share/g/a/#", 1);
+    sessions.push(peer);
+  }
+  const peer = connect(test.broker);
+  const wild = topic("#");
+  consume(peer, wild, { credit: 0 });
+  for (const session of sessions) {
+    session.disconnect();
+    await session.closed();
+  }
+  const { peer: publisher } = await MqttPeer.connect(test, { ...V5, clientId: "publisher" });
+  for (let i = 0; i < 3; i++) t.true((await publisher.publish("a/b", "x", 1)) < 0x80, `${i}`);
+  t.is(await publisher.publish("a/b", "x", 1), 0x97, "three wait, each for several");
+  t.throws(() => peer.openTarget(queue("q")).publish(draft("x")), TOO_MANY);
+  const elsewhere = connect(test.broker, "", { namespace: "other" });
+  t.notThrows(() =>
+    elsewhere.openTarget(makeAddress("queue", "q", { namespace: "other" })).publish(draft("x")),
+  );
+  const [view] = [...test.broker.quotas.views()];
+  t.is(view!.messages, 3);
+  t.true(view!.bytes! > 0);
+  await test.close();
+  const again = await openTestBroker({
+    store: test.store,
+    quotas: namespace("/", { messages: 3 }),
+  });
+  const target = connect(again.broker).openTarget(queue("q"));
+  t.throws(() => target.publish(draft("x")), TOO_MANY, "sessions at rest count as well");
+  const { peer: one } = await MqttPeer.connect(again, kept("one"));
+  const { peer: two } = await MqttPeer.connect(again, kept("two"));
+  await until("all is acknowledged", () => {
+    try {
+      target.publish(draft("x"));
+      return true;
+    } catch {
+      return false;
+    }
+  });
+  t.true(one.publishes.length + two.publishes.length >= 6);
+  await again.close();
+});
+
+test("bytes of what waits for MQTT sessions count, those of a message once", async (t) => {
+  const test = await openTestBroker({ quotas: namespace("/", { bytes: 20_000 }) });
+  for (const name of ["one", "two", "three"]) {
+    const { peer } = await MqttPeer.connect(test, kept(name));
+    await peer.subscribe("a", 1);
+    peer.disconnect();
+    await peer.closed();
+  }
+  const { peer } = await MqttPeer.connect(test, { ...V5, clientId: "publisher" });
+  const body = "x".repeat(5100);
+  const answers: number[] = [];
+  for (let i = 0; i < 6; i++) answers.push(await peer.publish("a", body, 1));
+  t.deepEqual(
+    answers.map((answer) => answer >= 0x80),
+    [false, false, false, true, true, true],
+  );
+  await test.close();
 });
 
 test("a transaction that would go beyond the quota is rolled back as a whole", async (t) => {
