@@ -19,17 +19,31 @@ import { LIGHT_PREFIX } from "./record.ts";
 
 const TWO_POW_32 = 2 ** 32;
 
-/** A number for each of consecutive pages, from any page on; -1 where there is none. */
+/** Pages in memory further apart than this are kept in two places: a deep queue may be read, or moved, far from its end. */
+const FAR = 64;
+
+/** A number for each of a row of pages, and for some far from it; -1 where there is none. */
 class PageNumbers {
   first = 0;
   values: number[] = [];
+  /** Those far from the row, in the order they came. */
+  far: Map<number, number> | null = null;
+  count = 0;
 
   get(page: number): number {
-    return page < this.first ? -1 : (this.values[page - this.first] ?? -1);
+    const near = page < this.first ? -1 : (this.values[page - this.first] ?? -1);
+    return near >= 0 || this.far === null ? near : (this.far.get(page) ?? -1);
   }
 
   set(page: number, value: number): void {
+    if (this.get(page) < 0) this.count++;
+    this.far?.delete(page);
     if (this.values.length === 0) this.first = page;
+    if (page < this.first - FAR || page > this.first + this.values.length + FAR) {
+      this.far ??= new Map();
+      this.far.set(page, value);
+      return;
+    }
     if (page < this.first) {
       this.values = new Array<number>(this.first - page).fill(-1).concat(this.values);
       this.first = page;
@@ -41,16 +55,49 @@ class PageNumbers {
 
   /** Removes one; true when none is left. */
   clear(page: number): boolean {
+    if (this.get(page) >= 0) this.count--;
+    if (this.count === 0) return true;
+    this.far?.delete(page);
     const { values } = this;
     if (page >= this.first && page < this.first + values.length) values[page - this.first] = -1;
     let gone = 0;
     while (gone < values.length && values[gone] === -1) gone++;
-    if (gone === values.length) return true;
     if (gone > 16 && gone > values.length / 2) {
       values.splice(0, gone);
       this.first += gone;
     }
     return false;
+  }
+
+  /** Page and number of those before `end`, the lowest first. */
+  before(end: number): Array<[page: number, value: number]> {
+    const found = [...(this.far ?? [])].filter(([page]) => page < end);
+    const { first, values } = this;
+    for (let i = 0; i < values.length && first + i < end; i++) {
+      if (values[i]! >= 0) found.push([first + i, values[i]!]);
+    }
+    return this.far === null ? found : found.sort(([a], [b]) => a - b);
+  }
+
+  /** The lowest page that is there, or -1. */
+  lowest(): number {
+    const index = this.values.findIndex((value) => value >= 0);
+    let lowest = index < 0 ? Number.POSITIVE_INFINITY : this.first + index;
+    for (const page of this.far?.keys() ?? []) if (page < lowest) lowest = page;
+    return lowest === Number.POSITIVE_INFINITY ? -1 : lowest;
+  }
+
+  /** Numbers of up to `most` pages that were probably not used for longest: far ones, then the lowest. */
+  oldest(most: number): number[] {
+    const found: number[] = [];
+    for (const value of this.far?.values() ?? []) {
+      if (found.length === most) return found;
+      found.push(value);
+    }
+    for (let i = 0; i < this.values.length && found.length < most; i++) {
+      if (this.values[i]! >= 0) found.push(this.values[i]!);
+    }
+    return found;
   }
 }
 
@@ -157,20 +204,24 @@ export class ConsumeQueue implements LogQueue {
     return true;
   }
 
+  /** How many pages are in memory. */
+  get pageCount(): number {
+    return this.#pages?.count ?? 0;
+  }
+
+  /** Some of the pages in memory, which were probably not used for longest. */
+  oldestPages(most: number): number[] {
+    return this.#pages?.oldest(most) ?? [];
+  }
+
   /** Gives pages before `pageNumber` back to the pool. */
   releasePages(pool: PagePool, pageNumber: number): void {
     const pages = this.#pages;
     if (pages === null) return;
-    const end = Math.min(pages.first + pages.values.length, pageNumber);
-    for (let number = pages.first; number < end; number++) {
-      const page = pages.get(number);
-      if (page < 0) continue;
+    for (const [number, page] of pages.before(pageNumber)) {
       if (page === this.tail) this.tail = -1;
       pool.release(page);
-      if (pages.clear(number)) {
-        this.#pages = null;
-        return;
-      }
+      if (pages.clear(number)) this.#pages = null;
     }
   }
 
@@ -184,21 +235,14 @@ export class ConsumeQueue implements LogQueue {
   }
   /** The lowest page that has a block, or -1. */
   firstBlock(): number {
-    const blocks = this.#blocks;
-    if (blocks === null) return -1;
-    return blocks.first + blocks.values.findIndex((block) => block >= 0);
+    return this.#blocks?.lowest() ?? -1;
   }
   clearBlock(pageNumber: number): void {
     if (this.#blocks?.clear(pageNumber)) this.#blocks = null;
   }
   /** Page and block, of all that it has. */
   blocks(): Array<[page: number, block: number]> {
-    const out: Array<[number, number]> = [];
-    const blocks = this.#blocks;
-    blocks?.values.forEach((block, i) => {
-      if (block >= 0) out.push([blocks.first + i, block]);
-    });
-    return out;
+    return this.#blocks?.before(Number.POSITIVE_INFINITY) ?? [];
   }
 }
 

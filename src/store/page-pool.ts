@@ -4,7 +4,8 @@
  * There are two pools: pages of 200 entries for topic queues, of 20 for light queues, of which many may be touched by
  * one message. Slabs are made as they are needed. Over its limit the pool takes back pages whose entries are all in
  * their file, those first that were not used for longest (second chance). Pages with unwritten entries are never
- * taken, and a page that a command still needs is not used again before the command is done.
+ * taken, and a page that a command still needs is not used again before the command is done. A deep queue takes its own
+ * pages back long before that: whoever reads it from its beginning reads what lies in the file.
  */
 import type { CommandRing } from "./command-ring.ts";
 import type { ConsumeQueue } from "./consume-queue.ts";
@@ -13,10 +14,14 @@ export const ENTRY_SIZE = 20;
 export const TOPIC_PAGE_ENTRIES = 200;
 export const LIGHT_PAGE_ENTRIES = 20;
 const SLAB_BYTES = 256_000;
+/** Of a queue that takes its own pages back so many are looked at. */
+const OWN_TRIES = 4;
 
 export interface PoolHost {
   /** Pages that may be in use before some are taken back. */
   limit(): number;
+  /** One queue with so many pages uses its oldest again, however much room there is. */
+  readonly ownLimit: number;
   onSlab(index: number, memory: SharedArrayBuffer): void;
 }
 
@@ -70,7 +75,8 @@ export class PagePool {
   allocate(owner: ConsumeQueue, pageNumber: number, firstSlot: number): number {
     if (this.#leaving.length > 0) this.#settle();
     let page = -1;
-    if (this.isFull) page = this.#takeBack();
+    if (owner.pageCount >= this.#host.ownLimit) page = this.#takeOwn(owner);
+    if (page < 0 && this.isFull) page = this.#takeBack();
     if (page < 0) page = this.#free.pop() ?? this.#grow();
     this.#owners[page] = owner;
     this.#pageNumbers[page] = pageNumber;
@@ -135,6 +141,16 @@ export class PagePool {
       this.#free.push(this.#leaving[gone++]!);
     }
     if (gone > 0) this.#leaving.splice(0, gone);
+  }
+
+  #takeOwn(owner: ConsumeQueue): number {
+    for (const page of owner.oldestPages(OWN_TRIES)) {
+      if (this.#lastCommands[page]! > this.#commands.done) continue;
+      if (!owner.dropPage(page, this.#pageNumbers[page]!)) continue;
+      this.#owners[page] = null;
+      return page;
+    }
+    return -1;
   }
 
   #takeBack(): number {

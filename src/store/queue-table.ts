@@ -22,6 +22,8 @@ import type { ToWriter } from "./writer-messages.ts";
 
 /** Each queue with unwritten entries may have a page more than the limit, up to so many times the limit. */
 const SPARE_TIMES = 7;
+/** Part of all pages that one queue has, as long as what it has is in its file. */
+const OWN_SHARE = 16;
 /** Queues whose pages are handed over for each page that is wanted from a full pool, and when it is full beyond measure. */
 const RELIEF_PER_PAGE = 8;
 const RELIEF_WHEN_OVERFULL = 1024;
@@ -64,6 +66,7 @@ export class QueueTable {
     this.#post = post;
     const poolOf = (isLight: boolean, entries: number, limit: number): PagePool =>
       new PagePool(entries, commands, {
+        ownLimit: Math.max(2, Math.floor(limit / OWN_SHARE)),
         limit: () => limit + Math.min(this.#flusher.unwritten(isLight), limit * SPARE_TIMES),
         onSlab: (index, memory) => post({ kind: "slab", isLight, index, memory }),
       });
@@ -245,8 +248,10 @@ export class QueueTable {
       const end = Math.min(to, (pageNumber + 1) * pool.entries);
       let page = queue.page(pageNumber);
       const first = offset - pageNumber * pool.entries;
-      if (page < 0 || first < pool.firstSlot(page))
+      if (page < 0 || first < pool.firstSlot(page)) {
+        this.flushReplaced();
         page = this.#load(queue, pool, pageNumber, page);
+      }
       for (; offset < end; offset++) {
         const at = pool.at(page, offset - pageNumber * pool.entries);
         if (pool.view(page).getInt32(at + 8) === 0) this.replace(queue, offset, 0, FILLER_SIZE, 0);

@@ -3,24 +3,27 @@
  * as the process's memory all the same, for good: half of the resident memory after some million messages. Once it has
  * grown and there is little to do, or when it has grown a lot, the pages in those holes go back to the system (malloc_trim
  * of glibc, through koffi; without either nothing is done). It takes some milliseconds, so it is not done often.
+ * What the start has mapped of the program's file goes at the same times (program-pages.ts).
  */
+import { readFileSync } from "node:fs";
 import { performance } from "node:perf_hooks";
 import { type Libc, loadLibc } from "./libc.ts";
+import { programPages } from "./program-pages.ts";
 
 /** Grown by so many bytes since the last time, it is worth it in a quiet moment ... */
 const SOME = 8 << 20;
 /** ... and by so many in any. */
-const MUCH = 64 << 20;
+const MUCH = 16 << 20;
 const MIN_PAUSE_MS = 10_000;
 const BUSY_PAUSE_MS = 30_000;
 /** Share of the time the event loop may be at work in a quiet moment. */
 const QUIET = 0.2;
-/** The first look after a start comes sooner. */
+/** The first time after a start comes sooner, whatever there is to do: it is what the start has left. */
 const FIRST_LOOK_MS = 2000;
 
 /** What it asks of the machine. */
 export interface SpareMemorySystem {
-  /** Resident bytes. */
+  /** Resident bytes that are its own: no file's. */
   resident(): number;
   /** Share of the time since the last call in which the event loop was at work. */
   utilization(): number;
@@ -44,7 +47,7 @@ export class SpareMemory {
   /** About every second. */
   tick(): void {
     const system = this.#system;
-    const isQuiet = system.utilization() < QUIET;
+    const isQuiet = system.utilization() < QUIET || this.#resident === 0;
     if (system.now() - this.#doneAt < (isQuiet ? MIN_PAUSE_MS : BUSY_PAUSE_MS)) return;
     const resident = system.resident();
     if (resident - this.#resident < (isQuiet ? SOME : MUCH)) {
@@ -60,9 +63,9 @@ export class SpareMemory {
 /** Of this process. */
 export function ownSpareMemory(): SpareMemory {
   let before = performance.eventLoopUtilization();
-  let trim: Trim | null | undefined;
+  let give: (() => void) | undefined;
   return new SpareMemory({
-    resident: () => process.memoryUsage.rss(),
+    resident: ownResident,
     utilization: () => {
       const current = performance.eventLoopUtilization();
       const { utilization } = performance.eventLoopUtilization(current, before);
@@ -72,10 +75,37 @@ export function ownSpareMemory(): SpareMemory {
     now: () => performance.now(),
     trim: () => {
       // Not before it is wanted: loading takes its time, too.
-      if (trim === undefined) trim = loadTrim();
-      trim?.(0);
+      give ??= giving();
+      give();
     },
   });
+}
+
+/** What is mapped of files comes and goes as the system sees fit. */
+function ownResident(): number {
+  if (process.platform !== "linux") return process.memoryUsage.rss();
+  const own = /^RssAnon:\s+(\d+) kB$/m.exec(readFileSync("/proc/self/status", "latin1"));
+  return own === null ? process.memoryUsage.rss() : Number(own[1]) * 1024;
+}
+
+/** Gives back both kinds; the program's pages as soon as they are known. */
+function giving(): () => void {
+  const trim = loadTrim();
+  const libc = loadLibc();
+  let forget = (): void => {};
+  if (libc !== null) {
+    programPages(libc).then(
+      (known) => {
+        forget = known;
+        forget();
+      },
+      () => {}, // No such file system, or a system that does not let it look: then they stay.
+    );
+  }
+  return () => {
+    trim?.(0);
+    forget();
+  };
 }
 
 /**

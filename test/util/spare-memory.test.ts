@@ -41,6 +41,17 @@ test("what a burst has left is given back in the next quiet moment, once", (t) =
   t.is(state.trims, 2);
 });
 
+test("what the start has left goes soon, also where there is work at once", (t) => {
+  const { state, seconds } = machine();
+  state.busy = 1;
+  seconds(1);
+  t.is(state.trims, 0);
+  seconds(1);
+  t.is(state.trims, 1);
+  seconds(60);
+  t.is(state.trims, 1);
+});
+
 test("under load it is given back when there is much of it, and not more than twice a minute", (t) => {
   const { state, seconds } = machine();
   state.busy = 1;
