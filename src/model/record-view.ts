@@ -59,7 +59,7 @@ const X_ENC = Buffer.from("x-enc\x01", "latin1");
 const X_EXP = Buffer.from("x-exp\x01", "latin1");
 
 /** As `readInt32BE`, which checks every call's arguments: the whole of `open` takes half the time. */
-function int32At(buffer: Buffer, at: number): number {
+export function int32At(buffer: Uint8Array, at: number): number {
   return (buffer[at]! << 24) | (buffer[at + 1]! << 16) | (buffer[at + 2]! << 8) | buffer[at + 3]!;
 }
 

@@ -1,5 +1,5 @@
 /** Records that are not in the ring any more: finds them in the segments, and checks that they are what was asked for. */
-import type { RecordView } from "../model/record-view.ts";
+import { int32At, type RecordView } from "../model/record-view.ts";
 import type { FileMapper } from "./file-mapping.ts";
 import { FILLER_SIZE, isIntact, MAGIC_V1, MAGIC_V2, MIN_RECORD_SIZE } from "./record.ts";
 import type { SegmentList } from "./segment-list.ts";
@@ -50,16 +50,23 @@ export class LogReader {
     const segments = this.#segments;
     if (physicalOffset < segments.minOffset) return false;
     if (size < MIN_RECORD_SIZE || size === FILLER_SIZE) return this.#refuse(physicalOffset);
-    if (physicalOffset + size > written) return false;
-    if (!this.#locate(physicalOffset, size, written)) {
-      return this.#error === null ? this.#refuse(physicalOffset) : this.#postpone(physicalOffset);
+    const reader = this.#reader;
+    if (reader.locateHot(physicalOffset, size)) {
+      this.#looks++;
+    } else {
+      if (physicalOffset + size > written) return false;
+      if (!this.#locate(physicalOffset, size, written)) {
+        return this.#error === null ? this.#refuse(physicalOffset) : this.#postpone(physicalOffset);
+      }
     }
     if (this.#refused.size > 0) this.#refused.delete(physicalOffset);
-    const reader = this.#reader;
     const { buffer, offset } = reader;
-    if (!isRecordAt(buffer, offset, size, physicalOffset)) return this.#refuse(physicalOffset);
-    // What lay on a disk is checked before it is handed on: a consumer must not get bytes that nobody sent.
-    if (!reader.isIntact) {
+    if (reader.isIntact) {
+      // What begins here is the record of this place; an entry may still speak of another size.
+      if (int32At(buffer, offset) !== size) return this.#refuse(physicalOffset);
+    } else {
+      if (!isRecordAt(buffer, offset, size, physicalOffset)) return this.#refuse(physicalOffset);
+      // What lay on a disk is checked before it is handed on: a consumer must not get bytes that nobody sent.
       if (!isIntact(buffer, offset, size)) return this.#refuse(physicalOffset);
       reader.noteIntact();
     }
@@ -166,11 +173,11 @@ export function isRecordAt(
   size: number,
   physicalOffset: number,
 ): boolean {
-  const magic = buffer.readInt32BE(at + 4);
+  const magic = int32At(buffer, at + 4);
   return (
-    buffer.readInt32BE(at) === size &&
+    int32At(buffer, at) === size &&
     (magic === MAGIC_V1 || magic === MAGIC_V2) &&
-    buffer.readUInt32BE(at + 32) === physicalOffset >>> 0 &&
-    buffer.readInt32BE(at + 28) === Math.floor(physicalOffset / 2 ** 32)
+    int32At(buffer, at + 32) === (physicalOffset | 0) &&
+    int32At(buffer, at + 28) === Math.floor(physicalOffset / 2 ** 32)
   );
 }

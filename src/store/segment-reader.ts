@@ -58,13 +58,17 @@ const SPARE_BYTES = 4_194_304;
 
 /** Each record begins in a grain of its own: none is as short. */
 const GRAIN_SHIFT = 6;
+const GRAIN_MASK = 63;
 
 /** A range of the log that is at hand: a block that was read, or a mapped view. */
 class Extent {
   readonly start: number;
   end: number;
   readonly buffer: Buffer;
-  /** A bit per grain: the record that begins there was found intact. Null for a view: the file may yet change under it. */
+  /**
+   * Per grain, 1 + where in it a record begins that was found intact; 0 for none. Null for a view: the file may yet
+   * change under it.
+   */
   readonly intact: Uint8Array | null;
   /** Index in CLASSES, -1 for a view. */
   readonly sizeClass: number;
@@ -76,7 +80,7 @@ class Extent {
     this.start = start;
     this.end = end;
     this.buffer = buffer;
-    this.intact = isOwned ? new Uint8Array(((end - start) >> (GRAIN_SHIFT + 3)) + 1) : null;
+    this.intact = isOwned ? new Uint8Array(((end - start) >> GRAIN_SHIFT) + 1) : null;
     this.sizeClass = sizeClass;
     this.usedTo = start;
   }
@@ -175,14 +179,7 @@ export class SegmentReader {
    * segment, after `end`, in a removed segment, or the file is shorter than it should be. Throws what reading throws.
    */
   locate(position: number, size: number, end: number): boolean {
-    const hot = this.#hot;
-    if (position >= hot.start && position + size <= hot.end) {
-      if (position + size > hot.usedTo) hot.usedTo = position + size;
-      this.buffer = hot.buffer;
-      this.offset = position - hot.start;
-      this.#intact = hot.intact;
-      return true;
-    }
+    if (this.locateHot(position, size)) return true;
     if (position + size > end) return false;
     const found =
       this.#find(this.#blocks, position, size) ??
@@ -190,7 +187,7 @@ export class SegmentReader {
       this.#fetch(position, size, end);
     if (found === null) return false;
     // The hot one may have been used until now: it says so when it stops being it.
-    hot.lastUse = ++this.#clock;
+    this.#hot.lastUse = ++this.#clock;
     found.lastUse = ++this.#clock;
     if (position + size > found.usedTo) found.usedTo = position + size;
     if (found !== this.#large) this.#hot = found;
@@ -203,17 +200,27 @@ export class SegmentReader {
   /** Was the record that was located last found intact before, in these very bytes? */
   get isIntact(): boolean {
     const intact = this.#intact;
-    if (intact === null) return false;
-    const grain = this.offset >> GRAIN_SHIFT;
-    return (intact[grain >> 3]! & (1 << (grain & 7))) !== 0;
+    const { offset } = this;
+    return intact !== null && intact[offset >> GRAIN_SHIFT] === (offset & GRAIN_MASK) + 1;
   }
 
   /** The record that was located last is intact. Remembered as long as its bytes are kept, where nobody can change them. */
   noteIntact(): void {
     const intact = this.#intact;
     if (intact === null) return;
-    const grain = this.offset >> GRAIN_SHIFT;
-    intact[grain >> 3]! |= 1 << (grain & 7);
+    intact[this.offset >> GRAIN_SHIFT] = (this.offset & GRAIN_MASK) + 1;
+  }
+
+  /** As `locate`, where it lies in what was used last; it does not throw. */
+  locateHot(position: number, size: number): boolean {
+    const hot = this.#hot;
+    const usedTo = position + size;
+    if (position < hot.start || usedTo > hot.end) return false;
+    if (usedTo > hot.usedTo) hot.usedTo = usedTo;
+    this.buffer = hot.buffer;
+    this.offset = position - hot.start;
+    this.#intact = hot.intact;
+    return true;
   }
 
   /** Nobody looks at what was located before: call at the end of a turn, however it went. */
