@@ -15,7 +15,7 @@ const PAGES_PER_SWEEP = 16;
  * over time is not delivered either way: it is read through as fast as this lets it, beside the traffic.
  */
 const UNKNOWN_PAGE = 2;
-const MANY_UNKNOWN = 64;
+const MANY_UNKNOWN = 128;
 const UNKNOWN_PAGE_OF_MANY = 8;
 /** Records looked at in one piece. */
 const BATCH = 32;
