@@ -2,7 +2,7 @@
  * The directory is RocketMQ's: RocketMQ's own store library opens what we wrote, we open what it wrote, and each goes on
  * where the other stopped.
  */
-import { readdirSync, rmSync } from "node:fs";
+import { closeSync, openSync, readdirSync, rmSync, writeSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { RecordView } from "../../src/model/record-view.ts";
 import { CommitLogStore } from "../../src/store/commit-log-store.ts";
@@ -167,6 +167,18 @@ async function run(context: StepContext): Promise<void> {
       return `${moved} moved, ${theirs.messages.length} entries`;
     }),
   );
+  await check("reads through what a power cut took of entries that were consumed", () =>
+    inFolder(async (directory) => {
+      const owed = await writeTorn(directory);
+      const theirs = await readStore(directory, true);
+      const found = new Set(theirs.messages.map(nameOf));
+      const missed = owed.filter((name) => !found.has(name));
+      equal(missed.join(", "), "", "what RocketMQ misses");
+      const { max } = theirs.queues.find(({ topic }) => topic === "Torn")!;
+      equal(max, TORN.end, "where the queue ends for RocketMQ");
+      return `${owed.length} messages behind ${TORN.to - TORN.from} empty entries`;
+    }),
+  );
   await check("finds what was moved by its key", () =>
     inFolder(async (directory) => {
       await writeMoved(directory);
@@ -291,6 +303,34 @@ async function writeMoved(directory: string): Promise<{ owed: Set<string>; moved
   for (let offset = 0; offset < young.maxOffset; offset++) owed.add(`Young 1 ${offset}`);
   await store.close();
   return { owed, moved };
+}
+
+/** Offsets of a queue: consumed up to `low`, empty in its file from `from` to `to`. */
+const TORN = { from: 100, to: 420, low: 450, end: 520 };
+
+/** A directory as a power cut leaves it that comes before consumed entries are on the disk; the store went on there. */
+async function writeTorn(directory: string): Promise<string[]> {
+  const put = (store: CommitLogStore, count: number): StoreQueue => {
+    const queue = store.queue("Torn", 0);
+    for (let i = 0; i < count; i++) {
+      store.append(queue, recordFields({ body: Buffer.alloc(100, i) }));
+      if (i % 20 === 19) store.publish(true);
+    }
+    return queue;
+  };
+  const before = storeOn(directory);
+  await before.open(SILENT);
+  before.trim(put(before, 500), TORN.low);
+  await before.close();
+  const file = openSync(join(directory, "consumequeue", "Torn", "0", "0".repeat(20)), "r+");
+  const bytes = (TORN.to - TORN.from) * 20;
+  writeSync(file, Buffer.alloc(bytes), 0, bytes, TORN.from * 20);
+  closeSync(file);
+  const after = storeOn(directory);
+  await after.open(SILENT);
+  put(after, TORN.end - 500);
+  await after.close();
+  return Array.from({ length: TORN.end - TORN.low }, (_, i) => `Torn 0 ${TORN.low + i}`);
 }
 
 const nameOf = ({ topic, queueId, queueOffset }: FixtureMessage): string =>

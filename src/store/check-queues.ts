@@ -9,7 +9,7 @@ import { type LogFacts, type QueueRange, queueKey } from "./check-log.ts";
 import { FileCheck } from "./check-report.ts";
 import { ENTRY_SIZE } from "./page-pool.ts";
 import { QUEUE_FILE_BYTES } from "./page-writer.ts";
-import { FILLER_SIZE, LIGHT_PREFIX } from "./record.ts";
+import { isFiller, LIGHT_PREFIX } from "./record.ts";
 import type { RecordProbe } from "./record-probe.ts";
 import { offsetName, offsetOfName } from "./segment-list.ts";
 import type { Storage } from "./storage-file.ts";
@@ -252,7 +252,7 @@ class QueueCheck {
     this.#missing = 0;
     this.#end = Math.max(this.#end, offset + 1);
     // A place whose record was damaged, or was never there.
-    if (size === FILLER_SIZE || offset < first || this.#probe.isExpired(physicalOffset)) {
+    if (isFiller(size) || offset < first || this.#probe.isExpired(physicalOffset)) {
       report.items++;
       return;
     }
@@ -337,7 +337,7 @@ function checkBlock(
     const at = BLOCK_HEADER + (offset % BLOCK_ENTRIES) * ENTRY_SIZE;
     const physicalOffset = readOffset(bytes, at);
     const size = bytes.readInt32BE(at + 8);
-    if (size === FILLER_SIZE || (size > 0 && probe.isExpired(physicalOffset))) {
+    if (isFiller(size) || (size > 0 && probe.isExpired(physicalOffset))) {
       report.items++;
       continue;
     }

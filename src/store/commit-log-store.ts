@@ -38,7 +38,7 @@ import type {
 import { Quarantine } from "./quarantine.ts";
 import { QueueTable } from "./queue-table.ts";
 import { DEFAULT_RECLAIM, Reclaimer } from "./reclaimer.ts";
-import { FILLER_SIZE, MIN_RECORD_SIZE, SYS_FLAG } from "./record.ts";
+import { isFiller, MIN_RECORD_SIZE, SYS_FLAG } from "./record.ts";
 import { type Recovered, recover } from "./recovery.ts";
 import { SegmentRetention } from "./retention.ts";
 import { SegmentList } from "./segment-list.ts";
@@ -376,7 +376,7 @@ export class CommitLogStore implements MessageStore {
   view(physicalOffset: number, size: number, view: RecordView): boolean {
     const index = this.#log.inRing(physicalOffset);
     // A filler names no record, whatever lies there.
-    if (index >= 0 && size >= MIN_RECORD_SIZE && size !== FILLER_SIZE) {
+    if (index >= 0 && size >= MIN_RECORD_SIZE && !isFiller(size)) {
       view.open(this.#ring.bytes, index);
       return true;
     }

@@ -10,7 +10,7 @@
 import type { ConsumeQueue } from "./consume-queue.ts";
 import type { EntryBatch, OwedMask } from "./message-store.ts";
 import type { QueueTable } from "./queue-table.ts";
-import { FILLER_SIZE } from "./record.ts";
+import { isFiller } from "./record.ts";
 
 const BATCH = 2048;
 /** A queue without anything to look at counts as so many entries. */
@@ -118,7 +118,7 @@ export class LiveSurvey {
     for (let i = 0; i < count; i++) {
       if (this.#mask[i] === 0) continue;
       const at = physicalOffset[i]!;
-      if (size[i] === FILLER_SIZE) {
+      if (isFiller(size[i]!)) {
         // An entry that was lost, where what it owes is not known; or one that never had a record.
         if (at < 0) this.#lowest = 0;
         continue;

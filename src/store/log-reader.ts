@@ -1,7 +1,7 @@
 /** Records that are not in the ring any more: finds them in the segments, and checks that they are what was asked for. */
 import { int32At, type RecordView } from "../model/record-view.ts";
 import type { FileMapper } from "./file-mapping.ts";
-import { FILLER_SIZE, isIntact, MAGIC_V1, MAGIC_V2, MIN_RECORD_SIZE } from "./record.ts";
+import { isFiller, isIntact, MAGIC_V1, MAGIC_V2, MIN_RECORD_SIZE } from "./record.ts";
 import type { SegmentList } from "./segment-list.ts";
 import { CACHED_BLOCKS, SegmentReader } from "./segment-reader.ts";
 import { isSystemError } from "./storage-file.ts";
@@ -49,7 +49,7 @@ export class LogReader {
   view(physicalOffset: number, size: number, written: number, view: RecordView): boolean {
     const segments = this.#segments;
     if (physicalOffset < segments.minOffset) return false;
-    if (size < MIN_RECORD_SIZE || size === FILLER_SIZE) return this.#refuse(physicalOffset);
+    if (size < MIN_RECORD_SIZE || isFiller(size)) return this.#refuse(physicalOffset);
     const reader = this.#reader;
     if (reader.locateHot(physicalOffset, size)) {
       this.#looks++;

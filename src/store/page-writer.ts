@@ -7,6 +7,7 @@ import { dirname, join } from "node:path";
 import { BLOCK_BYTES, BLOCK_ENTRIES, BLOCK_HEADER, writeBlockHeader } from "./arena.ts";
 import { COMMAND, type CommandRing } from "./command-ring.ts";
 import { ENTRY_SIZE, LIGHT_PAGE_ENTRIES, PageSlabs, TOPIC_PAGE_ENTRIES } from "./page-pool.ts";
+import { fillGaps } from "./queue-gaps.ts";
 import { offsetName } from "./segment-list.ts";
 import type { Storage, StorageFile } from "./storage-file.ts";
 
@@ -23,6 +24,8 @@ interface QueueFile {
   index: number;
   /** Number of the file whose name the next checkpoint makes durable, or an earlier one has. */
   namedIndex: number;
+  /** Entries before this offset are in the files for sure, or fillers. */
+  wholeTo: number;
 }
 
 export class PageWriter {
@@ -53,7 +56,7 @@ export class PageWriter {
     (isLight ? this.#lightPages : this.#topicPages).add(index, memory);
   }
   addQueue(number: number, folder: string): void {
-    this.#queues.set(number, { folder, file: null, index: -1, namedIndex: -1 });
+    this.#queues.set(number, { folder, file: null, index: -1, namedIndex: -1, wholeTo: 0 });
   }
 
   /** Removes a queue's files; commands for it that are still to come are skipped. */
@@ -167,8 +170,27 @@ export class PageWriter {
     const { count, entries } = this.#gather(at, this.#topicPages, 0, limit);
     const position = (offset - index * QUEUE_FILE_ENTRIES) * ENTRY_SIZE;
     const file = this.#file(queue, index);
+    if (offset > queue.wholeTo) this.#fillGaps(queue, offset);
+    queue.wholeTo = Math.max(queue.wholeTo, offset + entries);
     file.write(this.#scratch, 0, entries * ENTRY_SIZE, position);
     return count;
+  }
+
+  /** What is empty before `offset` in the file that is open, and in the two before it, becomes fillers. */
+  #fillGaps(queue: QueueFile, offset: number): void {
+    const { index, folder, wholeTo } = queue;
+    for (let number = Math.max(0, index - 2); number <= index; number++) {
+      const end = Math.min(QUEUE_FILE_ENTRIES, offset - number * QUEUE_FILE_ENTRIES);
+      if (end <= 0 || number * QUEUE_FILE_ENTRIES + end <= wholeTo) continue;
+      const path = join(folder, offsetName(number * QUEUE_FILE_BYTES));
+      if (number === index) fillGaps(queue.file!, end);
+      else if (this.#storage.stat(path)?.size === QUEUE_FILE_BYTES) {
+        const file = this.#storage.open(path, "write");
+        // Synced with the next checkpoint: nothing else will be written there.
+        if (fillGaps(file, end)) this.#unsyncedFiles.add(path);
+        file.close();
+      }
+    }
   }
 
   #wantSync(at: number): void {

@@ -46,8 +46,13 @@ export const HINT_HAS_KEYS = 1;
 const FIXED_SIZE = 75;
 /** The smallest record: IPv4 hosts, nothing else. */
 export const MIN_RECORD_SIZE = FIXED_SIZE + 16;
-/** Size in a filler entry, as RocketMQ writes it: no record is that large. */
+/** Size in a filler entry that names no place, as RocketMQ writes it: no record is that large. */
 export const FILLER_SIZE = 0x7fffffff;
+/** The same where a place is named: RocketMQ adds the two in 32 bits, and would take what overflows for a record. */
+export const PLACED_FILLER_SIZE = 0x40000000;
+/** Does an entry of this size name no record? */
+export const isFiller = (size: number): boolean =>
+  size === FILLER_SIZE || size === PLACED_FILLER_SIZE;
 export const MAX_PROPERTIES_BYTES = 32_767;
 /** What `RecordFields.properties` may have at most: the rest is for what the store adds. */
 export const MAX_OWNER_PROPERTIES_BYTES = 32_000;

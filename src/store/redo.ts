@@ -12,7 +12,7 @@ import { RecordView } from "../model/record-view.ts";
 import type { ConsumeQueue } from "./consume-queue.ts";
 import { DROP_TOPIC, parseDrop } from "./drop-record.ts";
 import type { QueueTable } from "./queue-table.ts";
-import { FILLER_SIZE, LIGHT_PREFIX } from "./record.ts";
+import { LIGHT_PREFIX, PLACED_FILLER_SIZE } from "./record.ts";
 import { RecordDispatch } from "./record-dispatch.ts";
 
 interface Pending {
@@ -202,7 +202,7 @@ export class Redo {
   /** Entries that name no record, up to this offset: there were some, of records that are lost. */
   #fillTo(queue: ConsumeQueue, offset: number): void {
     while (queue.maxOffset < offset) {
-      this.#table.append(queue, this.#damage, FILLER_SIZE, 0);
+      this.#table.append(queue, this.#damage, PLACED_FILLER_SIZE, 0);
       if (queue.maxOffset % FILLERS_AT_ONCE === 0) this.#drain();
     }
   }
@@ -241,7 +241,7 @@ export class Redo {
     if (queueOffset > queue.maxOffset) {
       if (queue.maxOffset === queue.minOffset) queue.restore(queueOffset, queueOffset);
       while (queue.maxOffset < queueOffset) {
-        this.#table.append(queue, this.#damage, FILLER_SIZE, 0);
+        this.#table.append(queue, this.#damage, PLACED_FILLER_SIZE, 0);
         if (queue.maxOffset % FILLERS_AT_ONCE === 0) this.#drain();
       }
     }

@@ -11,7 +11,7 @@
 import type { ConsumeQueue } from "./consume-queue.ts";
 import type { EntryBatch } from "./message-store.ts";
 import type { QueueTable } from "./queue-table.ts";
-import { FILLER_SIZE } from "./record.ts";
+import { isFiller } from "./record.ts";
 import type { SegmentList } from "./segment-list.ts";
 
 const QUEUES_PER_CALL = 20_000;
@@ -86,7 +86,7 @@ class Retention {
       if (!this.#read(queue, offset)) break;
       const physicalOffset = this.#entry.physicalOffset[0]!;
       if (physicalOffset < 0) break; // An entry that was lost: what it owes is not known.
-      if (this.#entry.size[0] !== FILLER_SIZE) return physicalOffset;
+      if (!isFiller(this.#entry.size[0]!)) return physicalOffset;
     }
     return 0; // Nothing known: nothing may go.
   }

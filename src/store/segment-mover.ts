@@ -21,7 +21,7 @@ import type { QueueTable } from "./queue-table.ts";
 import {
   BLANK_SIZE,
   checkRecord,
-  FILLER_SIZE,
+  isFiller,
   LIGHT_PREFIX,
   MAGIC_BLANK,
   MIN_RECORD_SIZE,
@@ -358,4 +358,4 @@ export class SegmentMover {
 
 /** Is this the place of the record? A filler names no record, though it may point to where a damaged one lies. */
 const names = ({ physicalOffset, size }: EntryBatch, at: number): boolean =>
-  physicalOffset[0] === at && size[0] !== FILLER_SIZE;
+  physicalOffset[0] === at && !isFiller(size[0]!);
