@@ -129,6 +129,8 @@ class MqttVisitor implements Visitor {
       peer.client.once("disconnect", ({ reasonCode }) => {
         reject(new Error(`DISCONNECT 0x${reasonCode?.toString(16)}`));
       });
+      // MQTT 3 says nothing before it.
+      peer.client.once("close", () => setImmediate(reject, new Error("connection closed")));
     });
     this.#ended.catch(() => undefined);
   }
@@ -149,8 +151,10 @@ class MqttVisitor implements Visitor {
   temporary(): Promise<void> {
     return Promise.reject(new Error("MQTT has no temporary queues"));
   }
-  close(): Promise<void> {
-    return this.#peer.end();
+  async close(): Promise<void> {
+    // Of a connection that the broker has ended, the library waits for an end that came already.
+    if (this.#peer.client.connected) await this.#peer.end();
+    else this.#peer.client.end(true);
   }
 }
 
@@ -174,6 +178,15 @@ const STOMP_WORDS: VisitorKind["words"] = {
   large: /too large|too long|exceeds|larger/i,
 };
 const STOMP_GREETING = Buffer.from("CONNECT\naccept-version:1.2\n");
+
+const MQTT5_WORDS: VisitorKind["words"] = {
+  denied: /not authorized/i,
+  limit: /quota exceeded/i,
+  full: /quota exceeded/i,
+  login: /user ?name or password|not authorized/i,
+  large: /DISCONNECT 0x95|packet/i,
+};
+const MQTT_GREETING = Buffer.from([0x10, 0x20, 0x00, 0x04]);
 
 export const VISITORS: readonly VisitorKind[] = [
   {
@@ -221,18 +234,43 @@ export const VISITORS: readonly VisitorKind[] = [
   {
     name: "MQTT.js 5",
     kinds: ["topic"],
-    words: {
-      denied: /not authorized/i,
-      limit: /quota exceeded/i,
-      full: /quota exceeded/i,
-      login: /user ?name or password|not authorized/i,
-      large: /DISCONNECT 0x95|packet/i,
-    },
+    words: MQTT5_WORDS,
     open: async (endpoint, login) =>
       new MqttVisitor(
         await MqttPeer.connect(as(endpoint, login), { version: 5, ...inNamespace(login) }),
       ),
-    greeting: Buffer.from([0x10, 0x20, 0x00, 0x04]),
+    greeting: MQTT_GREETING,
+  },
+  {
+    name: "MQTT.js 5 (WebSocket)",
+    kinds: ["topic"],
+    words: MQTT5_WORDS,
+    open: async (endpoint, login) =>
+      new MqttVisitor(
+        await MqttPeer.connect(as(endpoint, login), {
+          version: 5,
+          webSocket: true,
+          ...inNamespace(login),
+        }),
+      ),
+    greeting: Buffer.from("GET /mqtt HTTP/1.1\r\n"),
+  },
+  {
+    name: "MQTT.js 3.1.1",
+    kinds: ["topic"],
+    // SUBACK and CONNACK have codes; of a PUBLISH that is refused the end of the connection tells.
+    words: {
+      denied: /connection closed|SUBACK 128|Subscribe error/,
+      limit: /connection closed|Server unavailable/i,
+      full: /connection closed/,
+      login: /user ?name or password|not authorized/i,
+      large: /connection closed/,
+    },
+    open: async (endpoint, login) =>
+      new MqttVisitor(
+        await MqttPeer.connect(as(endpoint, login), { version: 4, ...inNamespace(login) }),
+      ),
+    greeting: MQTT_GREETING,
   },
 ];
 

@@ -214,6 +214,14 @@ const TAKEN: Readonly<Record<string, Check>> = {
   },
 };
 
+const CERTIFICATE_ROW = "taken while connected: a client certificate";
+const AUTHORITY_ROW = "taken while connected: the authority of a certificate";
+export const TAKEN_ROWS: readonly string[] = [
+  ...Object.keys(TAKEN),
+  CERTIFICATE_ROW,
+  AUTHORITY_ROW,
+];
+
 /** With the certificate of a client of the authority in `folder`. */
 async function certified(place: Place, folder: string, user: string): Promise<Endpoint> {
   await sluice("tls", "client", user, "--out", folder);
@@ -325,18 +333,14 @@ export async function checkTaken(context: StepContext): Promise<void> {
       for (const place of places) await context.check(place.kind.name, row, () => check(place));
     }
     for (const place of places) {
-      await context.check(place.kind.name, "taken while connected: a client certificate", () =>
-        revokedCertificate(place),
-      );
+      await context.check(place.kind.name, CERTIFICATE_ROW, () => revokedCertificate(place));
     }
     await broker.stop();
     const lax = await context.ownBroker({ args: args({}) });
     await makeTopic(lax);
     for (const kind of HOLDERS) {
       const place: Place = { ...at, kind, endpoint: lax };
-      await context.check(kind.name, "taken while connected: the authority of a certificate", () =>
-        replacedAuthority(place),
-      );
+      await context.check(kind.name, AUTHORITY_ROW, () => replacedAuthority(place));
     }
     await lax.stop();
   } finally {

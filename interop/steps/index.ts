@@ -1,6 +1,7 @@
 /** Every step, in the order it runs: cheap and broad ones first. */
 import type { Step } from "../harness/step.ts";
 import { access } from "./access.ts";
+import { accessBounds } from "./access-bounds.ts";
 import { browserStep } from "./browser.ts";
 import { crash } from "./crash.ts";
 import { crashMixed } from "./crash-mixed.ts";
@@ -47,6 +48,7 @@ export const STEPS: readonly Step[] = [
   goldenStep,
   ...matrixSteps,
   access,
+  accessBounds,
   goAmqpSuite,
   pahoGoSuite,
   rocketmqStoreStep,
