@@ -18,12 +18,14 @@ import { Encoder } from "./codec/encode.ts";
 import { MessageScan, PROPERTY } from "./codec/sections.ts";
 import * as amqp from "./codec/value.ts";
 import { messageFormatOf } from "./draft-filler.ts";
+import { readAmqp1Property } from "./property-reader.ts";
 import { fromTyped, isAsciiText, toTyped, uniqueKeys } from "./typed.ts";
 
 type Value = amqp.Value;
 
 /** Called once when the adapter is made. */
-export const registerAmqp1Decoder = (): void => registerDecoder(ENCODING.AMQP1, decodeAmqp1);
+export const registerAmqp1Decoder = (): void =>
+  registerDecoder(ENCODING.AMQP1, decodeAmqp1, readAmqp1Property);
 
 /** `x-opt-jms-dest` and `x-opt-jms-reply-to`, by their byte. */
 const JMS_KINDS: readonly AddressKind[] = ["queue", "topic", "temp-queue", "temp-topic"];

@@ -6,16 +6,41 @@ import { BrokerError } from "./errors.ts";
 import { decodeForeign, decodeRaw } from "./foreign.ts";
 import type { NeutralMessage } from "./neutral.ts";
 import { ENCODING, ENCODING_NAMES, type Encoding, type RecordView } from "./record-view.ts";
+import type { Typed } from "./values.ts";
 
 export type NeutralDecoder = (record: RecordView) => NeutralMessage;
+/**
+ * The value of an application property, read where it lies, as the decoder would give it; NOT_ALONE where only the decoder
+ * can tell. A selector asks for one of every message it passes over, and decoding makes 3 KB of garbage each.
+ */
+export type PropertyReader = (
+  record: RecordView,
+  name: string,
+) => Typed | undefined | typeof NOT_ALONE;
+export const NOT_ALONE = Symbol("the message has to be decoded");
 
 const decoders: Array<NeutralDecoder | undefined> = [];
+const readers: Array<PropertyReader | undefined> = [];
 decoders[ENCODING.FOREIGN] = decodeForeign;
 decoders[ENCODING.RAW] = decodeRaw;
 
 /** A protocol calls this once, when it is set up; the last registration counts. A decoder starts from `neutralFromRecord`. */
-export function registerDecoder(encoding: Encoding, decoder: NeutralDecoder): void {
+export function registerDecoder(
+  encoding: Encoding,
+  decoder: NeutralDecoder,
+  reader?: PropertyReader,
+): void {
   decoders[encoding] = decoder;
+  readers[encoding] = reader;
+}
+
+/** One application property of a record that nobody has decoded; NOT_ALONE where that is to be done. */
+export function readProperty(
+  record: RecordView,
+  name: string,
+): Typed | undefined | typeof NOT_ALONE {
+  const reader = readers[record.encoding];
+  return reader === undefined ? NOT_ALONE : reader(record, name);
 }
 
 /** A power of two: neighbours in the log hardly ever share a place. */

@@ -1,6 +1,7 @@
 /**
  * What a selector sees of a stored message: JMS header names, properties, and the field names of AMQP's filter language.
- * Names that the record's own fixed fields answer never decode the message; others decode it once (model/conversion.ts).
+ * Names that the record's own fixed fields answer never decode the message, nor do properties that its protocol can read
+ * alone; others decode it once (model/conversion.ts).
  *
  * A name is looked up in this order: JMS names and names the broker defines; the message's property of that name; the
  * prefixed forms `properties.x`, `header.x`, `application-properties.x`, `message-annotations.x` (also `p. h. a. m.`, "-"
@@ -9,7 +10,7 @@
 import { Buffer } from "node:buffer";
 import type { Address } from "../model/address.ts";
 import { formatAddress } from "../model/address-dialects.ts";
-import { toNeutral } from "../model/conversion.ts";
+import { NOT_ALONE, readProperty, toNeutral } from "../model/conversion.ts";
 import {
   type Identifier,
   identifierToText,
@@ -40,6 +41,14 @@ export class MessageSource {
   get message(): NeutralMessage {
     this.#neutral ??= toNeutral(this.record);
     return this.#neutral;
+  }
+
+  property(name: string): Typed | undefined {
+    if (this.#neutral === null) {
+      const value = readProperty(this.record, name);
+      if (value !== NOT_ALONE) return value;
+    }
+    return findProperty(this.message.properties, name);
   }
 
   close(): void {
@@ -144,10 +153,10 @@ export function messageAccessor(name: string): Accessor<MessageSource> {
   const otherwise = prefixed(name) ?? own(FALLBACK, name) ?? annotation(name);
   return {
     get(source) {
-      const value = findProperty(source.message.properties, name);
+      const value = source.property(name);
       return value === undefined ? otherwise(source) : selectorValue(value);
     },
-    isApproximate: (source) => isFloat(findProperty(source.message.properties, name)),
+    isApproximate: (source) => isFloat(source.property(name)),
   };
 }
 
@@ -172,7 +181,7 @@ function prefixed(name: string): Read | undefined {
       return own(HEADER, rest.replaceAll("_", "-"));
     case "application-properties":
     case "a":
-      return ({ message }) => selectorValue(findProperty(message.properties, rest));
+      return (source) => selectorValue(source.property(rest));
     case "message-annotations":
     case "m":
       return annotation(rest);
