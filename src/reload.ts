@@ -20,7 +20,6 @@ const AT_START: readonly string[] = [
   "nodeName",
   "store.segmentBytes",
   "store.ringBytes",
-  "store.readMode",
   "security.users",
   "tls.clientCertificate",
   "log.format",

@@ -75,13 +75,12 @@ export function exchangeTls(terminator: TlsTerminator, { tls }: Config): () => v
 /** The log in the data directory. */
 export async function openStore(config: Config, memory: CopyMemory | null): Promise<MessageStore> {
   const { CommitLogStore } = await import("./store/commit-log-store.ts");
-  const { segmentBytes, ringBytes, minFreeBytes, readMode } = config.store;
+  const { segmentBytes, ringBytes, minFreeBytes } = config.store;
   return new CommitLogStore({
     directory: config.data,
     segmentBytes,
     ringBytes,
     minFreeBytes,
-    readMode,
     memory,
   });
 }

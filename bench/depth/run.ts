@@ -93,7 +93,7 @@ function watch(broker: BrokerProcess, label: string): void {
   const mib = (name: string): number =>
     Number(new RegExp(`${name}:\\s+(\\d+)`).exec(status)?.[1] ?? 0) / 1024;
   note(`rssMiB_${label}`, mib("VmRSS"), "MiB");
-  // Pages of the log that are mapped for reading: the kernel takes them back when it needs them.
+  // Pages of programs and libraries: the kernel takes them back when it needs them.
   note(`rssOfFilesMiB_${label}`, mib("RssFile"), "MiB");
   note(`diskMiB_${label}`, disk["all"]!, "MiB");
   say(

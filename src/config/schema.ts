@@ -228,11 +228,6 @@ export const configSchema = z.strictObject({
         "1GiB",
         "Publishing stops when less disk is free; counts as a quarter of the file system at most.",
       ),
-      readMode: choice(
-        ["auto", "mapped", "positioned"],
-        "auto",
-        "How old records are read: memory-mapped files (needs the optional package koffi) or read calls.",
-      ),
     })
     .prefault({})
     .meta({ description: "The log on disk." }),

@@ -21,7 +21,6 @@ import { CommitLog } from "./commit-log.ts";
 import type { ConsumeQueue } from "./consume-queue.ts";
 import { dropFields } from "./drop-record.ts";
 import { FanWriter } from "./fan-writer.ts";
-import { loadFileMapper } from "./file-mapping.ts";
 import { IndexReader } from "./index-store.ts";
 import { Journal } from "./journal.ts";
 import { isRecordAt, LogReader } from "./log-reader.ts";
@@ -466,9 +465,7 @@ export class CommitLogStore implements MessageStore {
     });
     this.#fan = new FanWriter(this.#log, this.#segments.segmentBytes);
     this.#log.lastStoreTimestamp = recovered.lastStoreTimestamp;
-    const isMapped = options.readMode !== "positioned" && this.#storage === fileSystem;
-    const { mapper } = isMapped ? await loadFileMapper() : { mapper: null };
-    this.#reader = new LogReader(this.#segments, mapper, (error) => this.#onReadError(error, null));
+    this.#reader = new LogReader(this.#segments, (error) => this.#onReadError(error, null));
     this.#retention = new SegmentRetention(
       this.#table,
       this.#segments,

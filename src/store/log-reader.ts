@@ -1,6 +1,5 @@
 /** Records that are not in the ring any more: finds them in the segments, and checks that they are what was asked for. */
 import { int32At, type RecordView } from "../model/record-view.ts";
-import type { FileMapper } from "./file-mapping.ts";
 import { isFiller, isIntact, MAGIC_V1, MAGIC_V2, MIN_RECORD_SIZE } from "./record.ts";
 import type { SegmentList } from "./segment-list.ts";
 import { CACHED_BLOCKS, SegmentReader } from "./segment-reader.ts";
@@ -13,7 +12,6 @@ export class LogReader {
   readonly #segments: SegmentList;
   readonly #reader: SegmentReader;
   readonly #known = new Set<number>();
-  #newest = -1;
   /** Offsets at which a read found no record although there should be one. */
   readonly #unreadable = new Set<number>();
   /** Those that the disk refused to give. */
@@ -31,16 +29,11 @@ export class LogReader {
     if (this.#known.size === 0) this.#reader.relax();
   };
 
-  constructor(
-    segments: SegmentList,
-    mapper: FileMapper | null,
-    onError: (error: unknown) => void = () => {},
-  ) {
+  constructor(segments: SegmentList, onError: (error: unknown) => void = () => {}) {
     this.#segments = segments;
     this.#onError = onError;
     this.#reader = new SegmentReader({
       segmentSize: segments.segmentBytes,
-      mapper,
       fastBlocks: CACHED_BLOCKS,
     });
   }
@@ -101,7 +94,7 @@ export class LogReader {
     return isThere;
   }
 
-  /** About every second: when nobody reads for a while, what is mapped and kept is given back. */
+  /** About every second: when nobody reads for a while, what is kept is given back. */
   tick(): void {
     const isIdle = this.#looks === this.#looksBefore;
     this.#looksBefore = this.#looks;
@@ -109,7 +102,6 @@ export class LogReader {
     if (this.#idleTicks !== IDLE_TICKS || this.#known.size === 0) return;
     for (const start of this.#known) this.#reader.remove(start);
     this.#known.clear();
-    this.#newest = -1;
     this.#scheduleEnd();
   }
 
@@ -134,13 +126,7 @@ export class LogReader {
   #add(start: number): boolean {
     const file = this.#segments.file(start);
     if (file === undefined) return false;
-    // Whatever lies before the newest segment is full and never changed again.
-    const isNewest = start > this.#newest;
-    this.#reader.add({ base: start, size: this.#segments.segmentBytes, file }, !isNewest);
-    if (isNewest) {
-      if (this.#newest >= 0) this.#reader.seal(this.#newest);
-      this.#newest = start;
-    }
+    this.#reader.add({ base: start, size: this.#segments.segmentBytes, file });
     this.#known.add(start);
     return true;
   }

@@ -27,7 +27,7 @@ export class RecordProbe {
     for (const start of segments.starts()) {
       const file = segments.file(start);
       if (file !== undefined) {
-        this.#reader.add({ base: start, size: segments.segmentBytes, file }, false);
+        this.#reader.add({ base: start, size: segments.segmentBytes, file });
       }
     }
   }

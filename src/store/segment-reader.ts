@@ -3,21 +3,23 @@
  * in the ordinary case. One reader per thread and log.
  *
  * How a miss is served depends on how the log is being read:
- *  - in order (a queue being drained): blocks are read ahead, 4 KiB first, then up to 1 MiB. As cheap as a mapping
- *    (about 250 ns a message), and it does not count the whole segment as this process's memory. A block thrown out
- *    half unread halves the read-ahead, one read to its end doubles it: too many drains at once do not thrash;
- *  - here and there (search by key, redelivery, delayed messages): small blocks, and from `MAP_AFTER` misses in one
- *    sealed segment's view on a mapping, where koffi is there: 3.5 times cheaper than a read for each.
+ *  - in order (a queue being drained): blocks are read ahead, 4 KiB first, then up to 1 MiB: as cheap as a mapping. A
+ *    block thrown out half unread halves the read-ahead, one read to its end doubles it: too many drains at once do not
+ *    thrash;
+ *  - here and there (search by key, redelivery, delayed messages): small blocks, 3 µs each.
  *
- * A block is this process's own copy: a record that was found intact in it stays so (`isIntact`). What is mapped may change.
+ * Nothing is mapped. Looking here and there into a mapping of a few MiB is cheaper (0.5 µs), wider than that it was much
+ * dearer (50 µs, for changing views), and a sector that cannot be read, or a file that somebody cuts off, would end the
+ * process, where a read is an error or comes back short.
+ *
+ * A block is this process's own copy: a record that was found intact in it stays so (`isIntact`).
  *
  * The bytes stay as they are until `endTurn`: a buffer that was looked into in a turn is not used again in it. Only what
  * lies before `end` (written and never changed again) is read or kept. Memory is bounded by `cacheBytes`, plus what one
- * turn reads, plus one record larger than a block; mapped views by `maxViews`, apart from those still referenced.
+ * turn reads, plus one record larger than a block.
  */
 
 import { fastBuffer } from "../util/copy-memory.ts";
-import { type FileMapper, MAX_VIEW_BYTES, VIEW_ALIGNMENT } from "./file-mapping.ts";
 import type { StorageFile } from "./storage-file.ts";
 
 export interface ReadableSegment {
@@ -30,15 +32,10 @@ export interface ReadableSegment {
 export interface SegmentReaderOptions {
   /** All segments but the last have this size; a segment's base is a multiple of it. */
   readonly segmentSize: number;
-  readonly mapper?: FileMapper | null;
   /** Default 8 MiB. */
   readonly cacheBytes?: number;
   /** So many of the largest blocks lie where copies and checksums are fast (copy-memory.ts), for good. Default 0. */
   readonly fastBlocks?: number;
-  /** Default 2: what is read of a view counts as this process's memory as long as it is mapped. */
-  readonly maxViews?: number;
-  /** Default 32 MiB; a multiple of 64 KiB. */
-  readonly viewBytes?: number;
 }
 
 /** Block sizes; the last is the largest read-ahead. */
@@ -49,8 +46,6 @@ export const CACHE_BYTES = 8_388_608;
 export const CACHED_BLOCKS = CACHE_BYTES / CLASSES[LARGEST]!;
 /** A miss so close behind the end of a block goes on reading it. */
 const SEQUENTIAL_GAP = 65_536;
-/** Scattered misses in one view before it is worth a mapping (each mapping costs a garbage collection). */
-export const MAP_AFTER = 32;
 /** They are searched one by one. */
 const MAX_BLOCKS = 64;
 /** Retired buffers kept for use after the turn: so many bytes of each class. A turn of a drain reads a few MiB. */
@@ -60,39 +55,30 @@ const SPARE_BYTES = 4_194_304;
 const GRAIN_SHIFT = 6;
 const GRAIN_MASK = 63;
 
-/** A range of the log that is at hand: a block that was read, or a mapped view. */
+/** A range of the log that was read. */
 class Extent {
   readonly start: number;
   end: number;
   readonly buffer: Buffer;
-  /**
-   * Per grain, 1 + where in it a record begins that was found intact; 0 for none. Null for a view: the file may yet
-   * change under it.
-   */
-  readonly intact: Uint8Array | null;
-  /** Index in CLASSES, -1 for a view. */
+  /** Per grain, 1 + where in it a record begins that was found intact; 0 for none. */
+  readonly intact: Uint8Array;
+  /** Index in CLASSES, -1 for one that is larger than all of them. */
   readonly sizeClass: number;
   /** End of the furthest record taken out of it. */
   usedTo: number;
   lastUse = 0;
 
-  constructor(start: number, end: number, buffer: Buffer, sizeClass: number, isOwned: boolean) {
+  constructor(start: number, end: number, buffer: Buffer, sizeClass: number) {
     this.start = start;
     this.end = end;
     this.buffer = buffer;
-    this.intact = isOwned ? new Uint8Array(((end - start) >> GRAIN_SHIFT) + 1) : null;
+    this.intact = new Uint8Array(((end - start) >> GRAIN_SHIFT) + 1);
     this.sizeClass = sizeClass;
     this.usedTo = start;
   }
 }
 
-interface Segment extends ReadableSegment {
-  isSealed: boolean;
-  /** Scattered misses per view; -1 after a refused mapping. */
-  readonly misses: Int32Array;
-}
-
-const NOTHING = new Extent(0, 0, Buffer.alloc(0), -1, false);
+const NOTHING = new Extent(0, 0, Buffer.alloc(0), -1);
 
 export class SegmentReader {
   /** Where `locate` found the record. */
@@ -101,21 +87,16 @@ export class SegmentReader {
   /** For metrics. */
   blockReads = 0;
   blockReadBytes = 0;
-  viewsMapped = 0;
 
   readonly #segmentSize: number;
-  readonly #mapper: FileMapper | null;
   readonly #cacheBytes: number;
   #fastBlocks: number;
-  readonly #maxViews: number;
-  readonly #viewBytes: number;
-  readonly #segments = new Map<number, Segment>();
+  readonly #segments = new Map<number, ReadableSegment>();
   readonly #blocks: Extent[] = [];
-  readonly #views: Extent[] = [];
   #heldBytes = 0;
   #hot = NOTHING;
   /** Of what was located last. */
-  #intact: Uint8Array | null = null;
+  #intact = NOTHING.intact;
   #clock = 0;
   /** What was last used before this was not used in this turn. */
   #turnBegan = 0;
@@ -127,30 +108,12 @@ export class SegmentReader {
 
   constructor(options: SegmentReaderOptions) {
     this.#segmentSize = options.segmentSize;
-    this.#mapper = options.mapper ?? null;
     this.#cacheBytes = options.cacheBytes ?? CACHE_BYTES;
     this.#fastBlocks = options.fastBlocks ?? 0;
-    this.#maxViews = options.maxViews ?? 2;
-    this.#viewBytes = options.viewBytes ?? 32 * 1024 * 1024;
-    if (this.#viewBytes % VIEW_ALIGNMENT !== 0 || this.#viewBytes > MAX_VIEW_BYTES) {
-      throw new RangeError(`views of ${this.#viewBytes} bytes: expected a multiple of 64 KiB`);
-    }
   }
 
-  add(segment: ReadableSegment, isSealed: boolean): void {
-    this.#segments.set(Math.floor(segment.base / this.#segmentSize), {
-      base: segment.base,
-      size: segment.size,
-      file: segment.file,
-      isSealed,
-      misses: new Int32Array(Math.ceil(segment.size / this.#viewBytes)),
-    });
-  }
-
-  /** From now on nobody writes to it or changes its length: it may be mapped. */
-  seal(base: number): void {
-    const segment = this.#segments.get(Math.floor(base / this.#segmentSize));
-    if (segment !== undefined) segment.isSealed = true;
+  add(segment: ReadableSegment): void {
+    this.#segments.set(Math.floor(segment.base / this.#segmentSize), segment);
   }
 
   /** Forgets a segment; the caller closes and removes the file. Bytes located in this turn stay valid. */
@@ -165,11 +128,9 @@ export class SegmentReader {
   invalidate(from: number, to: number): void {
     this.#hot.lastUse = ++this.#clock;
     this.#hot = NOTHING;
-    for (const list of [this.#blocks, this.#views]) {
-      for (let i = list.length - 1; i >= 0; i--) {
-        const extent = list[i]!;
-        if (extent.start < to && extent.end > from) this.#drop(list, i);
-      }
+    for (let i = this.#blocks.length - 1; i >= 0; i--) {
+      const block = this.#blocks[i]!;
+      if (block.start < to && block.end > from) this.#drop(i);
     }
     this.#large = null;
   }
@@ -181,10 +142,7 @@ export class SegmentReader {
   locate(position: number, size: number, end: number): boolean {
     if (this.locateHot(position, size)) return true;
     if (position + size > end) return false;
-    const found =
-      this.#find(this.#blocks, position, size) ??
-      this.#find(this.#views, position, size) ??
-      this.#fetch(position, size, end);
+    const found = this.#find(position, size) ?? this.#fetch(position, size, end);
     if (found === null) return false;
     // The hot one may have been used until now: it says so when it stops being it.
     this.#hot.lastUse = ++this.#clock;
@@ -199,16 +157,13 @@ export class SegmentReader {
 
   /** Was the record that was located last found intact before, in these very bytes? */
   get isIntact(): boolean {
-    const intact = this.#intact;
     const { offset } = this;
-    return intact !== null && intact[offset >> GRAIN_SHIFT] === (offset & GRAIN_MASK) + 1;
+    return this.#intact[offset >> GRAIN_SHIFT] === (offset & GRAIN_MASK) + 1;
   }
 
-  /** The record that was located last is intact. Remembered as long as its bytes are kept, where nobody can change them. */
+  /** The record that was located last is intact. Remembered as long as its bytes are kept. */
   noteIntact(): void {
-    const intact = this.#intact;
-    if (intact === null) return;
-    intact[this.offset >> GRAIN_SHIFT] = (this.offset & GRAIN_MASK) + 1;
+    this.#intact[this.offset >> GRAIN_SHIFT] = (this.offset & GRAIN_MASK) + 1;
   }
 
   /** As `locate`, where it lies in what was used last; it does not throw. */
@@ -259,10 +214,10 @@ export class SegmentReader {
     return this.#heldBytes;
   }
 
-  #find(list: readonly Extent[], position: number, size: number): Extent | null {
-    for (let i = 0; i < list.length; i++) {
-      const extent = list[i]!;
-      if (position >= extent.start && position + size <= extent.end) return extent;
+  #find(position: number, size: number): Extent | null {
+    for (let i = 0; i < this.#blocks.length; i++) {
+      const block = this.#blocks[i]!;
+      if (position >= block.start && position + size <= block.end) return block;
     }
     return null;
   }
@@ -274,14 +229,9 @@ export class SegmentReader {
     if (segment === undefined || position + size > segment.base + segment.size) return null;
     if (size > CLASSES[LARGEST]!) return this.#readLarge(segment, position, size);
     const before = this.#blockBefore(position);
-    if (before !== null) {
-      // Goes on where a block ended: read further ahead than that one did.
-      return this.#readBlock(segment, position, size, end, before.sizeClass + 1);
-    }
-    return (
-      this.#mapIfWorthIt(segment, position, size) ??
-      this.#readBlock(segment, position, size, end, 0)
-    );
+    // Goes on where a block ended: read further ahead than that one did.
+    const sizeClass = before === null ? 0 : before.sizeClass + 1;
+    return this.#readBlock(segment, position, size, end, sizeClass);
   }
 
   /** The block that a reader at `position` has just come to the end of. */
@@ -294,7 +244,7 @@ export class SegmentReader {
   }
 
   #readBlock(
-    segment: Segment,
+    segment: ReadableSegment,
     position: number,
     size: number,
     end: number,
@@ -310,51 +260,19 @@ export class SegmentReader {
     this.blockReads++;
     this.blockReadBytes += count;
     if (count < size) return null;
-    const block = new Extent(position, position + count, buffer, sizeClass, true);
+    const block = new Extent(position, position + count, buffer, sizeClass);
     this.#blocks.push(block);
     this.#heldBytes += CLASSES[sizeClass]!;
     return block;
   }
 
-  #readLarge(segment: Segment, position: number, size: number): Extent | null {
+  #readLarge(segment: ReadableSegment, position: number, size: number): Extent | null {
     const buffer = Buffer.allocUnsafeSlow(size);
     const count = segment.file.readInto(buffer, 0, size, position - segment.base);
     this.blockReadBytes += count;
     if (count < size) return null;
-    this.#large = new Extent(position, position + size, buffer, -1, true);
+    this.#large = new Extent(position, position + size, buffer, -1);
     return this.#large;
-  }
-
-  #mapIfWorthIt(segment: Segment, position: number, size: number): Extent | null {
-    if (this.#mapper === null || !segment.isSealed) return null;
-    const window = Math.floor((position - segment.base) / this.#viewBytes);
-    const misses = segment.misses[window]!;
-    if (misses < 0) return null;
-    segment.misses[window] = misses + 1;
-    if (misses + 1 < MAP_AFTER) return null;
-    const start = window * this.#viewBytes;
-    const length = Math.min(this.#viewBytes, segment.size - start);
-    // A record that crosses into the next view is read.
-    if (position + size > segment.base + start + length) return null;
-    try {
-      const buffer = this.#mapper.map(segment.file.path, start, length);
-      segment.misses[window] = 0;
-      this.viewsMapped++;
-      if (this.#views.length >= this.#maxViews) this.#drop(this.#views, oldest(this.#views));
-      const view = new Extent(
-        segment.base + start,
-        segment.base + start + length,
-        buffer,
-        -1,
-        false,
-      );
-      this.#views.push(view);
-      return view;
-    } catch {
-      // No address space, a file that was replaced: reading will do, or say what is wrong.
-      segment.misses[window] = -1;
-      return null;
-    }
   }
 
   #makeRoom(bytes: number): void {
@@ -373,21 +291,21 @@ export class SegmentReader {
           this.#readAhead = Math.min(LARGEST, this.#readAhead + 1);
         }
       }
-      this.#drop(this.#blocks, index);
+      this.#drop(index);
     }
   }
 
-  #drop(list: Extent[], index: number): void {
-    const extent = list[index]!;
-    list[index] = list[list.length - 1]!;
-    list.pop();
-    const isHot = this.#hot === extent;
+  #drop(index: number): void {
+    const blocks = this.#blocks;
+    const block = blocks[index]!;
+    blocks[index] = blocks[blocks.length - 1]!;
+    blocks.pop();
+    const isHot = this.#hot === block;
     if (isHot) this.#hot = NOTHING;
-    if (extent.sizeClass < 0) return; // A view: unmapped when the last Buffer over it is gone.
-    this.#heldBytes -= CLASSES[extent.sizeClass]!;
+    this.#heldBytes -= CLASSES[block.sizeClass]!;
     // Nobody looked into it in this turn: it may be written to at once. A drain goes from one to the next like that.
-    if (isHot || extent.lastUse > this.#turnBegan) this.#retired.push(extent);
-    else this.#keepForLater(extent);
+    if (isHot || block.lastUse > this.#turnBegan) this.#retired.push(block);
+    else this.#keepForLater(block);
   }
 }
 

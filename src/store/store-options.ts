@@ -30,8 +30,6 @@ export interface StoreOptions {
   readonly minFreeBytes?: number;
   /** Records for more light queues than this have their list in records of their own (fan-record.ts). */
   readonly fanAbove?: number;
-  /** How sealed segments are read here and there: through mappings where koffi is there, or by position. */
-  readonly readMode?: "auto" | "mapped" | "positioned";
   /** How often checkpoints are made and the free space is looked at; 0 leaves both to `tick`. */
   readonly tickMs?: number;
   /** For simulations: a smaller Index file than RocketMQ's. */

@@ -4,21 +4,18 @@ import { crc32 } from "node:zlib";
 import test from "ava";
 import { Draft } from "../../src/model/draft.ts";
 import { RecordView } from "../../src/model/record-view.ts";
-import { type FileMapper, loadFileMapper } from "../../src/store/file-mapping.ts";
 import { LogReader } from "../../src/store/log-reader.ts";
 import { offsetName, SegmentList } from "../../src/store/segment-list.ts";
-import { CACHE_BYTES, MAP_AFTER } from "../../src/store/segment-reader.ts";
-import { fileSystem, type Storage } from "../../src/store/storage-file.ts";
+import { CACHE_BYTES } from "../../src/store/segment-reader.ts";
+import type { Storage } from "../../src/store/storage-file.ts";
 import { FaultyStorage } from "../support/faulty-storage.ts";
 import { Random } from "../support/random.ts";
 import { buildRecord } from "../support/record-builder.ts";
-import { temporaryFolder } from "../support/temporary-folder.ts";
 
 const SEGMENT_BYTES = 10 << 20;
 const BODY_AT = 88;
 /** Records of 64 KiB in a segment. */
 const LARGE = SEGMENT_BYTES >> 16;
-const { mapper } = await loadFileMapper();
 
 /** A sealed record of exactly `size` bytes. */
 function sealed(physicalOffset: number, size: number): Buffer {
@@ -39,13 +36,7 @@ class Log {
   readonly #storage: Storage;
   readonly #path: string;
 
-  constructor(
-    storage: Storage,
-    directory: string,
-    size: number,
-    count: number,
-    mapper: FileMapper | null,
-  ) {
+  constructor(storage: Storage, directory: string, size: number, count: number) {
     this.#size = size;
     this.#storage = storage;
     this.#path = join(directory, offsetName(0));
@@ -60,7 +51,7 @@ class Log {
       file.write(bytes, 0, bytes.length, 0);
       file.close();
     }
-    this.reader = new LogReader(new SegmentList(storage, directory, SEGMENT_BYTES), mapper);
+    this.reader = new LogReader(new SegmentList(storage, directory, SEGMENT_BYTES));
   }
 
   isSound(index: number): boolean {
@@ -85,7 +76,7 @@ class Log {
 function simulated(size: number, count: number): Log {
   const storage = new FaultyStorage(new Random(1));
   storage.makeDirectory("/log");
-  return new Log(storage, "/log", size, count, null);
+  return new Log(storage, "/log", size, count);
 }
 
 test("a record that was found intact is checked again when it comes from the disk again", (t) => {
@@ -112,18 +103,3 @@ test("a damaged record is refused each time, whatever was found around it", (t) 
   }
   t.pass();
 });
-
-if (mapper !== null) {
-  test("what is looked at through a mapping is checked each time: the file may change under it", (t) => {
-    const log = new Log(fileSystem, temporaryFolder(t), 64 << 10, LARGE, mapper);
-    t.true(log.isSoundAt(SEGMENT_BYTES), "there is a newer segment: this one is sealed");
-    // Here and there, until it is mapped.
-    const before = mapper.mappedViews;
-    const scattered = (i: number): number => (i * 101) % LARGE;
-    for (let i = 0; i < 3 * MAP_AFTER; i++) if (!log.isSound(scattered(i))) t.fail(`record ${i}`);
-    t.true(mapper.mappedViews > before);
-    const last = scattered(3 * MAP_AFTER - 1);
-    log.flipBit(last);
-    t.false(log.isSound(last));
-  });
-}

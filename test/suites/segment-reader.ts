@@ -1,21 +1,18 @@
 /** What a SegmentReader promises, whatever its bytes come from. Called once per source. */
 import { join } from "node:path";
 import type { ExecutionContext, TestFn } from "ava";
-import type { FileMapper } from "../../src/store/file-mapping.ts";
-import { MAP_AFTER, SegmentReader } from "../../src/store/segment-reader.ts";
+import { SegmentReader } from "../../src/store/segment-reader.ts";
 import type { Storage } from "../../src/store/storage-file.ts";
 import { Random } from "../support/random.ts";
 
 export interface ReaderUnderTest {
   readonly storage: Storage;
   readonly root: string;
-  readonly mapper: FileMapper | null;
 }
 
 const SEGMENT = 5 * 256 * 1024;
 const SEGMENTS = 4;
 const END = SEGMENTS * SEGMENT - 5000;
-const VIEW = 256 * 1024;
 
 /** The byte at each position of the log: any misplaced read shows. */
 const byteAt = (position: number): number => (Math.imul(position, 0x9e3779b1) >>> 24) & 0xff;
@@ -27,18 +24,12 @@ const logBytes = (): Buffer => {
 };
 
 function setUp(under: ReaderUnderTest, cacheBytes = 2 * 1024 * 1024): SegmentReader {
-  const reader = new SegmentReader({
-    segmentSize: SEGMENT,
-    mapper: under.mapper,
-    cacheBytes,
-    maxViews: 3,
-    viewBytes: VIEW,
-  });
+  const reader = new SegmentReader({ segmentSize: SEGMENT, cacheBytes });
   for (let i = 0; i < SEGMENTS; i++) {
     const path = join(under.root, String(i).padStart(20, "0"));
     const file = under.storage.open(path, "create");
     file.write(logBytes(), i * SEGMENT, SEGMENT, 0);
-    reader.add({ base: i * SEGMENT, size: SEGMENT, file }, i < SEGMENTS - 1);
+    reader.add({ base: i * SEGMENT, size: SEGMENT, file });
   }
   return reader;
 }
@@ -150,8 +141,7 @@ export function segmentReaderSuite(
 
   test(`${name}: a removed segment is gone at once, its bytes only after the turn`, (t) => {
     const reader = setUp(make(t));
-    // Enough scattered reads to be on a mapping where there is one.
-    for (let i = 0; i < MAP_AFTER + 10; i++) reader.locate((i * 77_777) % VIEW, 100, END);
+    for (let i = 0; i < 50; i++) reader.locate((i * 77_777) % SEGMENT, 100, END);
     t.true(reader.locate(1234, 100, END));
     const { buffer, offset } = reader;
     reader.remove(0);
@@ -160,14 +150,5 @@ export function segmentReaderSuite(
     t.is(buffer[offset], byteAt(1234));
     t.true(reader.locate(SEGMENT + 5, 100, END));
     t.true(isRight(reader, SEGMENT + 5, 100));
-  });
-
-  test(`${name}: a record that crosses the limit of two views is found whole`, (t) => {
-    const reader = setUp(make(t));
-    for (let i = 0; i < 4 * MAP_AFTER; i++) reader.locate((i * 77_777) % (2 * VIEW), 100, END);
-    for (let by = 1; by < 100; by++) {
-      t.true(reader.locate(VIEW - by, 100, END));
-      if (!isRight(reader, VIEW - by, 100)) t.fail(`wrong bytes across the limit by ${by}`);
-    }
   });
 }
