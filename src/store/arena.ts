@@ -69,13 +69,19 @@ export class Arena {
     this.#settling = [];
   }
 
-  /** After the catalog is read: all blocks below `end` that are not in `used` are free. */
-  restore(used: ReadonlySet<number>): void {
+  /** After the catalog is read: of all blocks below the highest that is told, those that are not told are free. */
+  restore(forEachUsed: (tell: (block: number) => void) => void): void {
     let end = 0;
-    for (const block of used) end = Math.max(end, block + 1);
+    forEachUsed((block) => {
+      end = Math.max(end, block + 1);
+    });
+    const isUsed = new Uint8Array(end);
+    forEachUsed((block) => {
+      isUsed[block] = 1;
+    });
     this.#end = end;
     this.#free = [];
-    for (let block = end - 1; block >= 0; block--) if (!used.has(block)) this.#free.push(block);
+    for (let block = end - 1; block >= 0; block--) if (isUsed[block] === 0) this.#free.push(block);
   }
 
   /** The file is at least this long while blocks are in use: the last one may end with its entries. */

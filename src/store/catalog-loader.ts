@@ -1,8 +1,8 @@
 /**
- * Reads the catalog at the start: each queue that it ends with is handed over once, whatever it went through. Until then
- * a queue is a few numbers, so that a million of them are read in a second.
+ * What a catalog amounts to, as a start needs it: columns of numbers and the places of names, no objects, so that a million
+ * queues are read in a second.
  */
-import type { CatalogHandler } from "./catalog.ts";
+import { type CatalogHandler, type CatalogName, textOf } from "./catalog.ts";
 import { ConsumeQueue } from "./consume-queue.ts";
 import { ENTRY_SIZE } from "./page-pool.ts";
 
@@ -15,52 +15,95 @@ export interface CatalogTail {
 const endOf = ({ first, entries }: CatalogTail["parts"][number]): number =>
   first + entries.length / ENTRY_SIZE;
 
+const FIRST_ROWS = 1024;
+const NONE = -1;
+
+/** Grows by doubling. */
+class Column<T extends Int32Array | Float64Array> {
+  #values: T;
+  readonly #make: (length: number) => T;
+
+  constructor(make: (length: number) => T) {
+    this.#make = make;
+    this.#values = make(FIRST_ROWS);
+  }
+  get(row: number): number {
+    return this.#values[row]!;
+  }
+  set(row: number, value: number): void {
+    if (row >= this.#values.length) {
+      const larger = this.#make(Math.max(this.#values.length * 2, row + 1));
+      larger.set(this.#values);
+      this.#values = larger;
+    }
+    this.#values[row] = value;
+  }
+}
+
+const integers = (): Column<Int32Array> => new Column((length) => new Int32Array(length));
+const doubles = (): Column<Float64Array> => new Column((length) => new Float64Array(length));
+
 export class CatalogLoader implements CatalogHandler {
-  /** Queue number → index in the lists. */
-  readonly #indexes = new Map<number, number>();
-  readonly #numbers: number[] = [];
-  readonly #topics: string[] = [];
+  /** Queue number → row. */
+  readonly #rows = new Map<number, number>();
+  readonly #name: CatalogName;
+  readonly #numbers = doubles();
+  readonly #nameStarts = doubles();
+  readonly #nameEnds = doubles();
   /** Queue id, or -1 for a light queue. */
-  readonly #queueIds: number[] = [];
-  readonly #mins: number[] = [];
-  readonly #maxs: number[] = [];
-  /** By index: page, block, page, block … */
-  readonly #blocks = new Map<number, number[]>();
-  /** By index: entries that the queue's file may not have. */
+  readonly #queueIds = integers();
+  readonly #mins = doubles();
+  readonly #maxs = doubles();
+  /** Most light queues have one block: its page, or -1, and itself. */
+  readonly #pages = doubles();
+  readonly #blocks = doubles();
+  /** By row, of those with more: page, block, page, block … */
+  readonly #moreBlocks = new Map<number, number[]>();
+  /** By row: entries that the queue's file may not have. */
   readonly #tails = new Map<number, CatalogTail>();
-  /** By index: what is known of moved records. */
+  /** By row: what is known of moved records. */
   readonly #moved = new Map<number, number>();
+  #count = 0;
   maxNumber = 0;
 
-  define(number: number, topic: string, queueId: number, isLight: boolean): void {
+  /** `bytes`: of the catalog that is read. */
+  constructor(bytes: Buffer) {
+    this.#name = { bytes, start: 0, end: 0 };
+  }
+
+  define(number: number, { start, end }: CatalogName, queueId: number, isLight: boolean): void {
     this.maxNumber = Math.max(this.maxNumber, number);
     // A file that was begun anew says it once more.
-    if (this.#indexes.has(number)) return;
-    this.#indexes.set(number, this.#numbers.length);
-    this.#numbers.push(number);
-    this.#topics.push(topic);
-    this.#queueIds.push(isLight ? -1 : queueId);
-    this.#mins.push(0);
-    this.#maxs.push(0);
+    if (this.#rows.has(number)) return;
+    const row = this.#count++;
+    this.#rows.set(number, row);
+    this.#numbers.set(row, number);
+    this.#nameStarts.set(row, start);
+    this.#nameEnds.set(row, end);
+    this.#queueIds.set(row, isLight ? NONE : queueId);
+    this.#mins.set(row, 0);
+    this.#maxs.set(row, 0);
+    this.#pages.set(row, NONE);
+    this.#blocks.set(row, NONE);
   }
 
   state(number: number, minOffset: number, maxOffset: number): void {
-    const index = this.#indexes.get(number);
-    if (index === undefined) return;
-    this.#mins[index] = minOffset;
-    this.#maxs[index] = maxOffset;
-    this.#tails.delete(index);
+    const row = this.#rows.get(number);
+    if (row === undefined) return;
+    this.#mins.set(row, minOffset);
+    this.#maxs.set(row, maxOffset);
+    if (this.#tails.size > 0) this.#tails.delete(row);
   }
 
   tail(number: number, minOffset: number, from: number, first: number, entries: Buffer): void {
-    const index = this.#indexes.get(number);
-    if (index === undefined) return;
-    this.#mins[index] = minOffset;
-    this.#maxs[index] = first + entries.length / ENTRY_SIZE;
-    let tail = this.#tails.get(index);
+    const row = this.#rows.get(number);
+    if (row === undefined) return;
+    this.#mins.set(row, minOffset);
+    this.#maxs.set(row, first + entries.length / ENTRY_SIZE);
+    let tail = this.#tails.get(row);
     if (tail === undefined) {
       tail = { from, parts: [] };
-      this.#tails.set(index, tail);
+      this.#tails.set(row, tail);
     }
     tail.from = from;
     tail.parts = tail.parts.filter((part) => endOf(part) > from);
@@ -68,77 +111,123 @@ export class CatalogLoader implements CatalogHandler {
   }
 
   dropped(number: number): void {
-    const index = this.#indexes.get(number);
-    if (index === undefined) return;
-    this.#indexes.delete(number);
-    this.#blocks.delete(index);
-    this.#moved.delete(index);
-    this.#tails.delete(index);
+    const row = this.#rows.get(number);
+    if (row === undefined) return;
+    this.#rows.delete(number);
+    this.#pages.set(row, NONE);
+    this.#moreBlocks.delete(row);
+    this.#moved.delete(row);
+    this.#tails.delete(row);
   }
 
   moved(number: number, offset: number): void {
-    const index = this.#indexes.get(number);
-    if (index !== undefined) this.#moved.set(index, offset);
+    const row = this.#rows.get(number);
+    if (row !== undefined) this.#moved.set(row, offset);
   }
 
   block(number: number, page: number, block: number): void {
-    const index = this.#indexes.get(number);
-    if (index === undefined) return;
-    this.#remove(index, page);
-    const blocks = this.#blocks.get(index);
-    if (blocks === undefined) this.#blocks.set(index, [page, block]);
+    const row = this.#rows.get(number);
+    if (row === undefined) return;
+    const known = this.#pages.get(row);
+    if (known === NONE || known === page) {
+      if (known === NONE) this.#remove(row, page);
+      this.#pages.set(row, page);
+      this.#blocks.set(row, block);
+      return;
+    }
+    this.#remove(row, page);
+    const blocks = this.#moreBlocks.get(row);
+    if (blocks === undefined) this.#moreBlocks.set(row, [page, block]);
     else blocks.push(page, block);
   }
 
   free(number: number, page: number): void {
-    const index = this.#indexes.get(number);
-    if (index !== undefined) this.#remove(index, page);
+    const row = this.#rows.get(number);
+    if (row === undefined) return;
+    if (this.#pages.get(row) === page) this.#pages.set(row, NONE);
+    else this.#remove(row, page);
   }
 
-  #remove(index: number, page: number): void {
-    const blocks = this.#blocks.get(index);
+  /** From those beyond the first. */
+  #remove(row: number, page: number): void {
+    if (this.#moreBlocks.size === 0) return;
+    const blocks = this.#moreBlocks.get(row);
     if (blocks === undefined) return;
     for (let at = 0; at < blocks.length; at += 2) {
       if (blocks[at] !== page) continue;
       blocks.splice(at, 2);
-      if (blocks.length === 0) this.#blocks.delete(index);
+      if (blocks.length === 0) this.#moreBlocks.delete(row);
       return;
     }
   }
 
+  /** Rows of all queues there are, in the order in which they were defined. */
+  rows(): Iterable<number> {
+    return this.#rows.values();
+  }
+
   /** What of this queue only the catalog has. */
-  tailOf(number: number): CatalogTail | undefined {
-    return this.#tails.get(this.#indexes.get(number) ?? -1);
+  tailOf(row: number): CatalogTail | undefined {
+    return this.#tails.size === 0 ? undefined : this.#tails.get(row);
   }
 
-  /** Every queue there is, in the order of their numbers. */
-  *queues(): Generator<ConsumeQueue> {
-    for (const [number, index] of this.#indexes) {
-      const queueId = this.#queueIds[index]!;
-      const queue = new ConsumeQueue(
-        this.#topics[index]!,
-        Math.max(queueId, 0),
-        queueId < 0,
-        number,
-      );
-      queue.isDefined = true;
-      queue.restore(this.#mins[index]!, this.#maxs[index]!);
-      const blocks = this.#blocks.get(index) ?? NO_BLOCKS;
-      const pairs: Array<[number, number]> = [];
-      for (let at = 0; at < blocks.length; at += 2) pairs.push([blocks[at]!, blocks[at + 1]!]);
-      pairs.sort((a, b) => a[0] - b[0]);
-      for (const [page, block] of pairs) queue.setBlock(page, block);
-      queue.movedTo = this.#moved.get(index) ?? 0;
-      yield queue;
+  numberOf(row: number): number {
+    return this.#numbers.get(row);
+  }
+  /** -1 for a light queue. */
+  queueIdOf(row: number): number {
+    return this.#queueIds.get(row);
+  }
+  minOf(row: number): number {
+    return this.#mins.get(row);
+  }
+  maxOf(row: number): number {
+    return this.#maxs.get(row);
+  }
+  /** The next one has the same object. */
+  nameOf(row: number): CatalogName {
+    this.#name.start = this.#nameStarts.get(row);
+    this.#name.end = this.#nameEnds.get(row);
+    return this.#name;
+  }
+  /** Does a name, two offsets and a block at most tell all of it? */
+  isPlain(row: number): boolean {
+    return (
+      (this.#moreBlocks.size === 0 || !this.#moreBlocks.has(row)) &&
+      (this.#moved.size === 0 || !this.#moved.has(row))
+    );
+  }
+  /** Of a plain one: the page of its block, or -1. */
+  pageOf(row: number): number {
+    return this.#pages.get(row);
+  }
+  blockOf(row: number): number {
+    return this.#blocks.get(row);
+  }
+
+  queue(row: number): ConsumeQueue {
+    const queueId = this.#queueIds.get(row);
+    const topic = textOf(this.nameOf(row));
+    const queue = new ConsumeQueue(topic, Math.max(queueId, 0), queueId < 0, this.numberOf(row));
+    queue.isDefined = true;
+    queue.restore(this.minOf(row), this.maxOf(row));
+    const pairs: Array<[number, number]> = [];
+    if (this.pageOf(row) !== NONE) pairs.push([this.pageOf(row), this.blockOf(row)]);
+    const blocks = this.#moreBlocks.get(row) ?? [];
+    for (let at = 0; at < blocks.length; at += 2) pairs.push([blocks[at]!, blocks[at + 1]!]);
+    pairs.sort((a, b) => a[0] - b[0]);
+    for (const [page, block] of pairs) queue.setBlock(page, block);
+    queue.movedTo = this.#moved.get(row) ?? 0;
+    return queue;
+  }
+
+  /** Tells each block of the arena that holds something. */
+  forEachBlock(tell: (block: number) => void): void {
+    for (const row of this.#rows.values()) {
+      if (this.#pages.get(row) !== NONE) tell(this.#blocks.get(row));
     }
-  }
-
-  /** Blocks of the arena that hold something. */
-  *usedBlocks(): Generator<number> {
-    for (const blocks of this.#blocks.values()) {
-      for (let at = 1; at < blocks.length; at += 2) yield blocks[at]!;
+    for (const blocks of this.#moreBlocks.values()) {
+      for (let at = 1; at < blocks.length; at += 2) tell(blocks[at]!);
     }
   }
 }
-
-const NO_BLOCKS: readonly number[] = [];

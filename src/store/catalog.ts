@@ -117,8 +117,18 @@ export class CatalogBatch {
   }
 }
 
+/** Where a name lies in a catalog; the next one has the same object. */
+export interface CatalogName {
+  readonly bytes: Buffer;
+  start: number;
+  end: number;
+}
+
+export const textOf = ({ bytes, start, end }: CatalogName): string =>
+  bytes.toString("utf8", start, end);
+
 export interface CatalogHandler {
-  define(number: number, topic: string, queueId: number, isLight: boolean): void;
+  define(number: number, name: CatalogName, queueId: number, isLight: boolean): void;
   state(number: number, minOffset: number, maxOffset: number): void;
   /** `entries` are a view of the catalog's bytes. */
   tail(number: number, minOffset: number, from: number, first: number, entries: Buffer): void;
@@ -141,6 +151,7 @@ export function isCatalog(bytes: Buffer): boolean {
 
 /** Tells everything that the bytes say, in order. They have been checked. */
 export function readCatalog(bytes: Buffer, handler: CatalogHandler): void {
+  const name: CatalogName = { bytes, start: 0, end: 0 };
   for (let at = 0; at < bytes.length; ) {
     const end = at + BATCH_HEADER + bytes.readUInt32BE(at + 4);
     at += BATCH_HEADER;
@@ -151,8 +162,9 @@ export function readCatalog(bytes: Buffer, handler: CatalogHandler): void {
       switch (kind) {
         case KIND.DEFINE: {
           const length = bytes.readUInt16BE(at + 5);
-          const topic = bytes.toString("utf8", at + 7, at + 7 + length);
-          handler.define(number, topic, bytes.readInt32BE(at + 1), bytes[at] === 1);
+          name.start = at + 7;
+          name.end = at + 7 + length;
+          handler.define(number, name, bytes.readInt32BE(at + 1), bytes[at] === 1);
           at += 7 + length;
           break;
         }

@@ -4,7 +4,7 @@
  */
 import { join } from "node:path";
 import { BLOCK_BYTES, BLOCK_ENTRIES, BLOCK_HEADER, isBlockOf } from "./arena.ts";
-import type { CatalogHandler } from "./catalog.ts";
+import { type CatalogHandler, type CatalogName, textOf } from "./catalog.ts";
 import { type LogFacts, type QueueRange, queueKey } from "./check-log.ts";
 import { FileCheck } from "./check-report.ts";
 import { ENTRY_SIZE } from "./page-pool.ts";
@@ -40,7 +40,8 @@ export class CatalogView implements CatalogHandler {
   *queues(): Generator<CatalogQueue> {
     yield* this.#byNumber.values();
   }
-  define(number: number, topic: string, queueId: number, isLight: boolean): void {
+  define(number: number, name: CatalogName, queueId: number, isLight: boolean): void {
+    const topic = textOf(name);
     const blocks = new Map<number, number>();
     this.#byNumber.set(number, {
       number,

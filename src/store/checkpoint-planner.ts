@@ -16,7 +16,8 @@ const QUEUE_BYTES = 8 << 10;
 /** The catalog is written anew when it is this many times what it was after the last time, and over 1 MiB. */
 const REWRITE_FACTOR = 4;
 const REWRITE_MIN_BYTES = 1 << 20;
-const REWRITE_QUEUES = 20_000;
+/** Of one checkpoint: a few milliseconds of the event loop. */
+const REWRITE_QUEUES = 5000;
 
 export class CheckpointPlanner {
   readonly #table: QueueTable;

@@ -24,10 +24,16 @@ export interface CheckpointParts {
   readonly writer: WriterSide;
   /** Between copying a record and changing its entry a checkpoint would forget the second half. */
   mayMake(): boolean;
+  /** Has so much changed that it is better told bit by bit before? */
+  isMuch(): boolean;
 }
+
+/** Ticks that a checkpoint waits for that. */
+const MOST_TICKS = 30;
 
 export class Checkpoints {
   readonly #parts: CheckpointParts;
+  #ticksWaited = 0;
 
   constructor(parts: CheckpointParts) {
     this.#parts = parts;
@@ -55,7 +61,17 @@ export class Checkpoints {
     const { planner, retention, log } = this.#parts;
     if (planner.isRunning || log.isInBatch || !this.#parts.mayMake()) return;
     const isWanted = isForced && planner.hasNews(log.appended);
+    if (!isForced && this.#waits()) return;
     if (isWanted || planner.isDue(log.appended) || retention.isWanted()) this.make(false);
+  }
+
+  /** Much has changed: it is told bit by bit, and then the checkpoint does not keep the event loop. Not for ever. */
+  #waits(): boolean {
+    if (!this.#parts.isMuch()) {
+      this.#ticksWaited = 0;
+      return false;
+    }
+    return ++this.#ticksWaited <= MOST_TICKS;
   }
 
   make(isClosing: boolean): void {

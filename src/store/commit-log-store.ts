@@ -62,6 +62,9 @@ import { WriterSide } from "./writer-side.ts";
 export { StoreOpenError } from "./store-lock.ts";
 export type { StoreOptions } from "./store-options.ts";
 
+/** Longest time that putting queues away keeps the event loop. */
+const TIDY_MS = 1;
+
 export class CommitLogStore implements MessageStore {
   readonly #directory: string;
   readonly #options: StoreOptions;
@@ -98,6 +101,7 @@ export class CommitLogStore implements MessageStore {
   #isMoved = false;
   #timer: NodeJS.Timeout | null = null;
   #isOpen = false;
+  #isTidying = false;
 
   constructor(options: StoreOptions) {
     this.#options = options;
@@ -115,7 +119,10 @@ export class CommitLogStore implements MessageStore {
     this.#commands = new CommandRing(this.#control, COMMANDS);
     this.#writer = new WriterSide({
       onWake: () => this.#refresh(),
-      onCheckpoint: () => this.#checkpoints.onDone(),
+      onCheckpoint: () => {
+        this.#checkpoints.onDone();
+        this.#tidy();
+      },
       onHealth: () => this.#updateHealth(),
     });
     const post = (message: ToWriter): void => this.#writer.post(message);
@@ -447,6 +454,27 @@ export class CommitLogStore implements MessageStore {
     this.#reclaimer.tick();
     this.#checkpoints.tick(isForced);
     this.#askForRings();
+    this.#tidy();
+  }
+
+  /** Puts queues away that nobody uses, in slices between which others go on. */
+  #tidy(): void {
+    const until = performance.now() + TIDY_MS;
+    const isSliced = this.#storage === fileSystem;
+    while (this.#table.tidySome()) {
+      if (!isSliced || performance.now() < until) continue;
+      if (!this.#isTidying) setImmediate(() => this.#tidyMore());
+      this.#isTidying = true;
+      return;
+    }
+  }
+
+  #tidyMore(): void {
+    this.#isTidying = false;
+    if (!this.#isOpen) return;
+    this.#tidy();
+    if (this.#commands.flush()) this.#writer.wake();
+    this.#askForRings();
   }
 
   #segmentBytes(folder: string): number {
@@ -484,6 +512,7 @@ export class CommitLogStore implements MessageStore {
       reader: this.#reader,
       writer: this.#writer,
       mayMake: () => this.#isOpen && !this.#reclaimer.isPending,
+      isMuch: () => this.#table.isMuch,
     });
     this.#reclaimer = this.#makeReclaimer();
     this.#space = new SpaceWatch(this.#storage, this.#directory, options.minFreeBytes);

@@ -16,6 +16,8 @@ import type { ToWriter } from "./writer-messages.ts";
 
 /** A queue with more entries than this that no file has for good gets its file synced. */
 const NOTED_ENTRIES = 400;
+/** With more light queues changed than this times those that are synced, they are settled bit by bit before the checkpoint. */
+const EARLY_TIMES = 16;
 /** Files of queues that nobody uses any more synced by one checkpoint, where many queues have changed. */
 const RESTING_SYNCS = 1024;
 
@@ -38,6 +40,8 @@ export class EntryFlusher {
   readonly #behind = new Set<ConsumeQueue>();
   /** Where in the dirty list relief goes on. */
   #reliefAt = 0;
+  /** Where in the dirty list settling before the checkpoint goes on. */
+  #earlyAt = 0;
   /** Counts `flushAll`. */
   flushes = 0;
 
@@ -81,6 +85,7 @@ export class EntryFlusher {
   clear(): void {
     this.#dirty = [];
     this.#dirtyLight = 0;
+    this.#earlyAt = 0;
     this.#behind.clear();
   }
 
@@ -157,6 +162,32 @@ export class EntryFlusher {
     if (this.#reliefAt === this.#dirty.length) this.#reliefAt = 0;
   }
 
+  /** So many light queues have changed that a checkpoint would keep the event loop for too long. */
+  get isMuch(): boolean {
+    return this.#dirtyLight > this.#host.syncedQueues * EARLY_TIMES;
+  }
+
+  /**
+   * Light queues that have changed, `max` of them looked at: they are settled before the checkpoint comes to them, and again
+   * only if they change until then.
+   */
+  settleSome(max: number): void {
+    const dirty = this.#dirty;
+    const end = Math.min(dirty.length, this.#earlyAt + max);
+    for (; this.#earlyAt < end; this.#earlyAt++) {
+      const queue = dirty[this.#earlyAt]!;
+      if (!queue.isLight || !queue.isDirty) continue;
+      queue.isDirty = false;
+      this.#dirtyLight--;
+      if (queue.isDropped) continue;
+      this.#define(queue);
+      this.#settle(queue, this.#host.catalog);
+    }
+    if (this.#earlyAt < dirty.length) return;
+    this.#earlyAt = 0;
+    this.#dirtyLight = 0;
+  }
+
   /** For a checkpoint: all that changed goes to the writer or into the catalog, which gets the state of each queue. */
   flushAll(isClosing: boolean): void {
     const dirty = this.#dirty;
@@ -164,9 +195,11 @@ export class EntryFlusher {
     this.#dirtyLight = 0;
     this.flushes++;
     this.#reliefAt = 0;
+    this.#earlyAt = 0;
     const isMany = dirty.length > this.#host.syncedQueues;
     let syncsLeft = isClosing ? 0 : RESTING_SYNCS;
     for (const queue of dirty) {
+      if (!queue.isDirty) continue;
       queue.isDirty = false;
       if (queue.isDropped) continue;
       this.#define(queue);

@@ -23,8 +23,10 @@ export class QueueNames {
   readonly #resting = new RestingQueues();
   /** Let go by their owner, but not yet in the files. */
   #leaving: ConsumeQueue[] = [];
-  /** A new catalog file is being written: every queue stays where it is, or becomes an object. */
-  #isDescribing = false;
+  /** ... of which more may be in the files since the last checkpoint. */
+  #packing: ConsumeQueue[] = [];
+  /** A new catalog file is being written: queues that became objects since, for they may not be met where they rest. */
+  #woken: Map<number, ConsumeQueue> | null = null;
   #nextNumber = 1;
 
   constructor(holder: QueueHolder) {
@@ -36,7 +38,7 @@ export class QueueNames {
     let queue = shards.get(queueId);
     if (queue === undefined) {
       queue =
-        this.#resting.take(topic, queueId, false) ??
+        this.#take(topic, queueId, false) ??
         new ConsumeQueue(topic, queueId, false, this.#nextNumber++);
       shards.set(queueId, queue);
     }
@@ -47,8 +49,7 @@ export class QueueNames {
   lightQueue(name: string): ConsumeQueue {
     let queue = this.#light.get(name);
     if (queue === undefined) {
-      queue =
-        this.#resting.take(name, 0, true) ?? new ConsumeQueue(name, 0, true, this.#nextNumber++);
+      queue = this.#take(name, 0, true) ?? new ConsumeQueue(name, 0, true, this.#nextNumber++);
       this.#light.set(name, queue);
     }
     queue.isReleased = false;
@@ -65,12 +66,18 @@ export class QueueNames {
   find(topic: string, queueId: number, isLight: boolean): ConsumeQueue | undefined {
     const awake = isLight ? this.#light.get(topic) : this.#topics.get(topic)?.get(queueId);
     if (awake !== undefined) return awake;
-    const queue = this.#resting.take(topic, queueId, isLight);
+    const queue = this.#take(topic, queueId, isLight);
     if (queue === undefined) return undefined;
     if (isLight) this.#light.set(topic, queue);
     else this.#shards(topic).set(queueId, queue);
     queue.isReleased = true;
     this.#leaving.push(queue);
+    return queue;
+  }
+
+  #take(topic: string, queueId: number, isLight: boolean): ConsumeQueue | undefined {
+    const queue = this.#resting.take(topic, queueId, isLight);
+    if (queue !== undefined) this.#woken?.set(queue.number, queue);
     return queue;
   }
 
@@ -103,7 +110,7 @@ export class QueueNames {
     if (queue.isDropped || queue.isReleased) return;
     queue.isReleased = true;
     this.#holder.release(queue);
-    if (this.#isDescribing || !this.#pack(queue)) this.#leaving.push(queue);
+    if (!this.#pack(queue)) this.#leaving.push(queue);
   }
 
   /** False when it has to wait until more of it is in the files. */
@@ -128,16 +135,25 @@ export class QueueNames {
     if (shards?.size === 0) this.#topics.delete(topic);
   }
 
-  /** More of what waits to be packed may be in the files. */
+  /** More of what waits to be packed may be in the files: all of it is looked at once more, by `packSome`. */
   packLeaving(): void {
-    if (this.#isDescribing) return;
-    const leaving = this.#leaving;
+    this.#packing = this.#packing.concat(this.#leaving);
     this.#leaving = [];
-    for (const queue of leaving) {
+  }
+
+  /** Is there anything left to be looked at? */
+  get isPacking(): boolean {
+    return this.#packing.length > 0;
+  }
+
+  /** Looks at so many. */
+  packSome(max: number): void {
+    for (let left = Math.min(max, this.#packing.length); left > 0; left--) {
+      const queue = this.#packing.pop()!;
       if (!queue.isReleased || queue.isDropped || this.#pack(queue)) continue;
       this.#leaving.push(queue);
     }
-    this.#resting.tidy();
+    if (!this.isPacking && this.#woken === null) this.#resting.tidy();
   }
 
   /** Topics of which there are files: for the check that they are. Before anything was appended. */
@@ -158,13 +174,25 @@ export class QueueNames {
     for (const queue of [...this.awake()]) this.rest(queue);
   }
 
-  /** Each queue once, for a new catalog file, those that rest first; none is packed until the last was given. */
+  /**
+   * Each queue, for a new catalog file, a part at a time; some twice. Queues may rest and wake meanwhile: objects come first,
+   * those that are packed after their turn once more; those woken before theirs come at the end.
+   */
   *describing(): Generator<ConsumeQueue> {
-    this.#isDescribing = true;
-    yield* this.#resting.queues();
-    yield* this.awake();
-    this.#isDescribing = false;
-    this.packLeaving();
+    this.#woken = new Map();
+    // A list: what comes and goes must not make it endless.
+    yield* this.#currentOf([...this.awake()]);
+    yield* this.#resting.present();
+    const woken = this.#woken;
+    this.#woken = null;
+    yield* this.#currentOf(woken.values());
+  }
+
+  *#currentOf(queues: Iterable<ConsumeQueue>): Generator<ConsumeQueue> {
+    for (const queue of queues) {
+      const current = this.current(queue);
+      if (current !== undefined) yield current;
+    }
   }
 
   clear(): void {
@@ -172,6 +200,8 @@ export class QueueNames {
     this.#light.clear();
     this.#resting.clear();
     this.#leaving = [];
+    this.#packing = [];
+    this.#woken = null;
     this.#nextNumber = 1;
   }
 
@@ -181,8 +211,10 @@ export class QueueNames {
     takeTail: (queue: ConsumeQueue, tail: CatalogTail) => void,
   ): void {
     this.#nextNumber = Math.max(this.#nextNumber, catalog.maxNumber + 1);
-    for (const queue of catalog.queues()) {
-      const tail = catalog.tailOf(queue.number);
+    for (const row of catalog.rows()) {
+      const tail = catalog.tailOf(row);
+      if (tail === undefined && this.#resting.load(catalog, row)) continue;
+      const queue = catalog.queue(row);
       if (tail !== undefined) takeTail(queue, tail);
       else if (this.#resting.add(queue)) continue;
       if (queue.isLight) this.#light.set(queue.topic, queue);

@@ -27,6 +27,8 @@ const OWN_SHARE = 16;
 /** Queues whose pages are handed over for each page that is wanted from a full pool, and when it is full beyond measure. */
 const RELIEF_PER_PAGE = 8;
 const RELIEF_WHEN_OVERFULL = 1024;
+/** Queues settled or packed before the clock is looked at. */
+const QUEUES_PER_STEP = 64;
 
 interface Replaced {
   queue: ConsumeQueue | null;
@@ -101,6 +103,18 @@ export class QueueTable {
     this.arena.endCheckpoint();
     this.#flushesDone = this.#flusher.flushes;
     this.names.packLeaving();
+  }
+
+  /** So much has changed that a checkpoint had better wait until `tidySome` has been at it. */
+  get isMuch(): boolean {
+    return this.#flusher.isMuch;
+  }
+
+  /** A step of what need not be done at once. False when there is nothing of the kind. */
+  tidySome(): boolean {
+    if (this.names.isPacking) this.names.packSome(QUEUES_PER_STEP);
+    if (this.#flusher.isMuch) this.#flusher.settleSome(QUEUES_PER_STEP);
+    return this.names.isPacking || this.#flusher.isMuch;
   }
 
   /** Queues that have changed since the last checkpoint. */
@@ -377,13 +391,13 @@ export class QueueTable {
   clear(): void {
     this.names.clear();
     this.#flusher.clear();
-    this.arena.restore(new Set());
+    this.arena.restore(() => {});
   }
 
   /** Takes over what the catalog says. */
   restore(catalog: CatalogLoader): void {
     this.names.restore(catalog, (queue, tail) => this.#restoreTail(queue, tail));
-    this.arena.restore(new Set(catalog.usedBlocks()));
+    this.arena.restore((tell) => catalog.forEachBlock(tell));
   }
 
   /** Takes entries into memory that the queue's file may not have. */

@@ -190,7 +190,7 @@ function loadQueues(
   if (checkpoint !== null) {
     const bytes = readCatalogFile(storage, directory, checkpoint);
     if (bytes !== null && isCatalog(bytes)) {
-      const catalog = new CatalogLoader();
+      const catalog = new CatalogLoader(bytes);
       readCatalog(bytes, catalog);
       table.restore(catalog);
       const missing = missingFiles(context);

@@ -11,6 +11,7 @@
  *                                    8  movedTo, at the end, where bit 31 of the number is set
  */
 import { ByteTable } from "../util/byte-table.ts";
+import type { CatalogLoader } from "./catalog-loader.ts";
 import { ConsumeQueue } from "./consume-queue.ts";
 
 const FIXED = 32;
@@ -19,6 +20,9 @@ const PAIR = 8;
 const HAS_MOVED = 0x80000000;
 /** A queue with more blocks than this stays an object. */
 const MAX_BLOCKS = 4096;
+/** Longest name that is taken from a catalog as it lies, and what an id may add to it. */
+const MAX_NAME = 4096;
+const ID_BYTES = 16;
 const LIGHT = "\x01";
 const LIGHT_BYTE = 1;
 
@@ -67,6 +71,33 @@ export class RestingQueues {
     return true;
   }
 
+  /** The same with one that a catalog tells of. False when it is not plain. */
+  load(catalog: CatalogLoader, row: number): boolean {
+    const { bytes, start, end } = catalog.nameOf(row);
+    const length = end - start;
+    if (length > MAX_NAME || !catalog.isPlain(row)) return false;
+    const queueId = catalog.queueIdOf(row);
+    const isLight = queueId < 0;
+    const key = this.#table.keyRoom(length + ID_BYTES);
+    if (isLight) key[0] = LIGHT_BYTE;
+    let at = isLight ? 1 : 0;
+    for (let from = start; from < end; from++) key[at++] = bytes[from]!;
+    if (!isLight) at += key.write(`\x00${queueId}`, at, "latin1");
+    const value = this.#value;
+    value.writeUInt32LE(catalog.numberOf(row), 0);
+    value.writeUInt32LE(0, 4);
+    value.writeDoubleLE(catalog.minOf(row), 8);
+    value.writeDoubleLE(catalog.maxOf(row), 16);
+    value.writeDoubleLE(-1, 24);
+    const page = catalog.pageOf(row);
+    if (page >= 0) {
+      value.writeUInt32LE(page, FIXED);
+      value.writeUInt32LE(catalog.blockOf(row), FIXED + 4);
+    }
+    this.#table.setWritten(at, value, page < 0 ? FIXED : FIXED + PAIR);
+    return true;
+  }
+
   /** The queue as an object, no longer packed; undefined when it is not here. */
   take(topic: string, queueId: number, isLight: boolean): ConsumeQueue | undefined {
     if (this.#table.size === 0) return undefined;
@@ -93,6 +124,11 @@ export class RestingQueues {
     yield* this.#queues(isOut, true);
   }
 
+  /** Those that are packed now, also when more are packed meanwhile. */
+  present(): Generator<ConsumeQueue> {
+    return this.#queues(undefined, true, this.#table.end);
+  }
+
   /** The same without light ones. */
   topicQueues(): Generator<ConsumeQueue> {
     return this.#queues(undefined, false);
@@ -101,8 +137,9 @@ export class RestingQueues {
   *#queues(
     isOut: ((min: number, max: number) => boolean) | undefined,
     withLight: boolean,
+    until?: number,
   ): Generator<ConsumeQueue> {
-    for (const reference of this.#table.references()) {
+    for (const reference of this.#table.references(until)) {
       if (!withLight && this.#table.headOf(reference) === LIGHT_BYTE) continue;
       const value = this.#table.valueOf(reference);
       if (isOut?.(value.readDoubleLE(8), value.readDoubleLE(16)) === true) continue;

@@ -18,6 +18,8 @@ const MAX_KEY = 0x7fff;
 const MAX_VALUE = 0xffff;
 const MIN_SLOTS = 16;
 const NONE = 0;
+/** Bytes that are copied or compared one by one. */
+const SHORT = 96;
 
 export class ByteTable {
   /** Reference + 1, or 0. */
@@ -65,17 +67,28 @@ export class ByteTable {
     if (key.length > MAX_KEY || value.length > MAX_VALUE) {
       throw new RangeError(`byte table: key of ${key.length} bytes, value of ${value.length}`);
     }
-    if (key.length > this.#key.length) this.#key = Buffer.allocUnsafe(key.length);
-    this.#key.set(key);
+    copy(key, key.length, this.keyRoom(key.length), 0);
     return this.#set(key.length, value, value.length);
+  }
+
+  /** Where a key can be written that `setWritten` is to take. */
+  keyRoom(length: number): Buffer {
+    if (length > this.#key.length) this.#key = Buffer.allocUnsafe(length);
+    return this.#key;
+  }
+
+  /** The same with the key that was written there, and the first bytes of a value. */
+  setWritten(keyLength: number, value: Uint8Array, length: number): void {
+    if (keyLength > MAX_KEY || length > MAX_VALUE) {
+      throw new RangeError(`byte table: key of ${keyLength} bytes, value of ${length}`);
+    }
+    this.#set(keyLength, value, length);
   }
 
   /** The record of a key that is there as bytes, or -1. */
   findBytes(key: Uint8Array): number {
     if (this.#size === 0 || key.length > MAX_KEY) return -1;
-    if (key.length > this.#key.length) this.#key = Buffer.allocUnsafe(key.length);
-    this.#key.set(key);
-    return this.#find(this.#key, key.length);
+    return this.#find(key, key.length);
   }
 
   /** The key is in `#key`. */
@@ -83,8 +96,8 @@ export class ByteTable {
     const known = this.#find(this.#key, keyLength);
     if (known >= 0) {
       const { chunk, at } = this.#at(known);
-      if (chunk.readUInt16LE(at + 2) === length) {
-        chunk.set(value.subarray(0, length), at + HEADER + keyLength);
+      if (read16(chunk, at + 2) === length) {
+        copy(value, length, chunk, at + HEADER + keyLength);
         return known;
       }
       this.#remove(known);
@@ -92,10 +105,10 @@ export class ByteTable {
     if ((this.#size + 1) * 4 > this.#slots.length * 3) this.#resize(this.#slots.length * 2);
     const reference = this.#allocate(HEADER + keyLength + length);
     const { chunk, at } = this.#at(reference);
-    chunk.writeUInt16LE(keyLength, at);
-    chunk.writeUInt16LE(length, at + 2);
-    chunk.set(this.#key.subarray(0, keyLength), at + HEADER);
-    chunk.set(value.subarray(0, length), at + HEADER + keyLength);
+    write16(chunk, at, keyLength);
+    write16(chunk, at + 2, length);
+    copy(this.#key, keyLength, chunk, at + HEADER);
+    copy(value, length, chunk, at + HEADER + keyLength);
     this.#enter(reference, hashOf(this.#key, 0, keyLength));
     this.#size++;
     return reference;
@@ -118,7 +131,7 @@ export class ByteTable {
   /** Does the key begin so? */
   startsWith(reference: number, prefix: Uint8Array): boolean {
     const { chunk, at } = this.#at(reference);
-    if ((chunk.readUInt16LE(at) & ~DELETED) < prefix.length) return false;
+    if ((read16(chunk, at) & ~DELETED) < prefix.length) return false;
     return chunk.compare(prefix, 0, prefix.length, at + HEADER, at + HEADER + prefix.length) === 0;
   }
 
@@ -131,12 +144,12 @@ export class ByteTable {
   copyKey(reference: number, into: Buffer, at: number): number {
     const { chunk, at: from } = this.#at(reference);
     const start = from + HEADER;
-    return chunk.copy(into, at, start, start + (chunk.readUInt16LE(from) & ~DELETED));
+    return chunk.copy(into, at, start, start + (read16(chunk, from) & ~DELETED));
   }
 
   keyLengthOf(reference: number): number {
     const { chunk, at } = this.#at(reference);
-    return chunk.readUInt16LE(at) & ~DELETED;
+    return read16(chunk, at) & ~DELETED;
   }
 
   /** First byte of the key. */
@@ -147,30 +160,37 @@ export class ByteTable {
 
   keyOf(reference: number): string {
     const { chunk, at } = this.#at(reference);
-    return chunk.toString("utf8", at + HEADER, at + HEADER + chunk.readUInt16LE(at));
+    return chunk.toString("utf8", at + HEADER, at + HEADER + read16(chunk, at));
   }
 
   /** The bytes themselves. */
   valueOf(reference: number): Buffer {
     const { chunk, at } = this.#at(reference);
-    const start = at + HEADER + (chunk.readUInt16LE(at) & ~DELETED);
-    return chunk.subarray(start, start + chunk.readUInt16LE(at + 2));
+    const start = at + HEADER + (read16(chunk, at) & ~DELETED);
+    return chunk.subarray(start, start + read16(chunk, at + 2));
   }
 
   /**
    * All records, in the order in which they lie. Between two steps records may be deleted, and those not reached yet
-   * are left out then; what is set meanwhile may or may not be met.
+   * are left out then; what is set meanwhile may or may not be met: nothing behind `until`, an `end` of before.
    */
-  *references(): Generator<number> {
+  *references(until = Number.POSITIVE_INFINITY): Generator<number> {
     for (let number = 0; number < this.#chunks.length; number++) {
       for (let at = 0; at < this.#used[number]!; ) {
+        if ((number * CHUNK_BYTES + at) / 4 >= until) return;
         const chunk = this.#chunks[number]!;
-        const head = chunk.readUInt16LE(at);
+        const head = read16(chunk, at);
         const size = sizeOf(chunk, at);
         if ((head & DELETED) === 0) yield (number * CHUNK_BYTES + at) / 4;
         at += size;
       }
     }
+  }
+
+  /** Behind all records. */
+  get end(): number {
+    const last = this.#chunks.length - 1;
+    return last < 0 ? 0 : (last * CHUNK_BYTES + this.#used[last]!) / 4;
   }
 
   /** Makes room where more than half of a chunk is deleted records: one chunk at most. True when there was one. */
@@ -181,7 +201,7 @@ export class ByteTable {
     if (number < 0) return false;
     const chunk = this.#chunks[number]!;
     for (let at = 0; at < this.#used[number]!; ) {
-      const head = chunk.readUInt16LE(at);
+      const head = read16(chunk, at);
       const size = sizeOf(chunk, at);
       if ((head & DELETED) === 0) this.#move(number, at, size);
       at += size;
@@ -231,20 +251,20 @@ export class ByteTable {
     return this.#key.write(key, 0, "utf8");
   }
 
-  #find(key: Buffer, length: number): number {
+  #find(key: Uint8Array, length: number): number {
     const mask = this.#slots.length - 1;
     for (let slot = hashOf(key, 0, length) & mask; ; slot = (slot + 1) & mask) {
       const entry = this.#slots[slot]!;
       if (entry === NONE) return -1;
       const { chunk, at } = this.#at(entry - 1);
-      if (chunk.readUInt16LE(at) !== length) continue;
-      if (key.compare(chunk, at + HEADER, at + HEADER + length, 0, length) === 0) return entry - 1;
+      if (read16(chunk, at) !== length) continue;
+      if (isEqual(key, chunk, at + HEADER, length)) return entry - 1;
     }
   }
 
   #hashAt(reference: number): number {
     const { chunk, at } = this.#at(reference);
-    return hashOf(chunk, at + HEADER, at + HEADER + (chunk.readUInt16LE(at) & ~DELETED));
+    return hashOf(chunk, at + HEADER, at + HEADER + (read16(chunk, at) & ~DELETED));
   }
 
   #slotOf(reference: number): number {
@@ -266,7 +286,7 @@ export class ByteTable {
     const { chunk, at } = this.#at(reference);
     const number = Math.floor((reference * 4) / CHUNK_BYTES);
     this.#dead[number] = this.#dead[number]! + sizeOf(chunk, at);
-    chunk.writeUInt16LE(chunk.readUInt16LE(at) | DELETED, at);
+    write16(chunk, at, read16(chunk, at) | DELETED);
     this.#size--;
     if (number !== this.#open && this.#dead[number] === this.#used[number]) this.#giveBack(number);
   }
@@ -297,12 +317,31 @@ export class ByteTable {
 const EMPTY = Buffer.alloc(0);
 
 function sizeOf(chunk: Buffer, at: number): number {
-  const length = (chunk.readUInt16LE(at) & ~DELETED) + chunk.readUInt16LE(at + 2);
+  const length = (read16(chunk, at) & ~DELETED) + read16(chunk, at + 2);
   return (HEADER + length + 3) & ~3;
 }
 
+const read16 = (bytes: Uint8Array, at: number): number => bytes[at]! | (bytes[at + 1]! << 8);
+
+function write16(bytes: Uint8Array, at: number, value: number): void {
+  bytes[at] = value;
+  bytes[at + 1] = value >>> 8;
+}
+
+/** Mostly a few bytes: done here before a native copy has begun. */
+function copy(from: Uint8Array, length: number, into: Uint8Array, at: number): void {
+  if (length > SHORT) into.set(from.subarray(0, length), at);
+  else for (let i = 0; i < length; i++) into[at + i] = from[i]!;
+}
+
+function isEqual(key: Uint8Array, chunk: Buffer, at: number, length: number): boolean {
+  if (length > SHORT) return chunk.compare(key, 0, length, at, at + length) === 0;
+  for (let i = 0; i < length; i++) if (key[i] !== chunk[at + i]) return false;
+  return true;
+}
+
 /** FNV-1a with a last mix: neighbouring numbers in names spread over the table. */
-function hashOf(bytes: Buffer, start: number, end: number): number {
+function hashOf(bytes: Uint8Array, start: number, end: number): number {
   let hash = 0x811c9dc5;
   for (let at = start; at < end; at++) hash = Math.imul(hash ^ bytes[at]!, 0x01000193);
   hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
