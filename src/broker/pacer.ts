@@ -26,6 +26,8 @@ const MIN_TURNS_PER_MS = 2;
 const MAX_TURN_BYTES = 16 << 10;
 /** Below this share of what came without lingering, senders are waiting for us. */
 const MIN_SHARE = 0.85;
+/** What a hitch of the disk or the machine holds up comes in the next window: only less than this is believed at once. */
+const SURE_SHARE = 0.5;
 /** The rate without lingering is measured again after this time. */
 const MEASURE_AGAIN_MS = 1000;
 const MIN_HOLD_MS = 500;
@@ -41,6 +43,8 @@ export class Pacer implements TurnTask {
   #isLingering = false;
   /** Messages per ms that came without lingering. */
   #rate = 0;
+  /** Of the last window. */
+  #lastRate = 0;
   #lingersSince = 0;
   #holdUntil = 0;
   #holdMs = MIN_HOLD_MS;
@@ -86,7 +90,8 @@ export class Pacer implements TurnTask {
     const rate = this.#windowMessages / elapsed;
     const isStale = elapsed > STALE_MS;
     if (this.#isLingering) {
-      const isShort = rate < this.#rate * MIN_SHARE;
+      const both = (rate + this.#lastRate) / 2;
+      const isShort = rate < this.#rate * SURE_SHARE || both < this.#rate * MIN_SHARE;
       this.#isLingering = !isStale && !isShort && now - this.#lingersSince < MEASURE_AGAIN_MS;
       if (isShort && !isStale) {
         this.#holdUntil = now + this.#holdMs;
@@ -99,6 +104,7 @@ export class Pacer implements TurnTask {
       this.#rate = rate;
       this.#lingersSince = now;
     }
+    this.#lastRate = rate;
     this.#windowBegan = now;
     this.#windowMessages = 0;
     this.#windowBytes = 0;

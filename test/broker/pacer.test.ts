@@ -70,6 +70,29 @@ test("a sender that waits for its confirms ends the lingering, for longer each t
   t.true(later < 19_000 * 0.02, `slept ${later} ms of 19,000`);
 });
 
+test("a hitch that the next messages make up for does not end the lingering; lasting loss does", (t) => {
+  const it = rig();
+  /** `rate` a ms whatever we do: those of the time slept come together. Those of a hitch come after it. */
+  const run = (end: number, rate: number, hitches: boolean): void => {
+    let owed = 0;
+    while (it.now < end) {
+      const before = it.now;
+      const at = it.now % 100;
+      const isHeld = hitches && at >= 40 && at < 46;
+      const count = isHeld ? 0 : Math.max(1, Math.round(owed));
+      it.turn(count, 1200, 0.1);
+      owed += (it.now - before) * rate - count;
+    }
+  };
+  run(200, 10, false);
+  t.true(it.pacer.isLingering);
+  const before = it.slept;
+  run(10_200, 10, true);
+  t.true(it.slept - before > 6500, `slept ${it.slept - before} ms of 10,000`);
+  run(10_300, 8, false);
+  t.false(it.pacer.isLingering);
+});
+
 test("few turns, or large ones, are not slowed down", (t) => {
   const few = rig();
   while (few.now < 1000) few.turn(1, 1200, 1);
