@@ -9,7 +9,7 @@
  *   bytes     20   50  100  128  200  256  300  400  500  1024  8192
  *   here      65   45   89  111  173  240  262  350  431   875  6938
  *   zlib     128  187  211  193  261  240  252  306  291   409  1915
- *   there     21   29   50   45   65   68   91   92  115   204  1527
+ *   there     17   27   47   58   60   63   75   82   95   162  1041
  */
 import { crc32 as nativeCrc32 } from "node:zlib";
 import { sumBytes } from "./copy-memory.ts";

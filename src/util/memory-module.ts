@@ -8,7 +8,7 @@
  *
  * `s` carries a CRC-32 register over the bytes [at, end): sixteen bytes a step over sixteen tables, which lie at the
  * beginning of the memory; TABLE[k][byte] is the CRC of `byte` followed by k zero bytes, without the two inversions. Of a
- * longer range all but the last 48 to 63 bytes are folded upon those that follow, in vector registers, without tables.
+ * longer range all but the last 80 to 95 bytes are folded upon those that follow, in vector registers, without tables.
  *
  * `x` copies the bytes [from, end) to `to`, which is not above `from`, each combined with one of the four bytes of
  * `key` in turn, the lowest first: sixteen bytes a step in a vector register.
@@ -86,16 +86,19 @@ const advance = (local: number, by: number): Code => [
   ...[...get(local), ...constant(by), OP.ADD, ...set(local)],
 ];
 
-// Locals of the sum: its parameters, the four words of a step, and of folding two vectors and three to come.
+// Locals of the sum: its parameters, the four words of a step, and of folding three vectors and five to come.
 const AT = 0;
 const UNTIL = 1;
 const CRC = 2;
 const WORDS = 3;
 const V = 7;
 const T = 8;
-const F = 9;
+const O = 9;
+const F = 10;
+/** Vectors of 16 bytes that what was folded reaches ahead. */
+const AHEAD = 5;
 /** Shorter ones are not folded. */
-const FOLD_FROM = 112;
+const FOLD_FROM = 144;
 
 /** The entry of table `k` for byte `byte` of a word. */
 const entry = (word: number, byte: number, k: number): Code => [
@@ -122,6 +125,16 @@ function stepCode(): Code {
   return [...code, ...tableCode()];
 }
 
+/** Four bytes through four of the tables. */
+function wordCode(): Code {
+  const code: Code = [...get(AT), ...load(0), ...get(CRC), OP.XOR, ...set(WORDS)];
+  for (let i = 0; i < 4; i++) {
+    code.push(...entry(WORDS, i, 3 - i));
+    if (i > 0) code.push(OP.XOR);
+  }
+  return [...code, ...set(CRC), ...advance(AT, 4)];
+}
+
 /** Sixteen bytes, combined with what was folded upon them. */
 function foldedStepCode(folded: number): Code {
   const code: Code = [];
@@ -143,35 +156,63 @@ const lanes = (...starts: number[]): Code =>
     VECTOR.SHUFFLE,
     ...starts.flatMap((start) => [0, 1, 2, 3, 4, 5, 6, 7].map((i) => start + i)),
   );
+/** The second word of one, then the first of the other. */
+const between = (first: number, second: number): Code => [
+  ...[...get(first), ...get(second), ...lanes(8, 16)],
+];
 /** Both words one place on: the first becomes the second of these sixteen bytes, the second the first of the next. */
 const onward = (local: number): Code => [...ZERO, ...get(local), ...lanes(0, 16)];
 const across = (local: number): Code => [...get(local), ...ZERO, ...lanes(8, 16)];
 
 /**
- * The polynomial divides x^300 + x^155 + x^117 + x^89 + 1. So the sum stays what it is when a bit is taken away and those
- * 145, 183, 211 and 300 places behind it are turned: whole words at once, by shifts. F holds what the next 48 bytes are to be
- * combined with. (The idea: K. Russell, "Chorba", 2024.)
+ * The polynomial divides x^300 + x^155 + x^117 + x^89 + 1, and so its square, x^600 + x^310 + x^234 + x^178 + 1. The sum
+ * stays what it is when a bit is taken away and those 290, 366, 422 and 600 places behind it are turned: whole words at once,
+ * by shifts. F holds what the next 80 bytes are to be combined with. With the square the next vector does not wait for this
+ * one, only the one after it: two are worked on at a time. (The idea: K. Russell, "Chorba", 2024.)
  */
 function foldCode(): Code {
-  const isOver = [...get(UNTIL), ...get(AT), OP.SUBTRACT, ...constant(64), OP.LESS];
-  const fold = [
-    ...[...get(AT), ...vector(VECTOR.LOAD, 0, 0), ...get(F), ...xor, ...set(V)],
-    // 211 = 3 x 64 + 19; of 145 and 183 what goes over into the third word.
-    ...[...right(47), ...right(9), ...xor, ...left(19), ...xor, ...set(T)],
-    // 145 = 2 x 64 + 17, 183 = 2 x 64 + 55.
-    ...[...left(17), ...left(55), ...xor, ...get(F + 1), ...xor, ...onward(T), ...xor, ...set(F)],
-    // 300 = 4 x 64 + 44.
-    ...[...right(45), ...left(44), ...xor, ...get(F + 2), ...xor, ...across(T), ...xor],
-    ...[...right(20), ...set(T), ...onward(T), ...xor, ...set(F + 1)],
-    ...[...across(T), ...set(F + 2), ...advance(AT, 16)],
+  const isOver = [
+    ...[...get(UNTIL), ...get(AT), OP.SUBTRACT, ...constant(16 * (AHEAD + 1)), OP.LESS],
   ];
+  const fold = [
+    ...[
+      ...get(AT),
+      ...vector(VECTOR.LOAD, 0, 0),
+      ...get(F),
+      ...xor,
+      ...set(V),
+      ...get(F + 1),
+      ...set(F),
+    ],
+    // 290 = 4 x 64 + 34, 366 = 5 x 64 + 46: what comes into the fifth word.
+    ...[...right(30), ...left(46), ...xor, ...set(T)],
+    ...[...left(34), ...get(F + 2), ...xor, ...onward(T), ...xor, ...set(F + 1)],
+    // 422 = 6 x 64 + 38: into the sixth, with the rest of 366, and the seventh.
+    ...[...right(26), ...set(O)],
+    ...[
+      ...left(38),
+      ...right(18),
+      ...xor,
+      ...get(F + 3),
+      ...xor,
+      ...between(T, O),
+      ...xor,
+      ...set(F + 2),
+    ],
+    // 600 = 9 x 64 + 24.
+    ...[...left(24), ...set(T)],
+    ...[...get(F + 4), ...between(O, T), ...xor, ...set(F + 3)],
+    ...[...right(40), ...across(T), ...xor, ...set(F + 4), ...advance(AT, 16)],
+  ];
+  const rest: Code = [];
+  for (let i = 0; i < AHEAD; i++) rest.push(...foldedStepCode(F + i));
   return [
     ...[OP.BLOCK, NO_RESULT],
     ...[...get(UNTIL), ...get(AT), OP.SUBTRACT, ...constant(FOLD_FROM), OP.LESS, OP.BRANCH_IF, 0],
     ...[...ZERO, ...get(CRC), ...vector(VECTOR.WITH_LANE, 0), ...set(F)],
     ...loop(isOver, fold),
     ...[...constant(0), ...set(CRC)],
-    ...[...foldedStepCode(F), ...foldedStepCode(F + 1), ...foldedStepCode(F + 2)],
+    ...rest,
     OP.END,
   ];
 }
@@ -185,7 +226,9 @@ const loop = (leave: Code, code: Code): Code => [
 ];
 
 function sumCode(): Code {
-  const isShort = [...get(UNTIL), ...get(AT), OP.SUBTRACT, ...constant(16), OP.LESS];
+  const isShorter = (than: number): Code => [
+    ...[...get(UNTIL), ...get(AT), OP.SUBTRACT, ...constant(than), OP.LESS],
+  ];
   const isOver = [...get(AT), ...get(UNTIL), OP.NOT_LESS];
   const one = [
     ...[...get(CRC), ...get(AT), OP.LOAD8, 0, 0, OP.XOR],
@@ -193,11 +236,12 @@ function sumCode(): Code {
     ...[...get(CRC), ...constant(8), OP.RIGHT, OP.XOR, ...set(CRC)],
     ...[...get(AT), ...constant(1), OP.ADD, ...set(AT)],
   ];
-  const locals = [2, 4, I32, 5, V128];
+  const locals = [2, 4, I32, 3 + AHEAD, V128];
   return [
     ...locals,
     ...foldCode(),
-    ...loop(isShort, stepCode()),
+    ...loop(isShorter(16), stepCode()),
+    ...loop(isShorter(4), wordCode()),
     ...loop(isOver, one),
     ...get(CRC),
     OP.END,
