@@ -26,10 +26,10 @@ class Entries {
     return 0;
   }
 
-  *all(): Generator<Uint8Array> {
-    const last = this.#chunks.length - 1;
-    for (const [number, chunk] of this.#chunks.entries()) {
-      const end = number === last ? this.#used : chunk.length;
+  /** Each chunk goes as soon as it was read: of a deep queue of which half is settled they are many. */
+  *taken(): Generator<Uint8Array> {
+    for (let chunk = this.#chunks.shift(); chunk !== undefined; chunk = this.#chunks.shift()) {
+      const end = this.#chunks.length === 0 ? this.#used : chunk.length;
       for (let at = 0; at < end; ) {
         const length = chunk.readUInt32LE(at);
         yield chunk.subarray(at + 4, at + 4 + length);
@@ -45,8 +45,9 @@ export class SnapshotCollector {
   /** What was journaled since the collection began. */
   readonly meanwhile = new Entries();
 
+  /** To be gone through once: nothing is left of them. */
   *entries(): Generator<Uint8Array> {
-    yield* this.state.all();
-    yield* this.meanwhile.all();
+    yield* this.state.taken();
+    yield* this.meanwhile.taken();
   }
 }

@@ -60,7 +60,7 @@ export function startThread(start: WriterStart, events: WriterEvents): WriterLin
   listen();
   return {
     post(message) {
-      port1.postMessage(message, message.kind === "side" ? [message.bytes] : []);
+      port1.postMessage(message, buffersOf(message));
       control.add(WORD.POSTED, 1);
     },
     wake: () => control.wakeWriter(),
@@ -73,6 +73,12 @@ export function startThread(start: WriterStart, events: WriterEvents): WriterLin
     },
     ended,
   };
+}
+
+/** What changes hands instead of being copied. */
+function buffersOf(message: ToWriter): readonly ArrayBuffer[] {
+  if (message.kind === "side") return [message.bytes];
+  return message.kind === "snapshot" ? message.chunks : [];
 }
 
 /** When the two sides of an inline store run. By default the writer at once, and the loop in a later turn. */
