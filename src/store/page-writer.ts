@@ -16,6 +16,10 @@ export const QUEUE_FILE_BYTES = 6_000_000;
 export const QUEUE_FILE_ENTRIES = QUEUE_FILE_BYTES / ENTRY_SIZE;
 const MAX_OPEN_FILES = 256;
 const SCRATCH_ENTRIES = 3200;
+/** Bytes of queue files searched for empty entries although they take the space that they should. */
+const LOOK_BYTES = 64 << 20;
+/** Space is taken in such pieces, or smaller ones. */
+const FILE_PAGE = 4096;
 
 interface QueueFile {
   readonly folder: string;
@@ -42,6 +46,7 @@ export class PageWriter {
   /** Paths of files and folders with unsynced changes. */
   #unsyncedFiles = new Set<string>();
   #unsyncedFolders = new Set<string>();
+  #looked = 0;
   #head = 0;
   /** Commands carried out. */
   completed = 0;
@@ -176,20 +181,23 @@ export class PageWriter {
     return count;
   }
 
-  /** What is empty before `offset` in the file that is open, and in the two before it, becomes fillers. */
+  /** What is empty before `offset` in the file that is open, and in the two before it, becomes fillers: best effort. */
   #fillGaps(queue: QueueFile, offset: number): void {
     const { index, folder, wholeTo } = queue;
     for (let number = Math.max(0, index - 2); number <= index; number++) {
       const end = Math.min(QUEUE_FILE_ENTRIES, offset - number * QUEUE_FILE_ENTRIES);
       if (end <= 0 || number * QUEUE_FILE_ENTRIES + end <= wholeTo) continue;
       const path = join(folder, offsetName(number * QUEUE_FILE_BYTES));
-      if (number === index) fillGaps(queue.file!, end);
-      else if (this.#storage.stat(path)?.size === QUEUE_FILE_BYTES) {
-        const file = this.#storage.open(path, "write");
-        // Synced with the next checkpoint: nothing else will be written there.
-        if (fillGaps(file, end)) this.#unsyncedFiles.add(path);
-        file.close();
-      }
+      const stat = this.#storage.stat(path);
+      if (stat === undefined || stat.size < QUEUE_FILE_BYTES) continue;
+      // Where it takes all the space that it should, a look costs more than it is worth for thousands of queues.
+      const isSparse = (stat.usedBytes ?? 0) < end * ENTRY_SIZE - FILE_PAGE;
+      if (!isSparse && this.#looked >= LOOK_BYTES) continue;
+      this.#looked += end * ENTRY_SIZE;
+      const file = number === index ? queue.file! : this.#storage.open(path, "write");
+      // Not synced for it: what a power cut takes again is filled in again.
+      fillGaps(file, end);
+      if (number !== index) file.close();
     }
   }
 

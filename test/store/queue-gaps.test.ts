@@ -109,3 +109,22 @@ test("a queue that goes on far behind its end has no hole before it, nor in the 
   t.is(first.at(-1), FILLER_SIZE);
   t.is(readThrough(disk, "a", 1).length, 105);
 });
+
+test("a sector of consumed entries that cannot be read stops nothing", async (t) => {
+  const disk = new FaultyStorage(new Random(9));
+  let store = storeOn(disk);
+  await store.open(SILENT);
+  await append(store, 450);
+  consume(store, 0);
+  await checkpoint(store);
+  disk.restart("power");
+  store = storeOn(disk);
+  await store.open(SILENT);
+  disk.fail({ operation: "read", path: /consumequeue/, code: "EIO", times: 1000 });
+  await append(store, 450);
+  await checkpoint(store);
+  t.is(store.health.state, "ok");
+  t.is(store.watermarks.durable, store.watermarks.appended);
+  t.is(bodiesOf(store, store.queue("a", 0), 890).length, 10);
+  await store.close();
+});
