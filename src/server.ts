@@ -172,8 +172,8 @@ export class Server {
     if (this.#refresher !== null) clearInterval(this.#refresher);
     const { wires } = this.#loop;
     for (const wire of [...wires]) wire.shutdown();
-    const deadline = Date.now() + this.config.shutdownTimeout;
-    while (wires.size > 0 && Date.now() < deadline) {
+    const deadline = performance.now() + this.config.shutdownTimeout;
+    while (wires.size > 0 && performance.now() < deadline) {
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
     for (const wire of [...wires]) wire.destroy();

@@ -132,6 +132,15 @@ export class BrokerProcess implements Endpoint {
     return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0);
   }
 
+  /** SIGSTOP: the process stands still until `resume`; the kernel goes on taking what clients send. */
+  pause(): void {
+    if (this.#child !== undefined) killGroup(this.#child, "SIGSTOP");
+  }
+
+  resume(): void {
+    if (this.#child !== undefined) killGroup(this.#child, "SIGCONT");
+  }
+
   /** SIGTERM; the exit status. Rejects when the process has not left in time. */
   async stop(): Promise<number | null> {
     const child = this.#child;

@@ -41,10 +41,16 @@ export class StuckPeers {
     return socket;
   }
 
-  async stompSubscriber(destination: string): Promise<void> {
+  async stompClient(heartbeatMs: number): Promise<Socket> {
     const socket = await this.open();
-    socket.write("CONNECT\naccept-version:1.2\nhost:/\n\n\0");
+    const beats = `${heartbeatMs},${heartbeatMs}`;
+    socket.write(`CONNECT\naccept-version:1.2\nhost:/\nheart-beat:${beats}\n\n\0`);
     await answer(socket, "CONNECTED");
+    return socket;
+  }
+
+  async stompSubscriber(destination: string): Promise<void> {
+    const socket = await this.stompClient(0);
     socket.write(`SUBSCRIBE\nid:1\ndestination:${destination}\nreceipt:r\n\n\0`);
     await answer(socket, "RECEIPT");
     socket.pause();

@@ -3,12 +3,13 @@
  * stop in the middle of saying hello, senders of a byte now and then. The broker's memory stays where it is, everybody
  * else goes on as before, and whoever promised to be heard of and is not is let go.
  */
+import type { Socket } from "node:net";
 import { type BrokerProcess, sleep } from "../harness/broker-process.ts";
 import { equal, truly } from "../harness/expect.ts";
 import { MqttPeer } from "../harness/mqtt-peer.ts";
 import { ROOT } from "../harness/paths.ts";
 import { killGroup, spawnTracked } from "../harness/process.ts";
-import type { Step, StepContext } from "../harness/step.ts";
+import { type Step, type StepContext, within } from "../harness/step.ts";
 import { mqttConnect, packetHead, StuckPeers } from "../harness/stuck-peers.ts";
 
 const MIB = 1024 * 1024;
@@ -36,6 +37,8 @@ const LARGE = 15 * MIB;
 const KEEP_ALIVE_SECONDS = 2;
 const HALF_OPEN = 10;
 const HANDSHAKE_MS = 3000;
+/** Longer than all these limits. */
+const STILL_MS = 8000;
 /** On a busy machine. */
 const MARGIN_MS = 10_000;
 /** What a confirm may take while others do not read, on a machine that may be busy with more than this. */
@@ -180,6 +183,39 @@ async function halfOpen(broker: BrokerProcess): Promise<string> {
   return `${2 * HALF_OPEN} connections, keep-alive and heart-beat ${KEEP_ALIVE_SECONDS} s: gone after ${took} ms`;
 }
 
+/** A paused machine, a disk that keeps it waiting: what clients said meanwhile lies in the sockets, unread. */
+async function stoodStill(broker: BrokerProcess): Promise<string> {
+  const stuck = new StuckPeers(broker);
+  const stops: Array<() => void> = [];
+  const beatMs = KEEP_ALIVE_SECONDS * 1000;
+  for (let i = 0; i < HALF_OPEN; i++) {
+    const mqtt = await stuck.mqttClient(`speaks ${i}`, KEEP_ALIVE_SECONDS);
+    stops.push(stuck.trickle(mqtt, Buffer.from([0xc0, 0]), beatMs / 4));
+    const stomp = await stuck.stompClient(beatMs);
+    stops.push(stuck.trickle(stomp, Buffer.from("\n"), beatMs / 4));
+  }
+  const speaking = stuck.count;
+  const greeting: Socket[] = [];
+  for (let i = 0; i < HALF_OPEN; i++) greeting.push(await stuck.open());
+  // All of them are accepted.
+  await sleep(500);
+  broker.pause();
+  for (const [i, socket] of greeting.entries()) socket.write(mqttConnect(`says hello ${i}`, 0));
+  const answered = Promise.all(
+    greeting.map((socket) => new Promise<void>((resolve) => socket.once("data", () => resolve()))),
+  );
+  await sleep(STILL_MS);
+  broker.resume();
+  await within(MARGIN_MS, answered, "answers to those who said hello meanwhile");
+  // Several ticks of a second: whoever was to be let go would be.
+  await sleep(3000);
+  const { closed } = stuck;
+  for (const stop of stops) stop();
+  stuck.end();
+  equal(closed, 0, "connections that were closed");
+  return `${speaking + greeting.length} connections, keep-alive and heart-beat ${KEEP_ALIVE_SECONDS} s, handshake limit ${HANDSHAKE_MS} ms, stopped for ${STILL_MS} ms`;
+}
+
 async function halfSaid(broker: BrokerProcess): Promise<string> {
   const stuck = new StuckPeers(broker);
   const beginnings: Array<Uint8Array | string> = [
@@ -252,6 +288,9 @@ async function run(context: StepContext): Promise<void> {
     slowSenders(broker),
   );
   await context.check(CLIENT, "others go on meanwhile", () => beside.stop());
+  await context.check(CLIENT, "a broker that stood still itself blames nobody", () =>
+    stoodStill(broker),
+  );
 }
 
 export const slowPeers: Step = {

@@ -98,8 +98,8 @@ export class AmqpConnection implements ProtocolConnection, BugReporter {
     this.#handshake = new Handshake(wire, shared.services);
     this.confirms = new Confirms(shared.services.broker);
     this.room = new Room(wire, shared.partials);
-    this.#openedAt = shared.services.broker.turn.now;
-    this.#alive = new KeepAlive(wire, this.#openedAt);
+    this.#openedAt = shared.services.broker.turn.uptime;
+    this.#alive = new KeepAlive(wire, shared.services.broker.turn.clock);
   }
 
   get broker(): BrokerConnection {
@@ -119,7 +119,7 @@ export class AmqpConnection implements ProtocolConnection, BugReporter {
 
   onData(bytes: Buffer, start: number, end: number): number {
     let at = start;
-    this.#alive.readAt = this.services.broker.turn.now;
+    this.#alive.readAt = this.services.broker.turn.uptime;
     this.#wanted = 0;
     while (at < end) {
       if (this.#phase === "closed") return end;
@@ -411,34 +411,34 @@ export class AmqpConnection implements ProtocolConnection, BugReporter {
 
   /** Something was written in this turn. */
   wrote(): void {
-    this.#alive.wroteAt = this.services.broker.turn.now;
+    this.#alive.wroteAt = this.services.broker.turn.uptime;
   }
 
   wroteNow(): void {
-    this.#alive.wroteAt = Date.now();
+    this.#alive.wroteAt = this.services.broker.turn.clock.uptime();
   }
 
-  onTick(nowMs: number): void {
+  onTick(uptimeMs: number): void {
     const { settings } = this;
     if (this.#phase !== "open") {
-      if (this.#phase !== "closing" && nowMs - this.#openedAt > settings.handshakeTimeoutMs) {
+      if (this.#phase !== "closing" && uptimeMs - this.#openedAt > settings.handshakeTimeoutMs) {
         this.#phase = "closed";
         this.wire.destroy();
       }
       return;
     }
-    if (!this.room.isHeld && this.#alive.isSilent(nowMs, settings.idleTimeoutMs)) {
+    if (!this.room.isHeld && this.#alive.isSilent(uptimeMs, settings.idleTimeoutMs)) {
       this.closeWith({
         condition: CONDITION.RESOURCE_LIMIT,
         description: "local-idle-timeout expired: nothing came, not even a heart-beat.",
       });
       return;
     }
-    this.transactions.onTick(nowMs);
+    this.transactions.onTick(uptimeMs);
     if (this.partialLinks.size > 0 && this.room.isShort) {
-      for (const link of this.partialLinks) link.dropStalled(nowMs - STALLED_MS);
+      for (const link of this.partialLinks) link.dropStalled(uptimeMs - STALLED_MS);
     }
-    this.#alive.onTick(nowMs);
+    this.#alive.onTick(uptimeMs);
   }
 
   #bugs = 0;

@@ -3,6 +3,7 @@
  * tick of a second is too coarse for peers that want to hear something more often: those have a timer of their own.
  */
 import type { Wire } from "../../src/transport/wire.ts";
+import type { Clock } from "../../src/util/turn.ts";
 
 const HEARTBEAT = Buffer.from([0, 0, 0, 8, 2, 0, 0, 0]);
 /** Peers below this have a timer. */
@@ -11,15 +12,17 @@ const TICK_MS = 1_000;
 
 export class KeepAlive {
   readonly #wire: Wire;
-  /** When something came, and when something was written; ms. */
+  readonly #clock: Clock;
+  /** When something came, and when something was written; ms of uptime. */
   readAt: number;
   wroteAt: number;
   #peerIdleMs = 0;
   #timer: NodeJS.Timeout | null = null;
 
-  constructor(wire: Wire, nowMs: number) {
+  constructor(wire: Wire, clock: Clock) {
     this.#wire = wire;
-    this.readAt = this.wroteAt = nowMs;
+    this.#clock = clock;
+    this.readAt = this.wroteAt = clock.uptime();
   }
 
   /** The peer is gone when it hears nothing for so long; 0 for never. */
@@ -31,19 +34,19 @@ export class KeepAlive {
   }
 
   /** Nothing came for so long. */
-  isSilent(nowMs: number, limitMs: number): boolean {
-    return limitMs > 0 && nowMs - this.readAt > limitMs;
+  isSilent(uptimeMs: number, limitMs: number): boolean {
+    return limitMs > 0 && uptimeMs - this.readAt > limitMs;
   }
 
-  onTick(nowMs: number): void {
-    if (this.#peerIdleMs > 0 && nowMs - this.wroteAt + TICK_MS >= this.#peerIdleMs / 2) {
+  onTick(uptimeMs: number): void {
+    if (this.#peerIdleMs > 0 && uptimeMs - this.wroteAt + TICK_MS >= this.#peerIdleMs / 2) {
       this.#wire.write(HEARTBEAT);
-      this.wroteAt = nowMs;
+      this.wroteAt = uptimeMs;
     }
   }
 
   #beat(): void {
-    const now = Date.now();
+    const now = this.#clock.uptime();
     if (now - this.wroteAt < this.#peerIdleMs / 4) return;
     this.#wire.write(HEARTBEAT);
     this.wroteAt = now;

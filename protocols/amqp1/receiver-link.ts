@@ -234,7 +234,7 @@ export class ReceiverLink {
     }
     bytes.copy(partial.bytes, partial.length, frame.payloadStart, end);
     partial.length = size;
-    partial.touchedAt = this.session.connection.services.broker.turn.now;
+    partial.touchedAt = this.session.connection.services.broker.turn.uptime;
     if (frame.settled === 1) partial.isSettled = true;
     if (frame.stateStart !== ABSENT) {
       partial.transaction = this.#transactionIn(bytes, frame.stateStart, frame.stateEnd);

@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import type { Consumer, Outcome, Target, Transaction } from "../../src/broker/facade.ts";
 import type { Draft } from "../../src/model/draft.ts";
 import { BrokerError } from "../../src/model/errors.ts";
+import type { Turn } from "../../src/util/turn.ts";
 import type { AmqpConnection } from "./connection.ts";
 import { transactionalState } from "./outcomes.ts";
 
@@ -17,15 +18,18 @@ export class OpenTransaction {
   readonly acceptedState: Buffer;
   /** The coordinator link that declared it. */
   readonly owner: object;
+  /** ms of uptime. */
   touchedAt: number;
   /** Rolled back already: it can only be discharged. */
   isExpired = false;
   readonly #transaction: Transaction;
+  readonly #turn: Turn;
 
-  constructor(transaction: Transaction, owner: object, now: number) {
+  constructor(transaction: Transaction, owner: object, turn: Turn) {
     this.#transaction = transaction;
     this.owner = owner;
-    this.touchedAt = now;
+    this.#turn = turn;
+    this.touchedAt = turn.uptime;
     this.id = Buffer.concat([NODE_LIFE, Buffer.alloc(4)]);
     this.id.writeUInt32BE(++counter >>> 0, 8);
     this.key = this.id.toString("latin1");
@@ -54,7 +58,7 @@ export class OpenTransaction {
   }
 
   #touch(): void {
-    this.touchedAt = Date.now();
+    this.touchedAt = this.#turn.uptime;
     if (this.isExpired) {
       throw new BrokerError(
         "transaction-rollback",
@@ -86,7 +90,7 @@ export class Transactions {
       throw new BrokerError("limit-exceeded", `this connection has ${limit} open transactions`);
     }
     const transaction = this.#connection.broker.beginTransaction();
-    const open = new OpenTransaction(transaction, owner, Date.now());
+    const open = new OpenTransaction(transaction, owner, this.#connection.services.broker.turn);
     this.#open.set(open.key, open);
     return open;
   }
@@ -109,10 +113,10 @@ export class Transactions {
     this.#open.clear();
   }
 
-  onTick(nowMs: number): void {
+  onTick(uptimeMs: number): void {
     if (this.#open.size === 0) return;
     for (const transaction of this.#open.values()) {
-      if (nowMs - transaction.touchedAt > this.#connection.settings.transactionTimeoutMs) {
+      if (uptimeMs - transaction.touchedAt > this.#connection.settings.transactionTimeoutMs) {
         transaction.rollback();
       }
     }

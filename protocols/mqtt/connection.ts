@@ -71,7 +71,7 @@ export class MqttConnection implements ProtocolConnection, ClientHost, Authentic
     this.#settings = server.settings;
     this.#counters = server.counters;
     this.#broker = server.services.broker;
-    this.#openedAt = this.#broker.turn.now;
+    this.#openedAt = this.#broker.turn.uptime;
     this.#lastInputAt = this.#openedAt;
     this.#authentication = new Authentication(this);
   }
@@ -103,7 +103,7 @@ export class MqttConnection implements ProtocolConnection, ClientHost, Authentic
         at = next;
         if (this.#counters.publishesOut > restAt) this.#rest();
       }
-      this.#lastInputAt = this.#broker.turn.now;
+      this.#lastInputAt = this.#broker.turn.uptime;
       if (this.#state === STATE.OPEN) this.#client!.endBatch();
     } catch (error) {
       this.fail(error);
@@ -227,7 +227,7 @@ export class MqttConnection implements ProtocolConnection, ClientHost, Authentic
 
   release(): void {
     if (--this.#holds > 0 || this.#state === STATE.CLOSED) return;
-    this.#lastInputAt = this.#broker.turn.now;
+    this.#lastInputAt = this.#broker.turn.uptime;
     this.wire.resumeInput();
   }
 
@@ -420,10 +420,10 @@ export class MqttConnection implements ProtocolConnection, ClientHost, Authentic
     if (this.#state !== STATE.CLOSED) this.#detach(false);
   }
 
-  onTick(nowMs: number): void {
+  onTick(uptimeMs: number): void {
     if (this.#state === STATE.CLOSED) return;
     if (this.#state !== STATE.OPEN) {
-      if (nowMs - this.#openedAt > this.#settings.connectTimeoutMs) {
+      if (uptimeMs - this.#openedAt > this.#settings.connectTimeoutMs) {
         this.#detach(false);
         this.wire.destroy();
       }
@@ -432,7 +432,7 @@ export class MqttConnection implements ProtocolConnection, ClientHost, Authentic
     const keepAliveMs = this.#login!.keepAliveSeconds * 1500;
     // Input that we do not read ourselves proves nothing about the peer.
     if (this.#holds > 0 || keepAliveMs === 0) return;
-    if (nowMs - this.#lastInputAt > keepAliveMs)
+    if (uptimeMs - this.#lastInputAt > keepAliveMs)
       this.fail(
         new ProtocolError(
           REASON.KEEP_ALIVE_TIMEOUT,

@@ -63,14 +63,14 @@ export class StompConnection implements ProtocolConnection, SessionOwner {
       maxHeaderBytes: options.maxHeaderBytes,
       maxBodyBytes: Math.min(options.maxBodyBytes, services.broker.limits.maxMessageBytes),
     });
-    this.#openedAt = services.broker.turn.now;
+    this.#openedAt = services.broker.turn.uptime;
     this.#heartbeat = new Heartbeat(wire, this.#openedAt);
   }
 
   // ---- input
 
   onData(bytes: Buffer, start: number, end: number): number {
-    this.#heartbeat.received(this.#services.broker.turn.now);
+    this.#heartbeat.received(this.#services.broker.turn.uptime);
     let at = start;
     while (at < end) {
       if (this.#isDone) return end;
@@ -146,7 +146,7 @@ export class StompConnection implements ProtocolConnection, SessionOwner {
   readonly #release = (): void => {
     if (!this.#isHeld) return;
     this.#isHeld = false;
-    this.#heartbeat.received(this.#services.broker.turn.now);
+    this.#heartbeat.received(this.#services.broker.turn.uptime);
     if (!this.#isOver) this.#wire.resumeInput();
   };
 
@@ -208,7 +208,7 @@ export class StompConnection implements ProtocolConnection, SessionOwner {
       frame.heartbeats,
       this.#session,
       this.#options.idleTimeoutMs,
-      broker.turn.now,
+      broker.turn.uptime,
     );
     const user = principal.isAnonymous ? undefined : principal.name;
     const server = `${SERVER_NAME}/${broker.version}`;
@@ -319,7 +319,7 @@ export class StompConnection implements ProtocolConnection, SessionOwner {
   /** Nothing is taken in any more; receipts are still to go out. */
   #leave(session: Session): void {
     this.#state = "leaving";
-    this.#leavingAt = this.#services.broker.turn.now;
+    this.#leavingAt = this.#services.broker.turn.uptime;
     session.disconnect();
   }
 
@@ -357,20 +357,20 @@ export class StompConnection implements ProtocolConnection, SessionOwner {
     this.#session?.onDrain();
   }
 
-  onTick(nowMs: number): void {
+  onTick(uptimeMs: number): void {
     if (this.#isOver) return;
     if (this.#session === null) {
-      if (nowMs - this.#openedAt > this.#options.handshakeTimeoutMs) {
+      if (uptimeMs - this.#openedAt > this.#options.handshakeTimeoutMs) {
         this.#refuse(new StompError("Bad CONNECT", "CONNECT did not come in time."));
       }
       return;
     }
-    if (this.#state === "leaving" && nowMs - this.#leavingAt > LEAVING_LIMIT_MS) {
+    if (this.#state === "leaving" && uptimeMs - this.#leavingAt > LEAVING_LIMIT_MS) {
       this.onDisconnectDue();
       return;
     }
     if (this.#isHeld || this.#state !== "open") return;
-    if (this.#heartbeat.tick(nowMs) === "dead") this.#abandon();
+    if (this.#heartbeat.tick(uptimeMs) === "dead") this.#abandon();
   }
 
   /** Silent for too long: whoever was there does not read an ERROR either. */

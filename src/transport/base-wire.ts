@@ -400,9 +400,9 @@ export abstract class BaseWire implements Wire, LoopWire, BudgetHolder {
 
   // ── life ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  tick(nowMs: number): void {
+  tick(uptimeMs: number): void {
     try {
-      this.#connection?.onTick(nowMs);
+      this.#connection?.onTick(uptimeMs);
     } catch (bug) {
       this.#fail("onTick", bug);
     }

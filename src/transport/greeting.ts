@@ -48,6 +48,8 @@ export class Greeting {
   readonly #timer: NodeJS.Timeout;
   readonly #onData = (chunk: Buffer): void => this.#read(chunk);
   readonly #onClose = (): void => this.#over();
+  /** After the sockets were read once more: when the process stood still, what was said in time lies there. */
+  readonly #onTimer = (): void => void setImmediate(() => this.#timedOut());
 
   constructor(loop: TransportLoop, socket: net.Socket, options: GreetingOptions) {
     this.#loop = loop;
@@ -55,7 +57,7 @@ export class Greeting {
     this.#options = options;
     this.#facts = options.facts;
     this.#mayProxy = options.mayProxy;
-    this.#timer = setTimeout(() => this.#timedOut(), options.handshakeTimeoutMs);
+    this.#timer = setTimeout(this.#onTimer, options.handshakeTimeoutMs);
     this.#timer.unref();
   }
 
@@ -216,6 +218,7 @@ export class Greeting {
   }
 
   #timedOut(): void {
+    if (this.#isOver) return;
     this.#log("connection.handshake-timeout", `after ${this.#bytes.length} bytes`);
     this.destroy();
   }

@@ -36,7 +36,7 @@ export interface LoopWire {
   flush(): void;
   /** Goes on with what was kept or not read. */
   pump(): void;
-  tick(nowMs: number): void;
+  tick(uptimeMs: number): void;
   shutdown(): void;
   destroy(): void;
 }
@@ -160,9 +160,8 @@ export class TransportLoop implements TurnTask {
 
   #tick(): void {
     this.turn.touch();
-    const now = this.turn.now;
     this.pool.tick();
-    for (const wire of this.wires) wire.tick(now);
+    for (const wire of this.wires) wire.tick(this.turn.uptime);
     if (++this.#ticks % BUDGET_ROTATION_TICKS === 0) this.budget.rotate();
   }
 }

@@ -66,7 +66,9 @@ export class WebSocketWire extends SocketWire {
     if (candidates.length === 1 && only !== undefined) wire.#choose(only);
     else {
       const choose = (adapter: ProtocolAdapter) => wire.#choose(adapter);
-      wire.attach(new Chooser(wire, candidates, upgrade.handshakeTimeoutMs, choose));
+      wire.attach(
+        new Chooser(wire, candidates, loop.turn.uptime + upgrade.handshakeTimeoutMs, choose),
+      );
     }
     if (first.length > 0) wire.receive(first, 0, first.length);
     wire.startReading();
@@ -84,22 +86,22 @@ export class WebSocketWire extends SocketWire {
   ) {
     super(loop, socket, info, visit, SERVER_HEADER_MAX);
     this.#decoder = new FrameDecoder(messageBytesMax);
-    this.#lastHeardMs = loop.turn.now;
+    this.#lastHeardMs = loop.turn.uptime;
   }
 
   setTextMode(isText: boolean): void {
     this.#isText = isText;
   }
 
-  override tick(nowMs: number): void {
-    super.tick(nowMs);
-    if (this.isClosed || this.isEnding || nowMs - this.#lastHeardMs < PING_IDLE_MS) return;
+  override tick(uptimeMs: number): void {
+    super.tick(uptimeMs);
+    if (this.isClosed || this.isEnding || uptimeMs - this.#lastHeardMs < PING_IDLE_MS) return;
     if (this.#pingedMs > this.#lastHeardMs) {
       // Not even a pong since the last ping: nobody is there.
-      if (nowMs - this.#pingedMs > PING_IDLE_MS && this.isReading) this.destroy();
+      if (uptimeMs - this.#pingedMs > PING_IDLE_MS && this.isReading) this.destroy();
       return;
     }
-    this.#pingedMs = nowMs;
+    this.#pingedMs = uptimeMs;
     this.#control(PING_FRAME, 0, PING_FRAME.length);
   }
 
@@ -114,7 +116,7 @@ export class WebSocketWire extends SocketWire {
   // ── input ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
   protected override receive(bytes: Buffer, start: number, end: number): void {
-    this.#lastHeardMs = this.loop.turn.now;
+    this.#lastHeardMs = this.loop.turn.uptime;
     const { readBuffer } = this.loop;
     if (bytes === readBuffer) {
       this.#decode(bytes, start, end);
@@ -215,20 +217,18 @@ class Chooser implements ProtocolConnection {
   readonly #wire: WebSocketWire;
   readonly #candidates: readonly ProtocolAdapter[];
   readonly #choose: (adapter: ProtocolAdapter) => ProtocolConnection;
-  readonly #sinceMs: number;
-  readonly #timeoutMs: number;
+  readonly #deadlineMs: number;
 
   constructor(
     wire: WebSocketWire,
     candidates: readonly ProtocolAdapter[],
-    timeoutMs: number,
+    deadlineMs: number,
     choose: (adapter: ProtocolAdapter) => ProtocolConnection,
   ) {
-    this.#timeoutMs = timeoutMs;
+    this.#deadlineMs = deadlineMs;
     this.#wire = wire;
     this.#candidates = candidates;
     this.#choose = choose;
-    this.#sinceMs = Date.now();
   }
 
   onData(bytes: Buffer, start: number, end: number): number {
@@ -249,8 +249,8 @@ class Chooser implements ProtocolConnection {
   }
   onClose(): void {}
   onDrain(): void {}
-  onTick(nowMs: number): void {
-    if (nowMs - this.#sinceMs > this.#timeoutMs) this.#wire.destroy();
+  onTick(uptimeMs: number): void {
+    if (uptimeMs > this.#deadlineMs) this.#wire.destroy();
   }
   onShutdown(): void {
     this.#wire.end();

@@ -69,8 +69,8 @@ export interface ProtocolConnection {
   onClose(error: Error | null): void;
   /** `isBackedUp` became false. */
   onDrain(): void;
-  /** About once a second while open: heart-beats, handshake and idle limits. */
-  onTick(nowMs: number): void;
+  /** About once a second while open: heart-beats, handshake and idle limits. `uptimeMs`: what the turn says. */
+  onTick(uptimeMs: number): void;
   /** The broker stops: say goodbye in the protocol's way and end; the wire is destroyed `graceMs` later. */
   onShutdown(): void;
 }

@@ -4,6 +4,8 @@
  * else in the next. Time and timers come from here as well, so that a simulation decides about both.
  */
 
+import { uptimeClock } from "./uptime.ts";
+
 export const PHASE = {
   /** Hand the turn's appends and journal entries to the store thread: first, so that the disk works while we go on. */
   PUBLISH: 0,
@@ -26,6 +28,8 @@ export interface TurnTask {
 export interface Clock {
   /** ms since the epoch. */
   now(): number;
+  /** ms for which peers could be heard, from any beginning (uptime.ts). */
+  uptime(): number;
   /** Once, after what is being done now. */
   soon(task: () => void): void;
   /** Once, after so many ms; does not keep the process alive. */
@@ -35,6 +39,7 @@ export interface Clock {
 
 export const REAL_CLOCK: Clock = {
   now: Date.now,
+  uptime: uptimeClock(),
   soon: setImmediate,
   after: (ms, task) => setTimeout(task, ms).unref(),
   cancel: (timer) => clearTimeout(timer as NodeJS.Timeout | undefined),
@@ -48,15 +53,19 @@ export class Turn {
   readonly clock: Clock;
   /** ms since the epoch, read once per turn; refreshed by `touch`. */
   now: number;
+  /** The same for limits on silence: ms of the clock's `uptime`. */
+  uptime: number;
 
   constructor(clock: Clock = REAL_CLOCK) {
     this.clock = clock;
     this.now = clock.now();
+    this.uptime = clock.uptime();
   }
 
   /** Call at the start of every event from outside (socket data, timer, store wake-up). */
   touch(): void {
     this.now = this.clock.now();
+    this.uptime = this.clock.uptime();
   }
 
   /** The caller makes sure it asks once per turn (a boolean field of its own). */

@@ -7,6 +7,7 @@ test("what comes in the middle of a fan-out that takes several turns reaches eve
   const { broker, close } = await openTestBroker({
     clock: {
       now: Date.now,
+      uptime: Date.now,
       soon: (task) => void tasks.push(task),
       after: () => null,
       cancel: () => {},

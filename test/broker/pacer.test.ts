@@ -9,6 +9,7 @@ function rig() {
   const due: Array<() => void> = [];
   const turn = new Turn({
     now: () => now,
+    uptime: () => now,
     soon: (task) => void due.push(task),
     after: () => 0,
     cancel: () => {},

@@ -54,6 +54,7 @@ function stoppedClock() {
   const clock: Clock = {
     ...REAL_CLOCK,
     now: () => now,
+    uptime: () => now,
     after: (ms, task) => {
       timers.set(next, { due: now + ms, task });
       return next++;

@@ -14,6 +14,7 @@ export class SimulatedClock implements Clock {
   #number = 0;
 
   now = (): number => this.time;
+  uptime = this.now;
 
   soon = (task: () => void): void => {
     this.#soon.push(task);
