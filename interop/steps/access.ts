@@ -220,7 +220,10 @@ const LIMITS: readonly Row[] = [
     async check(scene) {
       const reader = await MqttPeer.connect(endpointOf(scene), { version: 4 });
       try {
-        for (const topic of ["hall", "room"]) await reader.subscribe(topic, { qos: 1 });
+        for (const topic of ["hall", "room"]) {
+          await reader.publish(topic, "it is there", { qos: 1 });
+          await reader.subscribe(topic, { qos: 1 });
+        }
         const sender = await scene.as("sender");
         await sender.send("topic", "hall", "denied");
         await sender.send("topic", "room", "allowed");

@@ -19,7 +19,7 @@ import { checkAccess } from "./access.ts";
 import { addChanges } from "./changes.ts";
 import { addDelayed } from "./delayed.ts";
 import { createMetrics } from "./metrics.ts";
-import { paged, pageOf } from "./pages.ts";
+import { numbered, paged, pageOf } from "./pages.ts";
 import { numberOf } from "./query.ts";
 import type { AdminSources } from "./sources.ts";
 
@@ -64,8 +64,8 @@ export function createAdminApp(sources: AdminSources): Hono<AdminEnv> {
   app.get("/api/config", (c) => c.json(sources.config));
   app.get("/api/quotas", (c) => c.json([...sources.quotas.views()]));
   app.get("/api/groups", (c) => paged(c, inspection.groups(pageOf(c))));
-  app.get("/api/consumers", (c) => c.json(inspection.consumers()));
-  app.get("/api/connections", (c) => c.json(inspection.connections()));
+  app.get("/api/consumers", (c) => paged(c, numbered(inspection.consumers(), pageOf(c))));
+  app.get("/api/connections", (c) => paged(c, numbered(inspection.connections(), pageOf(c))));
 
   for (const [path, kind] of [
     ["queues", "queue"],

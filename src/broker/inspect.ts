@@ -272,7 +272,7 @@ export class Inspection {
     for (const connection of this.#broker.connections.values()) {
       for (const consumer of connection.consumers) views.push(consumerView(consumer));
     }
-    return views;
+    return views.sort((a, b) => a.id - b.id);
   }
 
   /** Messages of a node from an offset on (default: the first that somebody is owed), settled ones included on request. */

@@ -10,6 +10,10 @@ export interface PageRequest {
   /** Numbers above this one; the first page without. */
   readonly after?: number;
   readonly max?: number;
+  /** Only those of this namespace whose names begin so. */
+  readonly prefix?: { readonly namespace: string; readonly name: string };
+  /** Only those in memory: whatever is in use, and what was lately. */
+  readonly isAwake?: boolean;
 }
 
 export const PAGE_NODES = 1000;
@@ -18,16 +22,21 @@ export const PAGE_NODES = 1000;
 export function forEachOfPage(
   registry: NodeRegistry,
   kinds: ReadonlyArray<"queue" | "topic">,
-  { after, max = PAGE_NODES }: PageRequest,
+  { after, max = PAGE_NODES, prefix, isAwake }: PageRequest,
   show: (node: Node) => void,
 ): number | null {
   const found: Array<readonly [id: number, key: string]> = [];
   for (const node of registry.awake()) {
     if (!kinds.includes(node.kind)) continue;
+    const { namespace, name } = node.address;
+    if (prefix && (namespace !== prefix.namespace || !name.startsWith(prefix.name))) continue;
     if (node.id > (after ?? 0)) found.push([node.id, keyOf(node)]);
     else if (node.id < 0 && after === undefined) show(node);
   }
-  for (const kind of kinds) found.push(...registry.resting.page(kind, after ?? 0, max + 1));
+  for (const kind of isAwake === true ? [] : kinds) {
+    const start = prefix ? nodeKey(kind, prefix.namespace, prefix.name) : "";
+    for (const one of registry.resting.page(kind, after ?? 0, max + 1, start)) found.push(one);
+  }
   found.sort((a, b) => a[0] - b[0]);
   const page = found.slice(0, max);
   for (const [, key] of page) registry.look(key, show);

@@ -17,6 +17,9 @@ export interface RestingSums {
   readonly counters: NodeCounters;
 }
 
+/** Where its number stands in a packed node. */
+const ID_AT = 1;
+
 const noSums = (): RestingSums => ({ nodes: 0, groups: 0, backlog: 0, counters: noCounts() });
 
 /** One that was at rest: its bytes, valid until the next is taken. */
@@ -126,22 +129,27 @@ export class RestingNodes {
     }
   }
 
-  /** Numbers and keys of a kind with a number above `after`, the lowest `max` of them in order. */
-  page(kind: NodeClass, after: number, max: number): Array<readonly [id: number, key: string]> {
+  /** Numbers and keys of a kind with a number above `after` whose keys begin so, the lowest `max` of them in order. */
+  page(
+    kind: NodeClass,
+    after: number,
+    max: number,
+    keyStart = "",
+  ): Array<readonly [id: number, key: string]> {
     const head = nodeKey(kind, "", "").charCodeAt(0);
+    const start = keyStart === "" ? null : Buffer.from(keyStart, "utf8");
     let found: Array<readonly [number, number]> = [];
     let limit = Number.POSITIVE_INFINITY;
     const cut = (): void => {
       found = found.sort((a, b) => a[0] - b[0]).slice(0, max);
       if (found.length === max) limit = found.at(-1)![0];
     };
-    for (const reference of this.#table.references()) {
-      if (this.#table.headOf(reference) !== head) continue;
-      const id = this.#table.valueOf(reference).readUInt32LE(1);
-      if (id <= after || id > limit) continue;
+    this.#table.scan(head, ID_AT, (reference, id) => {
+      if (id <= after || id > limit) return;
+      if (start !== null && !this.#table.startsWith(reference, start)) return;
       found.push([id, reference]);
       if (found.length >= max * 2) cut();
-    }
+    });
     cut();
     return found.map(([id, reference]) => [id, this.#table.keyOf(reference)]);
   }

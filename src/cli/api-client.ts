@@ -53,12 +53,17 @@ export class ApiClient {
   /** A list with all its pages. */
   async list<T>(path: string, query: Query = {}): Promise<T[]> {
     const items: T[] = [];
+    for await (const page of this.pages<T>(path, query)) for (const item of page) items.push(item);
+    return items;
+  }
+
+  /** The same a page at a time. */
+  async *pages<T>(path: string, query: Query = {}): AsyncGenerator<T[]> {
     for (let next: string | undefined = path; next !== undefined; ) {
       const page: Answer<T[]> = await this.#send("GET", next, next === path ? query : {});
-      for (const item of page.body) items.push(item);
+      yield page.body;
       next = /<([^>]*)>; rel="next"/.exec(page.link)?.[1];
     }
-    return items;
   }
 
   async send<T>(method: string, path: string, query: Query = {}): Promise<T> {
@@ -66,7 +71,15 @@ export class ApiClient {
   }
 
   async #send<T>(method: string, path: string, query: Query): Promise<Answer<T>> {
-    const url = new URL(this.url + path);
+    let url: URL;
+    try {
+      url = new URL(this.url + path);
+    } catch {
+      throw new StartError(
+        EXIT.BAD_CONFIGURATION,
+        `"${this.url}" is no address: expected one as http://broker.example:15672`,
+      );
+    }
     for (const [name, value] of Object.entries(query)) {
       if (value !== undefined) url.searchParams.set(name, value);
     }
@@ -81,7 +94,10 @@ export class ApiClient {
       });
     } catch (error) {
       const { cause } = error as { cause?: NodeJS.ErrnoException };
-      throw new StartError(EXIT.FAILED, `${this.url}: no answer (${cause?.code ?? error})`);
+      throw new StartError(
+        EXIT.FAILED,
+        `${this.url}: no answer (${cause?.code ?? cause?.message ?? error}): does a broker listen there?`,
+      );
     }
     const body = (await response.json().catch(() => ({}))) as { error?: string };
     if (!response.ok) {

@@ -46,13 +46,17 @@ export const withServeFlags = (command: Command): Command =>
 function withFlags(command: Command, flags: readonly Flag[]): Command {
   for (const { name, short, value, description, isRepeated } of flags) {
     const names = `-${short}, --${name} <${value}>`;
-    if (isRepeated) command.option(names, description, append, [] as string[]);
+    if (isRepeated) command.option(names, description, append);
     else command.option(names, description);
   }
   return command;
 }
 
-const append = (value: string, before: string[]): string[] => [...before, value];
+/** For an option that may be repeated. */
+export const append = (value: string, before: readonly string[] = []): string[] => [
+  ...before,
+  value,
+];
 
 /**
  * The flags of a `serve` without mistakes, read without the command line library: the broker keeps for good what it

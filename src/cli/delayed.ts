@@ -37,7 +37,7 @@ export function addDelayedCommands(program: Command): void {
     });
 
   command(
-    "cancel [number-or-destination]",
+    "cancel [which]",
     "take messages back: the one of this number, or all of a queue, a topic or a message id",
   ).action(async (what: string | undefined, flags: DelayedFlags) => {
     if (what === undefined && flags.message === undefined) {

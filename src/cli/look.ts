@@ -9,9 +9,11 @@ import type {
   NodeView,
   Overview,
 } from "../broker/inspect.ts";
+import { EXIT, StartError } from "../start-error.ts";
 import { ApiClient, type ApiFlags } from "./api-client.ts";
 import { withConfigFlags } from "./config-flags.ts";
 import { destinationPath } from "./destination.ts";
+import { LineOutput } from "./output.ts";
 import { type Cell, formatBytes, formatDuration, formatTable } from "./table.ts";
 
 export function addLookCommands(program: Command): void {
@@ -29,16 +31,24 @@ export function addLookCommands(program: Command): void {
   look("top", "queues and topics by what happens there, again every two seconds")
     .option("--once", "print once, after one interval")
     .option("--interval <seconds>", "seconds between two looks", "2")
-    .action(async (flags: ApiFlags & { once?: boolean; interval: string }) => top(flags));
+    .action(async (flags: ApiFlags & { once?: boolean; interval: string }) => {
+      const seconds = Number(flags.interval);
+      if (!(seconds >= 0.2 && seconds <= 86_400)) {
+        throw new StartError(
+          EXIT.BAD_CONFIGURATION,
+          `--interval ${flags.interval}: expected seconds from 0.2 to 86400`,
+        );
+      }
+      await top(flags, seconds * 1000);
+    });
 
   for (const kind of ["queues", "topics"] as const) {
-    look(kind, `list ${kind}`)
+    look(kind, `list ${kind}, in the order they were made`)
       .option("--all", "temporary ones too")
-      .action(async (flags: ApiFlags & { all?: boolean }) => {
-        const nodes = await (await ApiClient.open(flags)).list<NodeView>(`/api/${kind}`);
-        const shown = nodes.filter(({ isTemporary }) => flags.all === true || !isTemporary);
-        print(flags, shown, () => nodeTable(shown));
-      });
+      .option("--name <start>", "only those whose names begin so")
+      .option("--active", "only those in use, or lately")
+      .option("--max <count>", `at most so many; without --json ${ROWS_MAX} unless said`)
+      .action((flags: NodeFlags) => listNodes(kind, flags));
   }
 
   look("groups", "list consumer groups and subscriptions").action(async (flags: ApiFlags) => {
@@ -60,7 +70,7 @@ export function addLookCommands(program: Command): void {
   });
 
   look("consumers", "list consumers").action(async (flags: ApiFlags) => {
-    const consumers = await (await ApiClient.open(flags)).get<ConsumerView[]>("/api/consumers");
+    const consumers = await (await ApiClient.open(flags)).list<ConsumerView>("/api/consumers");
     print(flags, consumers, () =>
       formatTable(
         ["id", "connection", "source", "group", "credit", "unsettled", "delivered"],
@@ -78,7 +88,7 @@ export function addLookCommands(program: Command): void {
   });
 
   look("connections", "list connections").action(async (flags: ApiFlags) => {
-    const connections = await (await ApiClient.open(flags)).get<ConnectionView[]>(
+    const connections = await (await ApiClient.open(flags)).list<ConnectionView>(
       "/api/connections",
     );
     print(flags, connections, () =>
@@ -122,6 +132,56 @@ export function addLookCommands(program: Command): void {
       );
       print(flags, messages, () => messages.map(messagePage).join("\n"));
     });
+}
+
+interface NodeFlags extends ApiFlags {
+  readonly all?: boolean;
+  readonly name?: string;
+  readonly active?: boolean;
+  readonly max?: string;
+}
+
+/** More rows than this nobody reads. */
+const ROWS_MAX = 1000;
+
+async function listNodes(kind: "queues" | "topics", flags: NodeFlags): Promise<void> {
+  const max = countOf(flags.max, "--max");
+  const most = max ?? (flags.json === true ? Number.POSITIVE_INFINITY : ROWS_MAX);
+  const client = await ApiClient.open(flags);
+  const output = new LineOutput();
+  const rows: NodeView[] = [];
+  let count = 0;
+  let isMore = false;
+  for await (const page of client.pages<NodeView>(`/api/${kind}`, {
+    prefix: flags.name,
+    active: flags.active === true ? "true" : undefined,
+    max: String(Math.min(most + 1, ROWS_MAX)),
+  })) {
+    for (const node of page) {
+      if (node.isTemporary && flags.all !== true) continue;
+      if (count === most) {
+        isMore = true;
+        break;
+      }
+      if (flags.json === true) output.line(`${count === 0 ? "[" : ","}${JSON.stringify(node)}`);
+      else rows.push(node);
+      count++;
+    }
+    if (isMore) break;
+  }
+  if (flags.json === true) output.line(count === 0 ? "[]" : "]");
+  else process.stdout.write(nodeTable(rows));
+  output.flush();
+  if (isMore) {
+    process.stderr.write(`sluice: the first ${most} ${kind}; more with --max, fewer with --name\n`);
+  }
+}
+
+function countOf(text: string | undefined, flag: string): number | undefined {
+  if (text === undefined) return undefined;
+  const count = Number(text);
+  if (Number.isSafeInteger(count) && count > 0) return count;
+  throw new StartError(EXIT.BAD_CONFIGURATION, `${flag} ${text}: expected a whole number above 0`);
 }
 
 function print(flags: ApiFlags, value: unknown, page: () => string): void {
@@ -169,15 +229,15 @@ function nodeTable(nodes: readonly NodeView[]): string {
   );
 }
 
-async function top(flags: ApiFlags & { once?: boolean; interval: string }): Promise<void> {
+async function top(flags: ApiFlags & { once?: boolean }, intervalMs: number): Promise<void> {
   const client = await ApiClient.open(flags);
-  const intervalMs = Math.max(0.2, Number(flags.interval) || 2) * 1000;
   const look = async () => ({
     at: performance.now(),
     overview: await client.get<Overview>("/api/overview"),
     nodes: [
-      ...(await client.list<NodeView>("/api/queues")),
-      ...(await client.list<NodeView>("/api/topics")),
+      // Nothing happens at the others, however many there are.
+      ...(await client.list<NodeView>("/api/queues", { active: "true" })),
+      ...(await client.list<NodeView>("/api/topics", { active: "true" })),
     ],
   });
   let before = await look();

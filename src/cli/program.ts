@@ -3,6 +3,7 @@ import { Command, CommanderError } from "commander";
 import { EXIT, type ExitCode } from "../start-error.ts";
 import { VERSION } from "../version.ts";
 import { withServeFlags } from "./config-flags.ts";
+import { EXAMPLES } from "./examples.ts";
 
 interface CommandGroup {
   readonly names: readonly string[];
@@ -32,6 +33,18 @@ const commandGroups = (leave: (code: ExitCode) => void): readonly CommandGroup[]
   },
 ];
 
+/** Says with each command how to go on: an example in its help, its help in its complaints. */
+function explain(command: Command, name: string): void {
+  for (const inner of command.commands) {
+    const path = `${name} ${inner.name()}`.trim();
+    const example = EXAMPLES[path];
+    if (example !== undefined) inner.addHelpText("after", `\nExample:\n  ${example}`);
+    if (inner.commands.length === 0)
+      inner.showHelpAfterError(`(sluice ${path} --help explains it)`);
+    explain(inner, path);
+  }
+}
+
 /** Runs one command; resolves with the exit code. */
 export async function runProgram(args: readonly string[]): Promise<number> {
   let code: number = EXIT.OK;
@@ -55,15 +68,9 @@ export async function runProgram(args: readonly string[]): Promise<number> {
     for (const { load } of wanted.length > 0 ? wanted : groups) (await load())(program);
   }
 
-  program
-    .command("config")
-    .description("about the configuration")
-    .command("reference")
-    .description("print the reference page of every key")
-    .action(async () => {
-      const { configReference } = await import("../config/reference.ts");
-      process.stdout.write(configReference());
-    });
+  const { addConfigCommands } = await import("./config.ts");
+  addConfigCommands(program);
+  explain(program, "");
 
   try {
     await program.parseAsync(args, { from: "user" });

@@ -1,18 +1,57 @@
-/** Columns for people; numbers to the right. */
+/** Columns for people; numbers to the right, and as wide as the terminal: long texts are cut there. */
 export type Cell = string | number | boolean | null;
 
-export function formatTable(head: readonly string[], rows: ReadonlyArray<readonly Cell[]>): string {
+/** Widest that a text becomes where nothing says how wide a line may be: names may be 64 KiB long. */
+const CELL_MAX = 255;
+const CELL_MIN = 8;
+const GAP = "  ";
+
+export function formatTable(
+  head: readonly string[],
+  rows: ReadonlyArray<readonly Cell[]>,
+  width = terminalWidth(),
+): string {
   const texts = rows.map((row) => row.map((cell) => printable(cell)));
-  const widths = head.map((title, i) =>
-    Math.max(title.length, ...texts.map((row) => (row[i] ?? "").length)),
-  );
+  const widths = head.map((title) => title.length);
+  for (const row of texts) {
+    for (const [i, text] of row.entries()) {
+      widths[i] = Math.max(widths[i]!, Math.min(text.length, CELL_MAX));
+    }
+  }
   const isNumber = head.map((_, i) => rows.every((row) => typeof row[i] === "number"));
+  narrow(widths, isNumber, width);
   const line = (cells: readonly string[]): string =>
     cells
-      .map((cell, i) => (isNumber[i] ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!)))
-      .join("  ")
+      .map((cell, i) => {
+        const text = cut(cell, widths[i]!);
+        return isNumber[i] ? text.padStart(widths[i]!) : text.padEnd(widths[i]!);
+      })
+      .join(GAP)
       .trimEnd();
   return `${[line(head), ...texts.map(line)].join("\n")}\n`;
+}
+
+/** The widest text gives way first. */
+function narrow(widths: number[], isNumber: readonly boolean[], most: number): void {
+  const gaps = (widths.length - 1) * GAP.length;
+  for (;;) {
+    const sum = widths.reduce((total, one) => total + one, gaps);
+    let widest = -1;
+    for (const [i, one] of widths.entries()) {
+      if (!isNumber[i] && one > CELL_MIN && (widest < 0 || one > widths[widest]!)) widest = i;
+    }
+    if (sum <= most || widest < 0) return;
+    widths[widest]!--;
+  }
+}
+
+const cut = (text: string, most: number): string =>
+  text.length <= most ? text : `${text.slice(0, most - 1)}…`;
+
+/** A pipe is as wide as it takes, unless COLUMNS says otherwise. */
+function terminalWidth(): number {
+  const columns = process.stdout.columns ?? Number(process.env["COLUMNS"]);
+  return columns > 0 ? columns : Number.POSITIVE_INFINITY;
 }
 
 function printable(cell: Cell): string {

@@ -6,13 +6,14 @@ import { parseRule } from "../security/rules.ts";
 import type { UserRecord } from "../security/users.ts";
 import { makeUser, UsersFile } from "../security/users-file.ts";
 import { EXIT, StartError } from "../start-error.ts";
-import { type ConfigFlags, configOf, withConfigFlags } from "./config-flags.ts";
+import { append, type ConfigFlags, configOf, withConfigFlags } from "./config-flags.ts";
 import { askPassword, readStandardInput } from "./password-input.ts";
 import { formatTable } from "./table.ts";
 
 /** What a user may do when nothing else is said: everything with messages, nothing to the broker itself. */
 const ORDINARY = ["create,delete,send,receive,browse,bind *"];
 const WIDEST = "* *";
+const NAME_BYTES_MAX = 255;
 
 interface PasswordFlags extends ConfigFlags {
   readonly passwordStdin?: boolean;
@@ -27,21 +28,22 @@ export function addUserCommands(program: Command): void {
     .option(
       "--allow <rule>",
       'what it may do, as "send,receive queue:orders"; may be repeated',
-      add,
-      [],
+      append,
     )
-    .option("--deny <rule>", "what it may not; may be repeated", add, [])
+    .option("--deny <rule>", "what it may not; may be repeated", append)
     .option("--admin", "everything, the admin API included")
     .action(async (name: string, flags) => {
+      checkLoginName(name);
       const file = await openFile(flags);
       if (file.find(name) !== undefined) {
         throw usage(
           `user "${name}" exists; change it with "sluice user password" or "sluice grant"`,
         );
       }
-      const allow = flags.admin ? [WIDEST] : flags.allow.length > 0 ? flags.allow : ORDINARY;
-      checkRules([...allow, ...flags.deny]);
-      file.put(await makeUser(name, await passwordFrom(flags), allow, flags.deny));
+      const { allow: asked = [], deny = [] } = flags;
+      const allow = flags.admin ? [WIDEST] : asked.length > 0 ? asked : ORDINARY;
+      checkRules([...allow, ...deny]);
+      file.put(await makeUser(name, await passwordFrom(flags), allow, deny));
       say(`user ${name} may: ${allow.join("; ")} (${file.path})`);
     });
 
@@ -65,8 +67,19 @@ export function addUserCommands(program: Command): void {
 
   withConfigFlags(user.command("list"))
     .description("list users and their rules")
+    .option("--json", "print them as JSON, without the hashes")
     .action(async (flags) => {
       const file = await openFile(flags);
+      if (flags.json) {
+        const users = [...file.all()].map(({ name, password, allow, deny }) => ({
+          name,
+          hasPassword: password !== "",
+          allow,
+          deny,
+        }));
+        say(JSON.stringify(users, null, 2));
+        return;
+      }
       const rows = [...file.all()].map(({ name, password, allow, deny }) => [
         name,
         password !== "",
@@ -79,6 +92,7 @@ export function addUserCommands(program: Command): void {
     .description('let a user do more; "anonymous" is who shows no credentials')
     .option("--deny", "forbid instead; a denial outweighs every grant")
     .action(async (name: string, rules: string[], flags) => {
+      checkUserName(name);
       checkRules(rules);
       const file = await openFile(flags);
       // A name without a password: anonymous peers, and users that log in by certificate.
@@ -108,8 +122,6 @@ export function addUserCommands(program: Command): void {
       say(`user ${name} lost: ${rules.join("; ")}`);
     });
 }
-
-const add = (value: string, before: string[]): string[] => [...before, value];
 
 function withPasswordFlags(command: Command): Command {
   return command
@@ -150,6 +162,32 @@ function checkRules(rules: readonly string[]): void {
   for (const rule of rules) {
     const problem = parseRule(rule);
     if (typeof problem === "string") throw usage(problem);
+  }
+}
+
+/** Also of users without a password: names of certificates and tokens. */
+function checkUserName(name: string): void {
+  if (name === "" || name.trim() !== name) {
+    throw usage(
+      `user ${JSON.stringify(name)}: expected a name that neither begins nor ends with a space`,
+    );
+  }
+  if (/\p{C}/u.test(name)) {
+    throw usage(`user ${JSON.stringify(name)}: a name must not hold control characters`);
+  }
+  if (Buffer.byteLength(name) > NAME_BYTES_MAX) {
+    throw usage(
+      `user ${JSON.stringify(name.slice(0, 40))}…: at most ${NAME_BYTES_MAX} bytes are allowed`,
+    );
+  }
+}
+
+function checkLoginName(name: string): void {
+  checkUserName(name);
+  if (name.includes(":")) {
+    throw usage(
+      `user ${JSON.stringify(name)}: HTTP and MQTT end a name at ":", use another character`,
+    );
   }
 }
 

@@ -193,6 +193,27 @@ export class ByteTable {
     return last < 0 ? 0 : (last * CHUNK_BYTES + this.#used[last]!) / 4;
   }
 
+  /**
+   * Each record whose key begins with this byte, with the 32-bit field at this place of its value: what `references` and a
+   * view of each value give, at a tenth of the cost. Nothing may change meanwhile.
+   */
+  scan(head: number, field: number, visit: (reference: number, value: number) => void): void {
+    for (let number = 0; number < this.#chunks.length; number++) {
+      const chunk = this.#chunks[number]!;
+      const used = this.#used[number]!;
+      for (let at = 0; at < used; ) {
+        const key = chunk[at]! | (chunk[at + 1]! << 8);
+        const length = (key & ~DELETED) + (chunk[at + 2]! | (chunk[at + 3]! << 8));
+        if ((key & DELETED) === 0 && chunk[at + HEADER] === head) {
+          const place = at + HEADER + key + field;
+          const low = chunk[place]! | (chunk[place + 1]! << 8) | (chunk[place + 2]! << 16);
+          visit((number * CHUNK_BYTES + at) / 4, (low | (chunk[place + 3]! << 24)) >>> 0);
+        }
+        at += (HEADER + length + 3) & ~3;
+      }
+    }
+  }
+
   /** Makes room where more than half of a chunk is deleted records: one chunk at most. True when there was one. */
   tidy(): boolean {
     const number = this.#dead.findIndex(

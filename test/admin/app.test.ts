@@ -5,6 +5,7 @@ import { ANONYMOUS } from "../../src/security/principal.ts";
 import type { UserStore } from "../../src/security/users.ts";
 import { makeUser } from "../../src/security/users-file.ts";
 import { openTestAdmin, REMOTE } from "../support/admin.ts";
+import { connect } from "../support/test-client.ts";
 
 type Admin = Awaited<ReturnType<typeof openTestAdmin>>;
 
@@ -60,6 +61,15 @@ test("queues, their messages, connections and consumers can be looked at", async
   t.is((await admin.get(`/api/queues/${name}`)).json.groups.length, 1);
   t.like((await admin.get("/api/connections")).json[0], { clientId: "c1", remote: "192.0.2.1:99" });
   t.deepEqual((await admin.get("/api/consumers")).json, []);
+  const more = [1, 2, 3, 4].map((n) => connect(admin.broker, `more-${n}`));
+  const seen: string[] = [];
+  for (let next: string | undefined = "/api/connections?max=2"; next !== undefined; ) {
+    const page = await admin.get(next);
+    for (const { clientId } of page.json) seen.push(clientId);
+    next = /<([^>]*)>; rel="next"/.exec(page.headers.get("link") ?? "")?.[1];
+  }
+  t.deepEqual(seen, ["c1", "more-1", "more-2", "more-3", "more-4"]);
+  for (const one of more) one.close();
   const messages = (await admin.get(`/api/queues/${name}/messages`)).json;
   t.deepEqual(
     messages.map((m: { bodyBase64: string }) => Buffer.from(m.bodyBase64, "base64").toString()),

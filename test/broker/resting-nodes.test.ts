@@ -114,6 +114,21 @@ test("lists come in pages, wake nobody for long, and count everything", async (t
   }
   t.deepEqual(seen, NAMES);
   t.is(broker.registry.awakeCount, 0);
+  const begin = (name: string, namespace = "/") =>
+    inspection.nodes("queue", { prefix: { namespace, name } }).items.map((node) => node.name);
+  t.deepEqual(
+    begin("n19"),
+    NAMES.filter((name) => name.startsWith("n19")),
+  );
+  t.deepEqual(begin("n19", "other"), []);
+  t.deepEqual(inspection.nodes("queue", { isAwake: true }), { items: [], next: null });
+  const target = peer.openTarget(queue(NAMES[7]!));
+  const [active] = inspection.nodes("queue", { isAwake: true }).items;
+  t.is(active!.name, NAMES[7]!);
+  t.deepEqual(begin(""), NAMES);
+  target.close();
+  broker.keepHouse();
+  broker.keepHouse();
   const { queues, groups, counters } = inspection.overview();
   t.deepEqual([queues, groups, counters.published], [200, 200, 200]);
   const { nodes, rest } = inspection.busyNodes(inspection.nodes("queue", { max: 5 }).items);

@@ -4,6 +4,7 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import test, { type ExecutionContext } from "ava";
+import { EXAMPLES } from "../../src/cli/examples.ts";
 import { run } from "../../src/cli/run.ts";
 import { CommitLogStore } from "../../src/store/commit-log-store.ts";
 import { SILENT } from "../support/built-store.ts";
@@ -138,6 +139,122 @@ test.serial(
       broker.lines.some(({ event, users }) => event === "users.reloaded" && users === 0),
     );
     t.is((await fetch(url, { headers: { authorization } })).status, 401);
+  },
+);
+
+test.serial(
+  "a name that no user can have is refused, and the users file stays readable",
+  async (t) => {
+    const data = temporaryFolder(t);
+    for (const name of ["", " ", "two\nlines", "esc\u001b[31m", "tenant:ann", "x".repeat(256)]) {
+      const made = await sluice(["user", "add", name, "--generate", "--data", data]);
+      t.is(made.code, 2, JSON.stringify(name));
+      t.regex(made.error, /^sluice: user ".*: .*\n$/);
+      t.is(made.out, "");
+    }
+    t.is((await sluice(["grant", "", "send queue:q", "--data", data])).code, 2);
+    const long = "x".repeat(255);
+    t.is((await sluice(["user", "add", long, "--generate", "--data", data])).code, 0);
+    t.is((await sluice(["grant", "CN=ann,O=Acme", "send queue:q", "--data", data])).code, 0);
+    const { out } = await sluice(["user", "list", "--json", "--data", data]);
+    t.deepEqual(
+      JSON.parse(out).map(({ name, hasPassword }: { name: string; hasPassword: boolean }) => [
+        name,
+        hasPassword,
+      ]),
+      [
+        [long, true],
+        ["CN=ann,O=Acme", false],
+      ],
+    );
+    t.notRegex(out, /scrypt/);
+  },
+);
+
+test.serial("every command explains itself with an example, within 80 columns", async (t) => {
+  const pages: string[] = [];
+  const visit = async (path: readonly string[]): Promise<void> => {
+    const { code, out } = await sluice([...path, "--help"]);
+    t.is(code, 0, path.join(" "));
+    const wide = out.split("\n").filter((line) => line.length > 80);
+    t.deepEqual(wide, [], path.join(" "));
+    t.notRegex(out, /default: \[\]/);
+    const inner = /^Commands:\n([\s\S]*)/m.exec(out)?.[1];
+    if (inner === undefined) {
+      pages.push(path.join(" "));
+      t.regex(out, new RegExp(`^Example:\\n  sluice ${path.join(" ")}( |$)`, "m"));
+      return;
+    }
+    for (const [, name] of inner.matchAll(/^ {2}(\w+)/gm)) {
+      if (name !== "help") await visit([...path, name!]);
+    }
+  };
+  await visit([]);
+  t.deepEqual(pages.sort(), Object.keys(EXAMPLES).sort());
+  const wrong = await sluice(["browse"]);
+  t.is(wrong.code, 2);
+  t.regex(wrong.error, /sluice browse --help explains it/);
+});
+
+test.serial(
+  "what is wrong with a configuration is said before anything runs with it",
+  async (t) => {
+    const data = temporaryFolder(t);
+    const file = join(data, "sluice.toml");
+    const check = (text: string) => {
+      writeFileSync(file, text);
+      return sluice(["config", "check", "--config", file, "--data", data]);
+    };
+    const good = await check("[limits]\nconnectionsMax = 5\n");
+    t.is(good.code, 0, good.error);
+    t.regex(good.out, /^good: data in .*, 0 users, TLS off\n {2}main +localhost:5672 +amqp mqtt/);
+    for (const [text, words] of [
+      ["[limits]\nconnectionMax = 5\n", /sluice\.toml:2: .*did you mean .*connectionsMax/],
+      ['[listeners.main]\nhost = "0.0.0.0"\n', /no user exists yet/],
+      ['[tls]\ncertificate = "none.pem"\nkey = "none.pem"\n', /none\.pem/],
+      ['[tokens]\nallow = ["fly queue:x"]\n', /tokens\.allow: .*"fly" is no action/],
+    ] as const) {
+      const wrong = await check(text);
+      t.is(wrong.code, 2, text);
+      t.regex(wrong.error, words);
+    }
+  },
+);
+
+test.serial("what cannot be an address or a number is one sentence", async (t) => {
+  for (const args of [
+    ["status", "--url", "nowhere"],
+    ["top", "--interval", "soon", "--url", "http://127.0.0.1:9"],
+    ["queues", "--max", "0", "--url", "http://127.0.0.1:9"],
+  ]) {
+    const wrong = await sluice(args);
+    t.is(wrong.code, 2, args.join(" "));
+    t.regex(wrong.error, /^sluice: .*expected .*\n$/);
+  }
+});
+
+test.serial(
+  "lists end where nobody would read on, and say so; as JSON they are whole",
+  async (t) => {
+    const data = temporaryFolder(t);
+    const broker = await running(t, data);
+    const socket = connect(broker.port(), "127.0.0.1");
+    let answer = "";
+    socket.on("data", (chunk) => (answer += chunk));
+    socket.write("CONNECT\naccept-version:1.2\nhost:localhost\n\n\0");
+    for (let i = 0; i < 1200; i++) socket.write(`SEND\ndestination:/queue/many.${i}\n\nx\0`);
+    socket.write("SEND\ndestination:/queue/last\nreceipt:all\n\nx\0");
+    await until("all are there", () => answer.includes("receipt-id:all"));
+    const some = await sluice(["queues", "--data", data]);
+    t.is(some.out.trimEnd().split("\n").length, 1001);
+    t.regex(some.error, /the first 1000 queues; more with --max/);
+    const named = await sluice(["queues", "--name", "many.119", "--data", data]);
+    t.is(named.out.trimEnd().split("\n").length, 12);
+    t.is(named.error, "");
+    const all = new SluiceProcess(["queues", "--json", "--data", data]);
+    t.is(await all.exit, 0);
+    t.is(JSON.parse(all.stdout).length, 1201);
+    socket.destroy();
   },
 );
 
