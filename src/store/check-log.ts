@@ -151,7 +151,7 @@ function checkTail(
   report: FileCheck,
 ): void {
   const from = Math.max(0, end - start);
-  const written = Math.min(report.bytes, segments.usedEnd(start));
+  const written = Math.min(report.bytes, segments.usedEnd(start, from));
   if (start + segments.segmentBytes <= end || written <= from) return;
   const file = storage.open(segments.path(start), "read");
   const chunk = Buffer.alloc(1 << 20);

@@ -78,7 +78,7 @@ export class LogScanner {
       const end = start + segmentBytes;
       if (end <= offset) continue;
       // Overlapping windows: a magic may lie across their border.
-      const stop = start + this.#segments.usedEnd(start);
+      const stop = start + this.#segments.usedEnd(start, offset - start);
       for (let from = Math.max(start, offset + 1); from < stop; from += WINDOW - 64) {
         for (let at = 0; ; at++) {
           // A check of a candidate may have loaded another window.

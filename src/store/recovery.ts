@@ -261,7 +261,7 @@ function cut({ storage, segments, quarantine }: RecoveryContext, end: number): n
     if (start + segments.segmentBytes <= end) continue;
     const path = segments.path(start);
     const keep = Math.max(0, end - start);
-    const last = lastNonZero(storage, path, keep, segments.usedEnd(start));
+    const last = lastNonZero(storage, path, keep, segments.usedEnd(start, keep));
     if (last >= keep) {
       dropped += last + 1 - keep;
       // A whole segment of which nothing is valid, behind the one in which the log ends: not ours to destroy.

@@ -3,7 +3,7 @@
  * byte, created sparse at full length. Reading them: segment-reader.ts. Writing them: log-writer.ts.
  */
 import { join } from "node:path";
-import type { Storage, StorageFile } from "./storage-file.ts";
+import { isSystemError, type Storage, type StorageFile } from "./storage-file.ts";
 import { StoreOpenError } from "./store-lock.ts";
 
 /** `00000000001073741824`: the name of the file that begins at this offset. */
@@ -24,6 +24,8 @@ export class SegmentList {
   readonly #open = new Map<number, StorageFile>();
   /** First byte of the oldest segment. */
   minOffset = 0;
+  /** As far as we know, the space that a file takes says how far it reaches. */
+  #tellsUsage = true;
 
   constructor(storage: Storage, directory: string, segmentBytes: number) {
     this.#storage = storage;
@@ -79,13 +81,30 @@ export class SegmentList {
 
   /**
    * No byte of the segment at or behind this position is anything but zero. Space is taken in the order of the log, so
-   * what a file uses says how far it can reach; the margin is for holes that a power cut may have left.
+   * what a file uses says how far it can reach; the margin is for holes that a power cut may have left. `known`: there is
+   * something before this position. A file system that says less (it compresses, tells later, or not at all) is not
+   * believed any more.
    */
-  usedEnd(start: number): number {
+  usedEnd(start: number, known = 0): number {
     const stat = this.#storage.stat(this.path(start));
     if (stat === undefined) return 0;
-    if (stat.usedBytes === undefined) return stat.size;
-    return stat.usedBytes === 0 ? 0 : Math.min(stat.size, stat.usedBytes + HOLE_MARGIN);
+    const { size, usedBytes = 0 } = stat;
+    if (this.#tellsUsage && usedBytes < Math.max(known, this.#hasHead(start) ? 1 : 0)) {
+      this.#tellsUsage = false;
+    }
+    if (!this.#tellsUsage || stat.usedBytes === undefined) return size;
+    return usedBytes === 0 ? 0 : Math.min(size, usedBytes + HOLE_MARGIN);
+  }
+
+  #hasHead(start: number): boolean {
+    const head = Buffer.alloc(8);
+    try {
+      this.file(start)?.readInto(head, 0, head.length, 0);
+    } catch (error) {
+      if (!isSystemError(error)) throw error;
+      return true;
+    }
+    return head.some((byte) => byte !== 0);
   }
 
   /** The segment's file, open for reading, or undefined when it is not there. */

@@ -387,3 +387,55 @@ test("a new folder is clean; one that has lost its log, or was not closed, is no
   t.false(wasClean);
   t.true(warnings.length > 0);
 });
+
+for (const usageFactor of [0, 0.001]) {
+  test(`a file system that tells too little of the space in use loses nothing, and leaves nothing behind the end (${usageFactor})`, async (t) => {
+    const disk = new FaultyStorage(new Random(3));
+    disk.usageFactor = usageFactor;
+    const storage = (): CommitLogStore =>
+      new CommitLogStore({
+        directory: ROOT,
+        // More than what is looked through beyond the space in use.
+        segmentBytes: 80 << 20,
+        ringBytes: 1 << 22,
+        minFreeBytes: 0,
+        tickMs: 0,
+        inlineOn: disk,
+      });
+    let store = storage();
+    await store.open(SILENT);
+    const body = "x".repeat(1 << 20);
+    const append = (count: number): void => {
+      for (let i = 0; i < count; i++) {
+        const queue = store.queue("q", 0);
+        store.append(queue, fieldsOf(`${queue.maxOffset} ${body}`));
+        store.publish(true);
+      }
+    };
+    append(150);
+    const end = store.watermarks.appended;
+    const damage = (at: number): void => {
+      const start = at - (at % (80 << 20));
+      const file = disk.open(`${ROOT}/commitlog/${String(start).padStart(20, "0")}`, "write");
+      file.write(Buffer.alloc(2000, 0x5a), 0, 2000, at - start);
+      file.close();
+    };
+    // Beyond what is in use as it says, in both segments; and what a torn write left behind the end.
+    for (const at of [75 << 20, 145 << 20]) damage(at);
+    damage(end + 5000);
+    disk.removeTree(`${ROOT}/queues`);
+    disk.restart("process");
+    store = storage();
+    const report = await store.open(SILENT);
+    t.is(report.quarantinedRecords, 2);
+    t.true(report.truncatedBytes > 0);
+    const numbers = bodiesOf(store, store.queue("q", 0)).map((text) => Number.parseInt(text, 10));
+    t.is(numbers.length, 150);
+    t.is(numbers.filter((number, offset) => number === offset).length, 148);
+    const tail = Buffer.alloc(1 << 20);
+    const file = disk.open(`${ROOT}/commitlog/${String(80 << 20).padStart(20, "0")}`, "read");
+    file.readInto(tail, 0, tail.length, end - (80 << 20));
+    t.true(tail.every((byte) => byte === 0));
+    await store.close();
+  });
+}

@@ -62,6 +62,8 @@ export class FaultyStorage implements Storage {
   fullCode: "ENOSPC" | "EDQUOT" = "ENOSPC";
   /** Does `stat` tell how much space a file takes? Some file systems do not. */
   tellsUsage = true;
+  /** ... or tell less than it does: they compress, or say zero for everything. */
+  usageFactor = 1;
   /** ms since the epoch, for modification times. */
   now: () => number = () => 0;
   /** Operations so far, for tests that want to fail at each place in turn. */
@@ -159,7 +161,8 @@ export class FaultyStorage implements Storage {
     const inode = this.#directories.get(dirname(path))?.current.get(basename(path));
     if (inode === undefined) return undefined;
     const stat = { size: inode.current.size, modifiedMs: inode.modifiedMs, isDirectory: false };
-    return this.tellsUsage ? { ...stat, usedBytes: inode.current.pages.size * PAGE } : stat;
+    const usedBytes = Math.floor(inode.current.pages.size * PAGE * this.usageFactor);
+    return this.tellsUsage ? { ...stat, usedBytes } : stat;
   }
 
   makeDirectory(path: string, isDurable = true): void {
