@@ -62,8 +62,8 @@ export class Browsing {
         if (count === 0) {
           if (at < end && state.stateOf(at) === STATE.SETTLED) continue;
           if (!isRead || isReady(shard, at)) break;
-          // It cannot be read, by nobody: the others can be looked at.
-          at++;
+          // It cannot be read, by nobody: the others can be looked at, also in the next turn.
+          consumer.scan[shard.index] = ++at;
           continue;
         }
         const own = this.#prefix.own(shard, consumer, at, count);

@@ -70,7 +70,7 @@ export class Undeliverable {
       offset,
       physicalOffset,
       message:
-        "the record fails its checksum and was skipped; see the quarantine folder of the data directory",
+        "the record fails its checksum and was skipped; a report is in the folder quarantine of the data directory",
     });
     shard.settle(offset, 1);
   }

@@ -8,6 +8,7 @@ import type { CommitLog } from "./commit-log.ts";
 import type { FanWriter } from "./fan-writer.ts";
 import type { Journal } from "./journal.ts";
 import type { LogReader } from "./log-reader.ts";
+import type { Quarantine } from "./quarantine.ts";
 import type { SegmentRetention } from "./retention.ts";
 import type { SegmentList } from "./segment-list.ts";
 import type { WriterSide } from "./writer-side.ts";
@@ -22,6 +23,7 @@ export interface CheckpointParts {
   readonly segments: SegmentList;
   readonly reader: LogReader;
   readonly writer: WriterSide;
+  readonly quarantine: Quarantine;
   /** Between copying a record and changing its entry a checkpoint would forget the second half. */
   mayMake(): boolean;
   /** Has so much changed that it is better told bit by bit before? */
@@ -98,12 +100,12 @@ export class Checkpoints {
 
   /** It is on the disk. */
   onDone(): void {
-    const { planner, retention, segments, reader, writer } = this.#parts;
+    const { planner, retention, segments, reader, writer, quarantine } = this.#parts;
     planner.onDone();
-    const paths = retention.take();
-    if (paths.length === 0) return;
+    const { paths, moves } = retention.take((segment) => quarantine.placeFor(segment));
+    if (paths.length + moves.length === 0) return;
     reader.forgetBelow(segments.minOffset);
-    writer.post({ kind: "remove", paths, logStart: segments.minOffset });
+    writer.post({ kind: "remove", paths, moves, logStart: segments.minOffset });
     writer.wake();
   }
 }

@@ -19,11 +19,12 @@ import { Checkpoints } from "./checkpoints.ts";
 import { CommandRing } from "./command-ring.ts";
 import { CommitLog } from "./commit-log.ts";
 import type { ConsumeQueue } from "./consume-queue.ts";
+import { Doubts } from "./doubts.ts";
 import { dropFields } from "./drop-record.ts";
 import { FanWriter } from "./fan-writer.ts";
 import { IndexReader } from "./index-store.ts";
 import { Journal } from "./journal.ts";
-import { isRecordAt, LogReader } from "./log-reader.ts";
+import { LogReader } from "./log-reader.ts";
 import type {
   EntryBatch,
   MessageStore,
@@ -38,6 +39,7 @@ import { Quarantine } from "./quarantine.ts";
 import { QueueTable } from "./queue-table.ts";
 import { DEFAULT_RECLAIM, Reclaimer } from "./reclaimer.ts";
 import { isFiller, MIN_RECORD_SIZE, SYS_FLAG } from "./record.ts";
+import { isRecordAt } from "./record-place.ts";
 import { type Recovered, recover } from "./recovery.ts";
 import { SegmentRetention } from "./retention.ts";
 import { SegmentList } from "./segment-list.ts";
@@ -56,6 +58,7 @@ import {
 import { TailRing } from "./tail-ring.ts";
 import { searchByTime } from "./time-search.ts";
 import { Watermarks } from "./watermarks.ts";
+import { checkWriteAccess } from "./write-access.ts";
 import type { ToWriter } from "./writer-messages.ts";
 import { WriterSide } from "./writer-side.ts";
 
@@ -84,6 +87,7 @@ export class CommitLogStore implements MessageStore {
   #log!: CommitLog;
   #fan!: FanWriter;
   #reader!: LogReader;
+  #doubts!: Doubts;
   #retention!: SegmentRetention;
   #checkpoints!: Checkpoints;
   #reclaimer!: Reclaimer;
@@ -145,6 +149,7 @@ export class CommitLogStore implements MessageStore {
     storage.makeDirectory(commitlog);
     if (storage === fileSystem) await this.#lock.acquire();
     try {
+      if (storage === fileSystem) checkWriteAccess(storage, this.#directory);
       const abort = join(this.#directory, "abort");
       const wasAborted = storage.stat(abort) !== undefined;
       this.#segments = new SegmentList(storage, commitlog, this.#segmentBytes(commitlog));
@@ -406,7 +411,8 @@ export class CommitLogStore implements MessageStore {
   }
 
   isUnreadable(physicalOffset: number): boolean {
-    return this.#reader.isRefused(physicalOffset);
+    if (physicalOffset < 0) this.#doubts.entryIsMissing();
+    return physicalOffset < 0 || this.#reader.isRefused(physicalOffset);
   }
 
   get atHandFrom(): number {
@@ -493,13 +499,15 @@ export class CommitLogStore implements MessageStore {
     });
     this.#fan = new FanWriter(this.#log, this.#segments.segmentBytes);
     this.#log.lastStoreTimestamp = recovered.lastStoreTimestamp;
-    this.#reader = new LogReader(this.#segments, (error) => this.#onReadError(error, null));
-    this.#retention = new SegmentRetention(
-      this.#table,
-      this.#segments,
-      () => this.#log.durable,
-      (error) => this.#onReadError(error, null),
-    );
+    const table = this.#table;
+    const tell = (reason: string): void => this.#events.onReadError?.(reason, null);
+    table.logEnd = () => this.#log.appended;
+    const files = { segments: this.#segments, quarantine: this.#quarantine };
+    this.#doubts = new Doubts(this.#storage, this.#directory, files, tell);
+    const onError = (error: unknown): void => this.#onReadError(error, null);
+    this.#reader = new LogReader(this.#segments, onError, this.#doubts);
+    const durable = (): number => this.#log.durable;
+    this.#retention = new SegmentRetention(table, this.#segments, durable, onError);
     const { segmentBytes } = this.#segments;
     this.#checkpoints = new Checkpoints({
       planner: new CheckpointPlanner(this.#table, segmentBytes, checkpoint, end),
@@ -511,6 +519,7 @@ export class CommitLogStore implements MessageStore {
       segments: this.#segments,
       reader: this.#reader,
       writer: this.#writer,
+      quarantine: this.#quarantine,
       mayMake: () => this.#isOpen && !this.#reclaimer.isPending,
       isMuch: () => this.#table.isMuch,
     });

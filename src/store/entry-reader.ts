@@ -94,6 +94,7 @@ export class EntryReader {
     this.#arena?.close();
     this.#file = null;
     this.#arena = null;
+    for (const block of this.#blocks) block.queue = null;
   }
 
   #newBlock(): EntryBlock {

@@ -1,9 +1,19 @@
 /** Records that are not in the ring any more: finds them in the segments, and checks that they are what was asked for. */
 import { int32At, type RecordView } from "../model/record-view.ts";
-import { isFiller, isIntact, MAGIC_V1, MAGIC_V2, MIN_RECORD_SIZE } from "./record.ts";
+import { isFiller, isIntact, MIN_RECORD_SIZE } from "./record.ts";
+import { isRecordAt } from "./record-place.ts";
 import type { SegmentList } from "./segment-list.ts";
 import { CACHED_BLOCKS, SegmentReader } from "./segment-reader.ts";
 import { isSystemError } from "./storage-file.ts";
+
+/** Who judges what cannot be. */
+export interface Judge {
+  /** An entry names this place, and no record is there. False: it is known to be damaged. */
+  noRecordAt(physicalOffset: number): boolean;
+  recordIsDamaged(physicalOffset: number, size: number): void;
+}
+
+const TRUSTING: Judge = { noRecordAt: () => false, recordIsDamaged() {} };
 
 const IDLE_TICKS = 10;
 const MAX_UNREADABLE = 4096;
@@ -14,10 +24,11 @@ export class LogReader {
   readonly #known = new Set<number>();
   /** Offsets at which a read found no record although there should be one. */
   readonly #unreadable = new Set<number>();
-  /** Those that the disk refused to give. */
+  /** Those that the disk refused to give, or that may be elsewhere: nobody may take them for lost. */
   readonly #refused = new Set<number>();
   #error: unknown = null;
   readonly #onError: (error: unknown) => void;
+  readonly #judge: Judge;
   #isEndScheduled = false;
   #looks = 0;
   #looksBefore = 0;
@@ -29,7 +40,12 @@ export class LogReader {
     if (this.#known.size === 0) this.#reader.relax();
   };
 
-  constructor(segments: SegmentList, onError: (error: unknown) => void = () => {}) {
+  constructor(
+    segments: SegmentList,
+    onError: (error: unknown) => void = () => {},
+    judge: Judge = TRUSTING,
+  ) {
+    this.#judge = judge;
     this.#segments = segments;
     this.#onError = onError;
     this.#reader = new SegmentReader({
@@ -38,31 +54,35 @@ export class LogReader {
     });
   }
 
-  /** Positions `view` on the record; `written`: no byte from there on is in a file. False when it is not there. */
+  /** Positions `view` on the record. False when it is not there: no byte from `written` on is in a file yet. */
   view(physicalOffset: number, size: number, written: number, view: RecordView): boolean {
     const segments = this.#segments;
     if (physicalOffset < segments.minOffset) return false;
-    if (size < MIN_RECORD_SIZE || isFiller(size)) return this.#refuse(physicalOffset);
+    if (isFiller(size)) return this.#refuse(physicalOffset);
+    if (size < MIN_RECORD_SIZE) return this.#doubt(physicalOffset);
     const reader = this.#reader;
     if (reader.locateHot(physicalOffset, size)) {
       this.#looks++;
     } else {
       if (physicalOffset + size > written) return false;
       if (!this.#locate(physicalOffset, size, written)) {
-        return this.#error === null ? this.#refuse(physicalOffset) : this.#postpone(physicalOffset);
+        return this.#error === null ? this.#doubt(physicalOffset) : this.#postpone(physicalOffset);
       }
     }
-    if (this.#refused.size > 0) this.#refused.delete(physicalOffset);
     const { buffer, offset } = reader;
     if (reader.isIntact) {
       // What begins here is the record of this place; an entry may still speak of another size.
-      if (int32At(buffer, offset) !== size) return this.#refuse(physicalOffset);
+      if (int32At(buffer, offset) !== size) return this.#doubt(physicalOffset);
     } else {
-      if (!isRecordAt(buffer, offset, size, physicalOffset)) return this.#refuse(physicalOffset);
+      if (!isRecordAt(buffer, offset, size, physicalOffset)) return this.#doubt(physicalOffset);
       // What lay on a disk is checked before it is handed on: a consumer must not get bytes that nobody sent.
-      if (!isIntact(buffer, offset, size)) return this.#refuse(physicalOffset);
+      if (!isIntact(buffer, offset, size)) {
+        this.#judge.recordIsDamaged(physicalOffset, size);
+        return this.#refuse(physicalOffset);
+      }
       reader.noteIntact();
     }
+    if (this.#refused.size > 0) this.#refused.delete(physicalOffset);
     view.open(buffer, offset);
     return true;
   }
@@ -139,10 +159,20 @@ export class LogReader {
   }
 
   #postpone(physicalOffset: number): false {
-    if (this.#refused.size >= MAX_UNREADABLE) this.#refused.clear();
-    this.#refused.add(physicalOffset);
+    this.#keep(physicalOffset);
     this.#onError(this.#error);
     return false;
+  }
+
+  #doubt(physicalOffset: number): false {
+    if (!this.#judge.noRecordAt(physicalOffset)) return this.#refuse(physicalOffset);
+    this.#keep(physicalOffset);
+    return false;
+  }
+
+  #keep(physicalOffset: number): void {
+    if (this.#refused.size >= MAX_UNREADABLE) this.#refused.clear();
+    this.#refused.add(physicalOffset);
   }
 
   #refuse(physicalOffset: number): false {
@@ -150,20 +180,4 @@ export class LogReader {
     this.#unreadable.add(physicalOffset);
     return false;
   }
-}
-
-/** Is this the record that an entry speaks of? Keeps a wrong entry from doing harm. */
-export function isRecordAt(
-  buffer: Buffer,
-  at: number,
-  size: number,
-  physicalOffset: number,
-): boolean {
-  const magic = int32At(buffer, at + 4);
-  return (
-    int32At(buffer, at) === size &&
-    (magic === MAGIC_V1 || magic === MAGIC_V2) &&
-    int32At(buffer, at + 32) === (physicalOffset | 0) &&
-    int32At(buffer, at + 28) === Math.floor(physicalOffset / 2 ** 32)
-  );
 }

@@ -1,6 +1,7 @@
 /**
  * Damaged ranges of the log: copied aside with a report each, and remembered, so that readers get "damaged" and not
- * "not yet". `quarantine/<first offset>-<end offset>.json` is the report, `.bytes` beside it what lay there.
+ * "not yet". `quarantine/<first offset>-<end offset>.json` is the report, `.bytes` beside it what lay there. A segment with a
+ * record that was found damaged while it was in use has a report of its own, `segment-<offset>.json`, and follows it.
  */
 import { join } from "node:path";
 import { offsetName, type SegmentList } from "./segment-list.ts";
@@ -14,6 +15,8 @@ export class Quarantine {
   readonly #folder: string;
   /** Ascending, apart from each other. */
   #ranges: Array<{ from: number; to: number }> = [];
+  /** Segments in which a record was found damaged while they were in use. */
+  readonly #harmed = new Set<number>();
 
   constructor(storage: Storage, directory: string) {
     this.#storage = storage;
@@ -21,6 +24,8 @@ export class Quarantine {
     for (const { name } of storage.list(this.#folder)) {
       const match = /^(\d{20})-(\d{20})\.json$/.exec(name);
       if (match !== null) this.#ranges.push({ from: Number(match[1]), to: Number(match[2]) });
+      const segment = /^segment-(\d{20})\.json$/.exec(name);
+      if (segment !== null) this.#harmed.add(Number(segment[1]));
     }
     this.#ranges.sort((a, b) => a.from - b.from);
   }
@@ -56,15 +61,32 @@ export class Quarantine {
       foundAt: new Date().toISOString(),
       note: "These bytes of the CommitLog are no valid records. Records before and after them are intact.",
     };
-    const text = Buffer.from(`${JSON.stringify(report, null, 2)}\n`);
-    const file = this.#storage.open(join(this.#folder, `${name}.json`), "create");
-    file.truncate(0);
-    file.write(text, 0, text.length, 0);
-    file.sync();
-    file.close();
-    this.#storage.syncDirectory(this.#folder);
+    this.#report(name, report);
     this.#ranges.push({ from, to });
     this.#ranges.sort((a, b) => a.from - b.from);
+  }
+
+  /** A record of this segment is damaged: the segment will not be removed, but set aside. The first one makes the report. */
+  noteHarm(segment: number, offset: number, size: number): void {
+    if (this.#harmed.has(segment)) return;
+    this.#harmed.add(segment);
+    const name = `segment-${offsetName(segment)}`;
+    this.#report(name, {
+      segment,
+      from: offset,
+      to: offset + size,
+      reason: "checksum",
+      foundAt: new Date().toISOString(),
+      note:
+        "A record of this segment of the CommitLog fails its checksum, and maybe more do. When nobody is owed anything " +
+        `in it any more, the whole file is moved here, as ${name}, and may be removed by hand.`,
+    });
+  }
+
+  /** Where a segment goes that is not needed any more; null when it may be removed. */
+  placeFor(segment: number): string | null {
+    if (!this.#harmed.delete(segment)) return null;
+    return join(this.#folder, `segment-${offsetName(segment)}`);
   }
 
   /** Keeps a copy of the first bytes of a file. */
@@ -81,6 +103,17 @@ export class Quarantine {
     source.close();
     target.sync();
     target.close();
+    this.#storage.syncDirectory(this.#folder);
+  }
+
+  #report(name: string, report: object): void {
+    this.#storage.makeDirectory(this.#folder);
+    const text = Buffer.from(`${JSON.stringify(report, null, 2)}\n`);
+    const file = this.#storage.open(join(this.#folder, `${name}.json`), "create");
+    file.truncate(0);
+    file.write(text, 0, text.length, 0);
+    file.sync();
+    file.close();
     this.#storage.syncDirectory(this.#folder);
   }
 

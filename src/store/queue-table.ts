@@ -15,7 +15,7 @@ import type { EntryBatch } from "./message-store.ts";
 import { ENTRY_SIZE, LIGHT_PAGE_ENTRIES, PagePool, TOPIC_PAGE_ENTRIES } from "./page-pool.ts";
 import { QUEUE_FILE_BYTES, QUEUE_FILE_ENTRIES } from "./page-writer.ts";
 import { QueueNames } from "./queue-names.ts";
-import { FILLER_SIZE } from "./record.ts";
+import { FILLER_SIZE, isFiller } from "./record.ts";
 import { offsetOfName } from "./segment-list.ts";
 import type { Storage } from "./storage-file.ts";
 import type { ToWriter } from "./writer-messages.ts";
@@ -43,6 +43,8 @@ export class QueueTable {
   readonly #storage: Storage;
   readonly #directory: string;
   readonly #post: (message: ToWriter) => void;
+  /** No record lies there or behind. */
+  logEnd: () => number = () => Number.POSITIVE_INFINITY;
   readonly #topicPages: PagePool;
   readonly #lightPages: PagePool;
   readonly #reader: EntryReader;
@@ -348,7 +350,7 @@ export class QueueTable {
         const skip = offset - block.firstOffset;
         count = Math.min(end - offset, block.count - skip);
         readEntries(block.view, skip * ENTRY_SIZE, count, into, offset - from);
-        markLost(into, offset - from, count);
+        markLost(into, offset - from, count, this.logEnd());
       }
       offset += count;
     }
@@ -390,6 +392,8 @@ export class QueueTable {
   /** Forgets every queue: the catalog was not to be trusted. */
   clear(): void {
     this.names.clear();
+    // Its files are made anew.
+    this.#reader.close();
     this.#flusher.clear();
     this.arena.restore(() => {});
   }
@@ -425,11 +429,14 @@ export class QueueTable {
   }
 }
 
-/** Entries that their file does not hold any more point nowhere: to a place before every log. */
-function markLost(batch: EntryBatch, index: number, count: number): void {
+/** Entries that their file does not hold any more, or that cannot be, point nowhere: to a place before every log. */
+function markLost(batch: EntryBatch, index: number, count: number, logEnd: number): void {
+  const { physicalOffset, size } = batch;
   for (let i = index; i < index + count; i++) {
-    if (batch.size[i] !== 0) continue;
-    batch.physicalOffset[i] = -1;
-    batch.size[i] = FILLER_SIZE;
+    const at = physicalOffset[i]!;
+    const bytes = size[i]!;
+    if (isFiller(bytes) ? at >= 0 : bytes > 0 && at >= 0 && at + bytes <= logEnd) continue;
+    physicalOffset[i] = -1;
+    size[i] = FILLER_SIZE;
   }
 }

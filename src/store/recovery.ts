@@ -14,15 +14,19 @@ import { CatalogLoader } from "./catalog-loader.ts";
 import { type Checkpoint, CheckpointFile } from "./checkpoint.ts";
 import { catalogPath } from "./checkpointer.ts";
 import type { CommandRing } from "./command-ring.ts";
+import { wantedRebuild } from "./doubts.ts";
 import type { IndexShape } from "./index-format.ts";
 import { IndexStore } from "./index-store.ts";
 import { LogScanner } from "./log-scanner.ts";
 import { PageWriter } from "./page-writer.ts";
 import type { Quarantine } from "./quarantine.ts";
+import { doubtfulQueue } from "./queue-proof.ts";
 import type { QueueTable } from "./queue-table.ts";
 import { Redo } from "./redo.ts";
+import { checkHeads } from "./segment-heads.ts";
 import type { SegmentList } from "./segment-list.ts";
 import type { Storage, StorageFile } from "./storage-file.ts";
+import { StoreOpenError } from "./store-lock.ts";
 import type { ToWriter } from "./writer-messages.ts";
 
 const COMMANDS_AT_ONCE = 256;
@@ -61,13 +65,24 @@ export async function recover(context: RecoveryContext): Promise<Recovered> {
   const isFresh = isNewStore(context);
   const file = new CheckpointFile(storage, join(directory, "queues", "checkpoint"));
   const found = file.read();
-  const checkpoint = loadQueues(context, found, warnings);
-  const { minOffset } = segments;
-  if (found !== null && found.logStart >= 0 && minOffset > found.logStart) {
-    warnings.push(
-      `commitlog: everything from ${found.logStart} to ${minOffset} is missing: restore these segments if you can`,
+  if (found !== null && found.logStart >= 0 && found.logStart < segments.minOffset) {
+    // What lay there stays owed: it may be put back.
+    segments.minOffset = found.logStart;
+  }
+  if (found !== null && !isLogThere(segments, found.offset)) {
+    throw new StoreOpenError(
+      `${segments.path(segments.startOf(found.offset - 1))} is missing: the log went on to ${found.offset} when it was ` +
+        `stopped. Put it back with what follows it, or go on without by "sluice store repair"`,
     );
   }
+  const heads = checkHeads(segments, found?.offset ?? segments.starts().at(-1) ?? 0);
+  for (const { from, to } of heads.missing) {
+    warnings.push(
+      `commitlog: everything from ${from} to ${to} is missing: put these segments back, or give up what they held with "sluice store repair"`,
+    );
+  }
+  const checkpoint = loadQueues(context, found, warnings);
+  const { minOffset } = segments;
   const from = Math.max(checkpoint?.offset ?? 0, segments.minOffset);
   const isClosed =
     !context.wasAborted && checkpoint?.closedAt === from && isEndOfLog(segments, from);
@@ -92,8 +107,9 @@ export async function recover(context: RecoveryContext): Promise<Recovered> {
   );
   redo.lastStoreTimestamp = checkpoint?.storeTimestamp ?? 0;
   let scannedEnd = from;
-  if (!isClosed || indexFrom < from) {
-    scannedEnd = await scanner.scan(Math.min(indexFrom, from), {
+  const scanFrom = Math.min(indexFrom, from, heads.damagedFrom);
+  if (!isClosed || scanFrom < from) {
+    scannedEnd = await scanner.scan(scanFrom, {
       onRecord: (buffer, at, offset, size) => {
         if (offset > indexedTo) putKeys(index, view.open(buffer, at), offset);
         // Before the checkpoint the queues are known, and may have changed their names since.
@@ -193,16 +209,18 @@ function loadQueues(
       const catalog = new CatalogLoader(bytes);
       readCatalog(bytes, catalog);
       table.restore(catalog);
-      const missing = missingFiles(context);
-      if (missing === null && isLogThere(segments, checkpoint.offset)) return checkpoint;
-      warnings.push(
-        `queues: ${missing ?? "the log ends before the checkpoint"}: rebuilding from the log`,
-      );
+      const missing =
+        wantedRebuild(storage, directory) ??
+        missingFiles(context) ??
+        doubtfulQueue(table, segments, checkpoint.offset);
+      if (missing === null) return checkpoint;
+      warnings.push(`queues: ${missing}: rebuilding from the log`);
       table.clear();
     } else {
       warnings.push("queues: the catalog is missing or damaged: rebuilding from the log");
     }
   }
+  segments.minOffset = segments.starts()[0] ?? 0;
   // The checkpoint first, and for good: it must not vouch for files of which a crash leaves only some.
   const queues = join(directory, "queues");
   if (storage.stat(queues) !== undefined) {

@@ -101,6 +101,11 @@ class Retention {
   }
 }
 
+export interface RemovedFiles {
+  readonly paths: string[];
+  readonly moves: ReadonlyArray<readonly [from: string, to: string]>;
+}
+
 /** Removes segments from the front of the log, and the queue files that only speak of them. */
 export class SegmentRetention {
   readonly #table: QueueTable;
@@ -150,13 +155,22 @@ export class SegmentRetention {
     return last === undefined ? this.#segments.minOffset : last + this.#segments.segmentBytes;
   }
 
-  /** It is done: the paths of the files to remove. The log begins behind them from now on. */
-  take(): string[] {
-    if (this.#chosen.length === 0) return [];
-    const paths = this.#chosen.map((start) => this.#segments.path(start));
+  /**
+   * It is done: the paths of the files to remove, and of those that go elsewhere (`placeFor`). The log begins behind them
+   * from now on.
+   */
+  take(placeFor: (segment: number) => string | null): RemovedFiles {
+    const paths: string[] = [];
+    const moves: Array<readonly [from: string, to: string]> = [];
+    if (this.#chosen.length === 0) return { paths, moves };
+    for (const start of this.#chosen) {
+      const place = placeFor(start);
+      if (place === null) paths.push(this.#segments.path(start));
+      else moves.push([this.#segments.path(start), place]);
+    }
     this.#segments.minOffset = this.#chosen.at(-1)! + this.#segments.segmentBytes;
     this.#chosen = [];
     this.#table.oldFiles(paths);
-    return paths;
+    return { paths, moves };
   }
 }

@@ -40,14 +40,19 @@ export class SegmentList {
   static lengthOnDisk(storage: Storage, directory: string): number | undefined {
     const starts: number[] = [];
     let longest = 0;
+    let fullOnes = 0;
     for (const { name, isDirectory } of storage.list(directory)) {
       const start = offsetOfName(name);
       if (start < 0 || isDirectory) continue;
       starts.push(start);
-      longest = Math.max(longest, storage.stat(join(directory, name))?.size ?? 0);
+      const size = storage.stat(join(directory, name))?.size ?? 0;
+      fullOnes = size > longest ? 1 : size === longest ? fullOnes + 1 : fullOnes;
+      longest = Math.max(longest, size);
     }
     starts.sort((a, b) => a - b);
     if (longest === 0 || isUntouched(storage, directory, starts)) return undefined;
+    // Two of the same length are whole: names tell more than that where some are missing between the others.
+    if (fullOnes > 1 && starts.every((start) => start % longest === 0)) return longest;
     let length = starts.length > 1 ? Number.POSITIVE_INFINITY : longest;
     for (let i = 1; i < starts.length; i++) length = Math.min(length, starts[i]! - starts[i - 1]!);
     for (const start of starts) {

@@ -10,11 +10,11 @@
  * No checkpoint is made between 1 and 2, so whatever became of the queues' files, the log from the checkpoint on
  * says the same. The original is never changed.
  */
+
 import { RecordView } from "../model/record-view.ts";
 import type { CommitLog } from "./commit-log.ts";
 import type { ConsumeQueue } from "./consume-queue.ts";
 import type { FanWriter } from "./fan-writer.ts";
-import { isRecordAt } from "./log-reader.ts";
 import type { EntryBatch, OwedMask } from "./message-store.ts";
 import { MovedRecord } from "./moved-record.ts";
 import type { QueueTable } from "./queue-table.ts";
@@ -27,6 +27,7 @@ import {
   MIN_RECORD_SIZE,
 } from "./record.ts";
 import { RecordDispatch } from "./record-dispatch.ts";
+import { isRecordAt } from "./record-place.ts";
 import type { SegmentList } from "./segment-list.ts";
 
 const CHUNK = 4 << 20;

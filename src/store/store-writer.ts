@@ -279,6 +279,7 @@ export class StoreWriter {
         break;
       case "remove":
         for (const path of message.paths) this.#storage.remove(path);
+        for (const [from, to] of message.moves) this.#storage.rename(from, to);
         this.#index.deleteBelow(message.logStart);
         break;
       case "forget":

@@ -69,8 +69,13 @@ export type ToWriter =
       readonly logEnd: number;
       readonly chunks: ArrayBuffer[];
     }
-  /** Remove these files: the log begins at `logStart` now. */
-  | { readonly kind: "remove"; readonly paths: string[]; readonly logStart: number }
+  /** Remove these files, and move those away: the log begins at `logStart` now. */
+  | {
+      readonly kind: "remove";
+      readonly paths: string[];
+      readonly moves: ReadonlyArray<readonly [from: string, to: string]>;
+      readonly logStart: number;
+    }
   /** Finish everything, sync, and end. */
   /** Log bytes that are synced and owed to nobody: they may leave the page cache. */
   | { readonly kind: "forget"; readonly from: number; readonly to: number }

@@ -3,6 +3,7 @@ import { RecordView } from "../../src/model/record-view.ts";
 import { CommitLogStore } from "../../src/store/commit-log-store.ts";
 import { MemoryStorage } from "../../src/store/memory-storage.ts";
 import type { StoreQueue } from "../../src/store/message-store.ts";
+import { repairStore } from "../../src/store/repair.ts";
 import type { Storage } from "../../src/store/storage-file.ts";
 import { bodiesOf } from "../suites/message-store.ts";
 import { buildStore, SILENT, storeOn } from "../support/built-store.ts";
@@ -373,7 +374,7 @@ test("a store that is closed while its disk is full is looked at closely, whatev
   t.true((await open()).report.wasClean);
 });
 
-test("a new folder is clean; one that has lost its log, or was not closed, is not", async (t) => {
+test("a new folder is clean, one that was not closed is not, and one that has lost its log is not opened", async (t) => {
   const fresh = new MemoryStorage();
   const store = storeOn(fresh, ROOT);
   t.like(await store.open(SILENT), { wasClean: true, warnings: [] });
@@ -383,9 +384,11 @@ test("a new folder is clean; one that has lost its log, or was not closed, is no
   const aborted = storeOn(killed, ROOT);
   t.false((await aborted.open(SILENT)).wasClean);
   fresh.removeTree(`${ROOT}/commitlog`);
-  const { wasClean, warnings } = await storeOn(fresh, ROOT).open(SILENT);
-  t.false(wasClean);
-  t.true(warnings.length > 0);
+  const lost = await t.throwsAsync(storeOn(fresh, ROOT).open(SILENT));
+  t.regex(lost.message, /commitlog\/0+ is missing: .*sluice store repair/);
+  const { after } = await repairStore({ storage: fresh, directory: ROOT });
+  t.is(after.records, 0);
+  t.false((await storeOn(fresh, ROOT).open(SILENT)).warnings.length > 0);
 });
 
 for (const usageFactor of [0, 0.001]) {

@@ -83,6 +83,17 @@ const HARMS: readonly Harm[] = [
     },
   },
   {
+    name: "exchanged with another queue's",
+    apply(storage, path) {
+      const other = allFiles(storage, `${ROOT}/consumequeue`).find((file) => file.path !== path);
+      if (!path.includes("/consumequeue/") || other === undefined) return false;
+      const bytes = bytesOf(storage, path);
+      replace(storage, path, bytesOf(storage, other.path));
+      replace(storage, other.path, bytes);
+      return true;
+    },
+  },
+  {
     name: "of another store",
     apply(storage, path, other) {
       if (other.stat(path) === undefined) return false;
@@ -184,7 +195,9 @@ async function tryHarm(templates: Templates, target: string, harm: Harm): Promis
   const isLog = path.includes("/commitlog/");
   const isJournal = path.includes("/journal/");
   const isFound = (await checkStore({ storage, directory: ROOT })).state !== "sound";
-  const outcome = await startOn(built, storage);
+  let outcome = await startOn(built, storage);
+  // What is derived may be found out only when it is read; the start after that makes it again.
+  if (outcome.missing.size > 0 && !isLog && !isJournal) outcome = await startOn(built, storage);
   if (outcome.refusal !== "") return outcome.refusal.includes(ROOT) ? [] : [outcome.refusal];
   const problems: string[] = [];
   // Whole records of another store are sound in themselves: nothing says that they are not ours.
@@ -193,8 +206,7 @@ async function tryHarm(templates: Templates, target: string, harm: Harm): Promis
   }
   const needed = mustBeThere(built, path, harm);
   const lost = [...outcome.missing].filter((key) => needed.has(key));
-  // What is derived can be harmed so that only the check sees it: it says so, and repair brings everything back.
-  if (lost.length > 0 && (isLog || isJournal || !isFound)) {
+  if (lost.length > 0) {
     problems.push(`lost more than was hit: ${lost.slice(0, 5).join(" ")}`);
   }
   const hasLost = outcome.missing.size > 0 || (outcome.lostEntries > 0 && !isForeign);
