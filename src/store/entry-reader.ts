@@ -48,18 +48,19 @@ export class EntryReader {
    */
   find(queue: ConsumeQueue, folders: QueueFolders, offset: number, end: number): EntryBlock {
     let oldest: EntryBlock | null = null;
+    let before: EntryBlock | null = null;
     for (const block of this.#blocks) {
-      if (
-        block.queue === queue &&
-        offset >= block.firstOffset &&
-        offset < block.firstOffset + block.count
-      ) {
+      const blockEnd = block.firstOffset + block.count;
+      if (block.queue === queue && offset >= block.firstOffset && offset < blockEnd) {
         block.lastUse = ++this.#uses;
         return block;
       }
+      // Whoever reads a queue from its beginning to its end needs one.
+      if (block.queue === queue && offset === blockEnd) before = block;
       if (oldest === null || block.lastUse < oldest.lastUse) oldest = block;
     }
-    const block = oldest === null || this.#blocks.length < MAX_BLOCKS ? this.#newBlock() : oldest;
+    const isFull = this.#blocks.length >= MAX_BLOCKS;
+    const block = before ?? (isFull ? oldest! : this.#newBlock());
     block.queue = null; // Holds nothing if the read throws.
     const first = offset - (offset % queue.pageEntries);
     if (queue.isLight) this.#readArena(block, queue, first, end);

@@ -30,7 +30,7 @@ import { RecordDispatch } from "./record-dispatch.ts";
 import { isRecordAt } from "./record-place.ts";
 import type { SegmentList } from "./segment-list.ts";
 
-const CHUNK = 4 << 20;
+const CHUNK = 1 << 20;
 /** Bytes appended in one step, and most that wait to be durable. */
 const STEP_BYTES = 1 << 20;
 const PENDING_BYTES = 8 << 20;

@@ -55,12 +55,23 @@ const SPARE_BYTES = 4_194_304;
 const GRAIN_SHIFT = 6;
 const GRAIN_MASK = 63;
 
+/** A buffer, and what was found out about the bytes that were read into it. */
+interface Room {
+  readonly buffer: Buffer;
+  /** Per grain, 1 + where in it a record begins that was found intact; 0 for none. */
+  readonly intact: Uint8Array;
+}
+
+const roomIn = (buffer: Buffer): Room => ({
+  buffer,
+  intact: new Uint8Array((buffer.length >> GRAIN_SHIFT) + 1),
+});
+
 /** A range of the log that was read. */
-class Extent {
+class Extent implements Room {
   readonly start: number;
   end: number;
   readonly buffer: Buffer;
-  /** Per grain, 1 + where in it a record begins that was found intact; 0 for none. */
   readonly intact: Uint8Array;
   /** Index in CLASSES, -1 for one that is larger than all of them. */
   readonly sizeClass: number;
@@ -68,17 +79,17 @@ class Extent {
   usedTo: number;
   lastUse = 0;
 
-  constructor(start: number, end: number, buffer: Buffer, sizeClass: number) {
+  constructor(start: number, end: number, { buffer, intact }: Room, sizeClass: number) {
     this.start = start;
     this.end = end;
     this.buffer = buffer;
-    this.intact = new Uint8Array(((end - start) >> GRAIN_SHIFT) + 1);
+    this.intact = intact;
     this.sizeClass = sizeClass;
     this.usedTo = start;
   }
 }
 
-const NOTHING = new Extent(0, 0, Buffer.alloc(0), -1);
+const NOTHING = new Extent(0, 0, roomIn(Buffer.alloc(0)), -1);
 
 export class SegmentReader {
   /** Where `locate` found the record. */
@@ -104,7 +115,7 @@ export class SegmentReader {
   /** The last record that was too large for a block; until the end of the turn. */
   #large: Extent | null = null;
   #retired: Extent[] = [];
-  readonly #spare: Buffer[][] = CLASSES.map(() => []);
+  readonly #spare: Room[][] = CLASSES.map(() => []);
 
   constructor(options: SegmentReaderOptions) {
     this.#segmentSize = options.segmentSize;
@@ -183,29 +194,34 @@ export class SegmentReader {
     this.#large = null;
     this.#turnBegan = ++this.#clock;
     if (this.#retired.length === 0) return;
-    for (const extent of this.#retired) this.#keepForLater(extent);
+    for (const extent of this.#retired) this.#keepForLater(extent, extent.sizeClass);
     this.#retired = [];
   }
 
-  #takeBuffer(sizeClass: number): Buffer {
+  #takeRoom(sizeClass: number): Room {
     const spare = this.#spare[sizeClass]!.pop();
-    if (spare !== undefined) return spare;
+    if (spare !== undefined) {
+      spare.intact.fill(0);
+      return spare;
+    }
     const size = CLASSES[sizeClass]!;
-    if (sizeClass < LARGEST || this.#fastBlocks === 0) return Buffer.allocUnsafeSlow(size);
+    if (sizeClass < LARGEST || this.#fastBlocks === 0) return roomIn(Buffer.allocUnsafeSlow(size));
     this.#fastBlocks--;
-    return fastBuffer(size);
+    return roomIn(fastBuffer(size));
   }
 
-  #keepForLater({ buffer, sizeClass }: Extent): void {
+  #keepForLater({ buffer, intact }: Room, sizeClass: number): void {
     const spare = this.#spare[sizeClass]!;
-    if (isShared(buffer) || (spare.length + 1) * buffer.length <= SPARE_BYTES) spare.push(buffer);
+    if (isShared(buffer) || (spare.length + 1) * buffer.length <= SPARE_BYTES) {
+      spare.push({ buffer, intact });
+    }
   }
 
   /** Lets go of the buffers that are kept for the next reads. */
   relax(): void {
-    for (const [sizeClass, buffers] of this.#spare.entries()) {
+    for (const [sizeClass, rooms] of this.#spare.entries()) {
       // What is taken of the shared memory cannot be given back.
-      this.#spare[sizeClass] = buffers.filter(isShared);
+      this.#spare[sizeClass] = rooms.filter(({ buffer }) => isShared(buffer));
     }
   }
 
@@ -255,12 +271,15 @@ export class SegmentReader {
     const available = Math.min(segment.base + segment.size, end) - position;
     const length = Math.min(CLASSES[sizeClass]!, available);
     this.#makeRoom(CLASSES[sizeClass]!);
-    const buffer = this.#takeBuffer(sizeClass);
-    const count = readWhatCan(segment.file, buffer, length, size, position - segment.base);
+    const room = this.#takeRoom(sizeClass);
+    const count = readWhatCan(segment.file, room.buffer, length, size, position - segment.base);
     this.blockReads++;
     this.blockReadBytes += count;
-    if (count < size) return null;
-    const block = new Extent(position, position + count, buffer, sizeClass);
+    if (count < size) {
+      this.#keepForLater(room, sizeClass);
+      return null;
+    }
+    const block = new Extent(position, position + count, room, sizeClass);
     this.#blocks.push(block);
     this.#heldBytes += CLASSES[sizeClass]!;
     return block;
@@ -271,7 +290,7 @@ export class SegmentReader {
     const count = segment.file.readInto(buffer, 0, size, position - segment.base);
     this.blockReadBytes += count;
     if (count < size) return null;
-    this.#large = new Extent(position, position + size, buffer, -1);
+    this.#large = new Extent(position, position + size, roomIn(buffer), -1);
     return this.#large;
   }
 
@@ -305,7 +324,7 @@ export class SegmentReader {
     this.#heldBytes -= CLASSES[block.sizeClass]!;
     // Nobody looked into it in this turn: it may be written to at once. A drain goes from one to the next like that.
     if (isHot || block.lastUse > this.#turnBegan) this.#retired.push(block);
-    else this.#keepForLater(block);
+    else this.#keepForLater(block, block.sizeClass);
   }
 }
 
