@@ -16,12 +16,12 @@
  */
 import type { RecordView } from "../model/record-view.ts";
 import {
+  CRC_TAIL,
   CRC_TAIL_SIZE,
   hostBytes,
   LIGHT_PREFIX,
   MAX_PROPERTIES_BYTES,
   SYS_FLAG,
-  writeCrcTail,
 } from "./record.ts";
 import type { RecordDispatch } from "./record-dispatch.ts";
 
@@ -68,7 +68,7 @@ export class MovedRecord {
     buffer.copy(bytes, 0, start, propertiesStart);
     let at = copyProperties(view, bytes, head);
     at += bytes.write(text, at);
-    at = writeCrcTail(bytes, at);
+    at += CRC_TAIL.copy(bytes, at);
     if (at - head > MAX_PROPERTIES_BYTES) return false;
     bytes.writeUInt16BE(at - head, head - 2);
     bytes.writeInt32BE(at, 0);

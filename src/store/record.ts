@@ -18,6 +18,7 @@
  *
  * The event loop writes everything but the two checksums, and leaves hints for the store thread where bodyCRC will be.
  */
+import { int32At } from "../model/record-view.ts";
 import { crc32, crc32Combine } from "../util/crc32.ts";
 
 /** Host fields of a record that this process made itself: address (4 bytes) and port (int 4). */
@@ -61,7 +62,12 @@ export const CRC_TAIL_SIZE = 20;
 /** First property of every record of ours (model/record-view.ts). */
 const X_ENC = Buffer.from("x-enc\x01", "latin1");
 const CRC_NAME = Buffer.from("__CRC32#\x01", "latin1");
-const CRC_TAIL = Buffer.from("__CRC32#\x010000000000\x02", "latin1");
+export const CRC_TAIL = Buffer.from("__CRC32#\x010000000000\x02", "latin1");
+const TAIL_0 = CRC_TAIL.readInt32BE(0);
+const TAIL_4 = CRC_TAIL.readInt32BE(4);
+const TAIL_8 = CRC_TAIL.readInt32BE(8);
+const TAIL_12 = CRC_TAIL.readInt32BE(12);
+const TAIL_16 = CRC_TAIL.readInt32BE(16);
 export const BATCH_NAME = Buffer.from("x-batch\x01", "latin1");
 /** From the end of a record back to the mark that says whether its batch goes on. */
 export const BATCH_MARK_FROM_END = CRC_TAIL_SIZE + 2;
@@ -137,8 +143,13 @@ export function writeShort(bytes: Uint8Array, at: number, source: Uint8Array): n
   return at + source.length;
 }
 
-export function writeCrcTail(bytes: Uint8Array, at: number): number {
-  return writeShort(bytes, at, CRC_TAIL);
+export function writeCrcTail(view: DataView, at: number): number {
+  view.setInt32(at, TAIL_0);
+  view.setInt32(at + 4, TAIL_4);
+  view.setInt32(at + 8, TAIL_8);
+  view.setInt32(at + 12, TAIL_12);
+  view.setInt32(at + 16, TAIL_16);
+  return at + CRC_TAIL_SIZE;
 }
 export function writeDispatchName(bytes: Uint8Array, at: number): number {
   return writeShort(bytes, at, DISPATCH_NAME);
@@ -260,7 +271,13 @@ function crcOfTail(bytes: Uint8Array, end: number): number {
 
 function hasCrcTail(bytes: Uint8Array, propertiesStart: number, end: number): boolean {
   const at = end - CRC_TAIL_SIZE;
-  return at >= propertiesStart && bytes[end - 1] === 0x02 && startsWith(bytes, at, end, CRC_NAME);
+  return (
+    at >= propertiesStart &&
+    bytes[end - 1] === 0x02 &&
+    int32At(bytes, at) === TAIL_0 &&
+    int32At(bytes, at + 4) === TAIL_4 &&
+    bytes[at + 8] === 0x01
+  );
 }
 
 function startsWith(bytes: Uint8Array, at: number, end: number, name: Uint8Array): boolean {
