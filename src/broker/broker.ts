@@ -222,6 +222,7 @@ export class Broker
       onHealth: (health) => this.#onHealth(health),
       onReadable: (queue) => this.registry.ofShard(queue)?.scheduleShard(queue),
       onReadError: (reason, queue) => this.#undelivered.onReadError(reason, queue),
+      onLeftover: (reason) => this.#undelivered.onLeftover(reason),
       owed: (queue, from, count, into) => owedOf(this.registry, queue, from, count, into),
       onMoved: (queue, offset, physicalOffset, size, sizeBefore) => {
         this.sessions.retained.moved(queue, offset, physicalOffset, size);

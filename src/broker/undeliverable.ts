@@ -49,6 +49,13 @@ export class Undeliverable {
     });
   }
 
+  notRemoved(reason: string): void {
+    this.#log.warn("store.not-removed", {
+      reason,
+      message: "files that nobody needs stay, and take space until a later start can remove them",
+    });
+  }
+
   noteDeath(shard: ShardProgress, reason: DeathReason): void {
     const { node } = shard.group;
     if (reason === "expired") node.counters.expired++;

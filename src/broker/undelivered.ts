@@ -87,6 +87,10 @@ export class Undelivered implements PrefixHost {
     turn.clock.after(ENTRIES_AGAIN_MS, () => registry.ofShard(queue)?.scheduleShard(queue));
   }
 
+  onLeftover(reason: string): void {
+    this.#undeliverable.notRemoved(reason);
+  }
+
   close(): void {
     this.#heldBack.close();
   }

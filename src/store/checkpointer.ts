@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { CheckpointFile } from "./checkpoint.ts";
 import type { IndexStore } from "./index-store.ts";
 import type { PageWriter } from "./page-writer.ts";
-import type { Storage, StorageFile } from "./storage-file.ts";
+import { removeIfPossible, type Storage, type StorageFile } from "./storage-file.ts";
 import type { CheckpointRequest } from "./writer-messages.ts";
 
 export const catalogPath = (directory: string, file: number): string =>
@@ -123,7 +123,7 @@ export class Checkpointer {
       if (number === undefined || Number(number) >= current) continue;
       this.#catalogs.get(Number(number))?.close();
       this.#catalogs.delete(Number(number));
-      this.#storage.remove(catalogPath(this.#directory, Number(number)));
+      removeIfPossible(this.#storage, catalogPath(this.#directory, Number(number)));
     }
   }
 }

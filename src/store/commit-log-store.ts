@@ -45,7 +45,7 @@ import { SegmentRetention } from "./retention.ts";
 import { SegmentList } from "./segment-list.ts";
 import { POSITION, SharedControl, WORD } from "./shared-control.ts";
 import { SpaceWatch } from "./space-watch.ts";
-import { fileSystem, isSystemError, type Storage } from "./storage-file.ts";
+import { fileSystem, isSystemError, removeIfPossible, type Storage } from "./storage-file.ts";
 import { StoreLock, StoreOpenError } from "./store-lock.ts";
 import {
   COMMANDS,
@@ -128,6 +128,7 @@ export class CommitLogStore implements MessageStore {
         this.#tidy();
       },
       onHealth: () => this.#updateHealth(),
+      onLeftover: (reason) => this.#events.onLeftover?.(reason),
     });
     const post = (message: ToWriter): void => this.#writer.post(message);
     this.#table = new QueueTable(
@@ -210,7 +211,8 @@ export class CommitLogStore implements MessageStore {
     // Kept when not everything got out, or no checkpoint says that this is the end: then the next start looks closer.
     const isAllDurable = this.watermarks.durable === this.watermarks.appended;
     if (isWhole && isAllDurable && !this.#checkpoints.isRunning) {
-      this.#storage.remove(join(this.#directory, "abort"));
+      // Where it stays, the next start looks closer.
+      removeIfPossible(this.#storage, join(this.#directory, "abort"));
     }
     if (this.#storage === fileSystem) this.#lock.release();
   }

@@ -5,7 +5,7 @@
 import { join } from "node:path";
 import { JOURNAL_HEADER, journalHeader, sealFrame } from "./journal-format.ts";
 import { offsetName, offsetOfName } from "./segment-list.ts";
-import type { Storage, StorageFile } from "./storage-file.ts";
+import { removeIfPossible, type Storage, type StorageFile } from "./storage-file.ts";
 import type { TailRing } from "./tail-ring.ts";
 
 /** What the owner may note while it opens, before its first snapshot. */
@@ -184,7 +184,9 @@ export class JournalWriter {
   #removeBefore(number: number): void {
     for (const { name } of this.#storage.list(this.#folder)) {
       const found = offsetOfName(name.slice(0, 20));
-      if (found >= 0 && found < number) this.#storage.remove(join(this.#folder, name));
+      if (found >= 0 && found < number) {
+        removeIfPossible(this.#storage, join(this.#folder, name));
+      }
     }
   }
 }

@@ -89,6 +89,8 @@ export interface StoreEvents {
   onReadable(queue: StoreQueue): void;
   /** The disk refuses to give something: entries of this queue, or a record (null). What is there stays owed. */
   onReadError?(reason: string, queue: StoreQueue | null): void;
+  /** The disk does not let go of something that nobody needs: it takes space until a later start. */
+  onLeftover?(reason: string): void;
   /** What of a queue is owed. Absent: everything from its minOffset on. */
   readonly owed?: OwedMask;
   /** The record of this entry lies elsewhere now: the same message, for whoever keeps places in the log, or sizes. */

@@ -112,6 +112,15 @@ export function isDiskFull(error: unknown): boolean {
 export const isSystemError = (error: unknown): error is NodeJS.ErrnoException =>
   typeof (error as { code?: unknown } | null)?.code === "string";
 
+/** Removes a file that does no harm when it stays: the next one who looks for such files tries again. */
+export function removeIfPossible(storage: Storage, path: string): void {
+  try {
+    storage.remove(path);
+  } catch (error) {
+    if (!isSystemError(error)) throw error;
+  }
+}
+
 const FLAGS: Record<OpenMode, number> = {
   read: constants.O_RDONLY,
   write: constants.O_RDWR,

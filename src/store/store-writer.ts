@@ -21,6 +21,7 @@ import type { FromWriter, ToWriter, WriterStart } from "./writer-messages.ts";
 const FULL_RETRY_MS = 250;
 /** An acknowledgement that nobody waits for is durable after this time at the latest. */
 const JOURNAL_SYNC_MS = 50;
+const TELL_EVERY_MS = 60_000;
 /** Keys can be searched for after this time at the latest. */
 const INDEX_FLUSH_MS = 100;
 /** Then the log has its turn again: after so many, or the first few that take longer than this. */
@@ -52,6 +53,8 @@ export class StoreWriter {
   #postedSeen = 0;
   #drops: Array<{ number: number; folder: string; logEnd: number }> = [];
   #indexFlushedAt = Number.NEGATIVE_INFINITY;
+  /** When somebody was last told of what could not be removed. */
+  #toldAt = Number.NEGATIVE_INFINITY;
   #health: "ok" | "full" | "failed" = "ok";
   #isClosing = false;
   isClosed = false;
@@ -220,7 +223,7 @@ export class StoreWriter {
       }
       while (this.#drops.length > 0 && this.#drops[0]!.logEnd <= this.#log.durable) {
         const { number, folder } = this.#drops.shift()!;
-        this.#pages.drop(number, folder);
+        this.#cleanUp(() => this.#pages.drop(number, folder));
       }
       if (this.#log.prepare()) isBusy = true;
     } catch (error) {
@@ -278,9 +281,9 @@ export class StoreWriter {
         this.#journal.addSnapshot(message.file, message.at, message.logEnd, message.chunks);
         break;
       case "remove":
-        for (const path of message.paths) this.#storage.remove(path);
-        for (const [from, to] of message.moves) this.#storage.rename(from, to);
-        this.#index.deleteBelow(message.logStart);
+        for (const path of message.paths) this.#cleanUp(() => this.#storage.remove(path));
+        for (const [from, to] of message.moves) this.#cleanUp(() => this.#storage.rename(from, to));
+        this.#cleanUp(() => void this.#index.deleteBelow(message.logStart));
         break;
       case "forget":
         this.#log.forget(message.from, message.to);
@@ -298,7 +301,22 @@ export class StoreWriter {
     const drop = this.#drops.find((candidate) => candidate.folder === folder);
     if (drop === undefined) return;
     this.#drops.splice(this.#drops.indexOf(drop), 1);
-    this.#pages.drop(drop.number, folder);
+    // What may be left of it is written over, or lies behind the end of the new one.
+    this.#cleanUp(() => this.#pages.drop(drop.number, folder));
+  }
+
+  /** Lets go of what nobody needs. What the system refuses stays, and goes at a later start: that stops nothing. */
+  #cleanUp(action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      if (!isSystemError(error)) throw error;
+      const now = performance.now();
+      if (now < this.#toldAt + TELL_EVERY_MS) return;
+      this.#toldAt = now;
+      this.#reply({ kind: "leftover", reason: messageOf(error) });
+      this.control.wakeLoop();
+    }
   }
 
   #wake(): void {

@@ -95,4 +95,6 @@ export interface CheckpointRequest {
 export type FromWriter =
   | { readonly kind: "health"; readonly state: "ok" | "full" | "failed"; readonly reason: string }
   | { readonly kind: "checkpoint"; readonly offset: number }
+  /** Something that nobody needs could not be removed. */
+  | { readonly kind: "leftover"; readonly reason: string }
   | { readonly kind: "closed" };

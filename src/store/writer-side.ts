@@ -39,6 +39,8 @@ export interface WriterNews {
   onCheckpoint(): void;
   /** `health` has changed. */
   onHealth(): void;
+  /** Something could not be removed. */
+  onLeftover(reason: string): void;
 }
 
 export class WriterSide {
@@ -106,6 +108,9 @@ export class WriterSide {
           break;
         case "checkpoint":
           this.#news.onCheckpoint();
+          break;
+        case "leftover":
+          this.#news.onLeftover(message.reason);
           break;
         case "closed":
           break;
