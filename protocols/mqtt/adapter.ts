@@ -27,6 +27,11 @@ export function createAdapter(
   const merged = { ...DEFAULT_SETTINGS, ...settings };
   boundSessions(sessions, merged);
   const counters = new Counters();
+  services.broker.tally.watch(() => ({
+    too_large_for_client: counters.tooLarge,
+    unreadable: counters.unreadable,
+    refused_silently: counters.refused,
+  }));
   const server: MqttServer = {
     services,
     sessions,

@@ -1,9 +1,11 @@
 /** What the broker tells Prometheus, and where each figure is read. */
 import { performance } from "node:perf_hooks";
 import type { Inspection, NodeSums, NodeView, Overview } from "../broker/inspect.ts";
+import type { Outcomes } from "../broker/tally.ts";
 import {
   CardinalityGuard,
   createRegistry,
+  labelText,
   type MetricDefinition,
   type Sample,
 } from "../telemetry/metrics.ts";
@@ -23,9 +25,9 @@ const NODE_COUNTERS = {
   accepted: "Deliveries settled as done",
   redelivered: "Deliveries of messages that were delivered before",
   deadLettered: "Messages moved to a dead-letter queue",
-  dropped: "Messages dropped because of a limit",
+  dropped: "Messages dropped; why is in sluice_dropped_total",
   expired: "Messages that outlived their time to live",
-  rejected: "Messages refused because of a limit",
+  rejected: "Messages refused because of a limit; which is in sluice_refused_total",
   duplicates: "Messages not stored because their id was known",
 } as const;
 
@@ -46,6 +48,16 @@ export function createMetrics(sources: AdminSources, destinationsMax: number): M
   const snapshot = new Snapshot(sources.inspection, destinationsMax);
   const { transport, logins } = sources;
   const overview = (read: (overview: Overview) => number) => () => read(snapshot.overview);
+  const byReason = (name: string, help: string, of: keyof Outcomes): MetricDefinition => ({
+    name,
+    help,
+    labels: ["reason"],
+    read: () =>
+      Object.entries(snapshot.overview.outcomes[of]).map(([reason, value]) => ({
+        labels: { reason },
+        value,
+      })),
+  });
   const definitions: MetricDefinition[] = [
     {
       name: "info",
@@ -104,6 +116,9 @@ export function createMetrics(sources: AdminSources, destinationsMax: number): M
       read: () =>
         QUOTAS.map((quota) => ({ labels: { quota }, value: sources.quotas.figures[quota] })),
     },
+    byReason("dropped_total", "Messages dropped", "dropped"),
+    byReason("dead_lettered_total", "Messages moved to a dead-letter queue", "deadLettered"),
+    byReason("refused_total", "Messages, links and connections refused", "refused"),
     {
       name: "connections_held_back",
       help: "Connections that are not read from because they publish faster than they may",
@@ -281,7 +296,8 @@ class Snapshot {
   ): Generator<Sample> {
     for (const node of this.#own) {
       const { kind, namespace, name } = node;
-      yield { labels: { kind, namespace, name }, value: read(node) };
+      const labels = { kind, namespace: labelText(namespace), name: labelText(name) };
+      yield { labels, value: read(node) };
     }
     for (const kind of ["queue", "topic"] as const) {
       const others = this.#rest.filter((node) => node.kind === kind);

@@ -12,6 +12,7 @@ import type { DeathReason } from "./dead-letter.ts";
 import type { Node } from "./node.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 import type { Superseded } from "./superseded.ts";
+import type { Tally } from "./tally.ts";
 import type { Visibility } from "./visibility.ts";
 
 export interface AdmissionHost {
@@ -19,6 +20,7 @@ export interface AdmissionHost {
   drop(shard: ShardProgress, offset: number, reason: DeathReason, position: number): void;
   readonly visibility: Visibility;
   readonly superseded: Superseded;
+  readonly tally: Tally;
   readonly store: { readonly lastSize: number };
   /** Gives back what no group of a topic owes. True when there was something. */
   dropHistory(node: Node): boolean;
@@ -31,7 +33,7 @@ export function admit(
   node: Node,
   draft: Draft,
   now: number,
-  host: Pick<AdmissionHost, "dropHistory" | "waitingFor">,
+  host: Pick<AdmissionHost, "dropHistory" | "waitingFor" | "tally">,
 ): number {
   if (node.duplicates !== null && draft.dedupId !== "") {
     const position = findDuplicate(node, draft, now);
@@ -55,11 +57,12 @@ export const isEndOfKey = (view: RecordView): boolean => view.property(END_PROPE
 export function demandPlace(
   node: Node,
   bytes: number,
-  host: Pick<AdmissionHost, "dropHistory" | "waitingFor">,
+  host: Pick<AdmissionHost, "dropHistory" | "waitingFor" | "tally">,
 ): void {
   if (node.settings.overflow !== "reject" || !isFullFor(node, bytes, 0, host)) return;
   if (makesRoom(node, host) && !isFullFor(node, bytes, 0, host)) return;
   node.counters.rejected++;
+  host.tally.refused.full++;
   throw fullError(node);
 }
 

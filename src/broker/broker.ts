@@ -47,6 +47,7 @@ import { SessionRegistry } from "./session-registry.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 import { Subscriptions } from "./subscriptions.ts";
 import type { Superseded } from "./superseded.ts";
+import { Tally } from "./tally.ts";
 import type { Target, TargetHost } from "./target.ts";
 import { openTarget } from "./target-opener.ts";
 import { TopicPublisher } from "./topic-publisher.ts";
@@ -71,6 +72,7 @@ export class Broker
   readonly turn: Turn;
   readonly store: MessageStore;
   readonly composer = new RecordComposer();
+  readonly tally = new Tally();
   readonly registry: NodeRegistry;
   readonly directory: NodeDirectory;
   readonly opener: ConsumerOpener;
@@ -108,6 +110,7 @@ export class Broker
     this.#connections = new Connections(this, options.authorizer);
     this.quotas = new Quotas(options.quotas ?? NO_QUOTAS, {
       turn,
+      tally: this.tally,
       connections: this.connections,
       destinationsIn: (namespace) => this.registry.countIn(namespace),
       nodesIn: (namespace) => this.registry.nodesIn(namespace),
@@ -165,6 +168,7 @@ export class Broker
     this.opener = new ConsumerOpener(this);
     this.sessions = new SessionRegistry(this.core);
     this.topics = new TopicPublisher(this.core);
+    this.tally.watch(() => ({ slow_client: this.sessions.stats.droppedDirect }));
     const entries = new Entries(store);
     const undelivered = new Undelivered(this, entries, options.logger);
     this.#undelivered = undelivered;

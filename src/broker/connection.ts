@@ -70,6 +70,7 @@ export class Connection implements BrokerConnection {
   /** Throws unauthorized unless this peer may do `action`. */
   demand(action: Action, address: Address): void {
     if (this.permissions.allows(action, address)) return;
+    this.#broker.tally.refused.unauthorized++;
     throw new BrokerError(
       "unauthorized",
       `user '${this.principal.name}' may not ${action} ${address.kind} '${address.name}'`,

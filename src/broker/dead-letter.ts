@@ -22,6 +22,7 @@ import { mayCome, readOne } from "./read-one.ts";
 import { redraft } from "./redraft.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 import type { Superseded } from "./superseded.ts";
+import type { Tally } from "./tally.ts";
 
 export type { DeathReason } from "../model/deaths.ts";
 
@@ -39,6 +40,7 @@ export interface DeadLetterHost {
   /** It cannot be read now: it is tried again later. */
   unreadable(shard: ShardProgress, offset: number): void;
   readonly superseded: Superseded;
+  readonly tally: Tally;
 }
 
 export class DeadLetters {
@@ -64,6 +66,7 @@ export class DeadLetters {
     this.#host.noteDeath(shard, reason);
     if (to === "" || !this.#compose(shard, offset, reason, now, to)) {
       node.counters.dropped++;
+      this.#host.tally.dropped[reason]++;
       shard.settle(offset, 1);
       return;
     }
@@ -72,6 +75,7 @@ export class DeadLetters {
     // The log takes nothing more until somebody has mended the disk: the next start finds it where it is.
     if (this.#host.store.health.state === "failed") return;
     node.counters.deadLettered++;
+    this.#host.tally.deadLettered[reason]++;
     const position = this.#host.publishDead(node, to, this.#draft);
     this.#host.superseded.add(shard, offset, position);
   }

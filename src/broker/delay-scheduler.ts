@@ -357,8 +357,10 @@ export class DelayScheduler {
                 continue;
               }
               this.#publish(offset);
-            } else if (this.#isDamaged(offset)) this.#open().counters.dropped++;
-            else {
+            } else if (this.#isDamaged(offset)) {
+              this.#open().counters.dropped++;
+              this.#broker.tally.dropped.damaged++;
+            } else {
               again.set(offset, now + UNREADABLE_MS);
               continue;
             }
@@ -411,8 +413,10 @@ export class DelayScheduler {
       this.#broker.core.publishToTopic(address.namespace, address.name, draft, null);
     } else {
       const node = this.#broker.registry.find("queue", address.namespace, address.name);
-      if (node === undefined) this.#open().counters.dropped++;
-      else this.#broker.publishInternal(node, this.#template, draft, LOOPBACK);
+      if (node === undefined) {
+        this.#open().counters.dropped++;
+        this.#broker.tally.dropped.no_queue++;
+      } else this.#broker.publishInternal(node, this.#template, draft, LOOPBACK);
     }
     this.#note(to, "", -1, -size);
     this.#moved.delete(number);

@@ -12,6 +12,7 @@ import type { PeerInfo } from "../security/peer.ts";
 import type { Principal } from "../security/principal.ts";
 import type { Turn } from "../util/turn.ts";
 import type { SessionHost } from "./session-facade.ts";
+import type { Tally } from "./tally.ts";
 
 export interface BrokerFacade {
   readonly nodeName: string;
@@ -20,6 +21,8 @@ export interface BrokerFacade {
   readonly limits: BrokerLimits;
   /** MQTT: sessions, retained messages, wills. */
   readonly sessions: SessionHost;
+  /** What did not go the usual way; adapters tell what they drop themselves. */
+  readonly tally: Pick<Tally, "watch">;
 
   /** Registers an authenticated peer. Throws limit-exceeded, unauthorized, or resource-locked for a client id in use. */
   connect(request: ConnectRequest): BrokerConnection;

@@ -14,6 +14,7 @@ import type { ConsumerGroup } from "./consumer-group.ts";
 import { COUNTER_NAMES, type Node, type NodeCounters, noCounts } from "./node.ts";
 import { nodeKey } from "./node-key.ts";
 import { forEachOfPage, type PageRequest } from "./node-pages.ts";
+import type { Outcomes } from "./tally.ts";
 
 export interface Overview {
   readonly node: string;
@@ -36,6 +37,8 @@ export interface Overview {
   readonly reclaimed: ReclaimFigures | null;
   /** Sums over all nodes. */
   readonly counters: NodeCounters;
+  /** What did not go the usual way, by reason. */
+  readonly outcomes: Outcomes;
 }
 
 export interface NodeView {
@@ -203,6 +206,7 @@ export class Inspection {
       log: { appended, written, durable },
       reclaimed: this.#broker.store.reclaimed ?? null,
       counters,
+      outcomes: this.#broker.tally.outcomes(),
     };
   }
 

@@ -6,8 +6,10 @@ import { performance } from "node:perf_hooks";
 import { BrokerError } from "../model/errors.ts";
 import type { DelayedCount } from "./delay-scheduler.ts";
 import type { Node } from "./node.ts";
+import type { Tally } from "./tally.ts";
 
 export interface UsageSource {
+  readonly tally: Tally;
   nodesIn(namespace: string): Iterable<Node>;
   delayedCounts(): Iterable<DelayedCount>;
   /** What waits in indexes, each message once. Counting ends beyond `most`. */
@@ -65,6 +67,7 @@ export class NamespaceUsage {
       this.#nextCount = now + (now - began) * COUNT_SHARE;
     }
     node.counters.rejected++;
+    this.#source.tally.refused.quota++;
     throw this.#full(1 + before);
   }
 

@@ -126,6 +126,7 @@ export class Quotas {
     const open = this.#counts(of).get(name) ?? 0;
     if (open < quota.connections || (open === quota.connections && this.#replaces(r))) return;
     this.figures.connections++;
+    this.#host.tally.refused.quota++;
     throw new BrokerError(
       "limit-exceeded",
       `${of} '${name}' has ${open} connection(s), as many as its quota allows: close one first`,
@@ -222,6 +223,7 @@ export class Quotas {
     const there = this.#host.destinationsIn(namespace);
     if (there < quota.destinations) return;
     this.figures.destinations++;
+    this.#host.tally.refused.quota++;
     throw new BrokerError(
       "limit-exceeded",
       `namespace '${namespace}' has ${there} queues and topics, as many as its quota allows: delete one first`,

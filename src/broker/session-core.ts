@@ -25,6 +25,7 @@ import type { RetainedMessages } from "./retained.ts";
 import { SessionOverflow } from "./session-overflow.ts";
 import type { Subscriptions } from "./subscriptions.ts";
 import { Superseded } from "./superseded.ts";
+import type { Tally } from "./tally.ts";
 import { Target, type TargetHost } from "./target.ts";
 import { restOf, rootOf } from "./topic-root.ts";
 import { type RouteReader, TopicRoutes } from "./topic-routes.ts";
@@ -72,7 +73,7 @@ export class SessionCore {
       visibility: this.visibility,
       requestSync: () => host.noteAppend(true),
     });
-    this.overflow = new SessionOverflow(turn, this.superseded, () => host.isBehind);
+    this.overflow = new SessionOverflow(turn, this.superseded, host.tally, () => host.isBehind);
     this.#journal = journal;
   }
 
@@ -81,6 +82,9 @@ export class SessionCore {
   }
   get turn(): Turn {
     return this.#host.turn;
+  }
+  get tally(): Tally {
+    return this.#host.tally;
   }
   get composer(): RecordComposer {
     return this.#host.composer;

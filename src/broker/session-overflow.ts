@@ -12,6 +12,7 @@ import type { Node } from "./node.ts";
 import type { SessionLimits } from "./session-facade.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 import type { Superseded } from "./superseded.ts";
+import type { Tally } from "./tally.ts";
 import type { Indexes } from "./topic-routes.ts";
 import { CHUNK, IndexMemory, VolatileIndex } from "./volatile-index.ts";
 
@@ -34,6 +35,7 @@ const LARGE = 1024;
 export class SessionOverflow implements TurnTask {
   readonly #turn: Turn;
   readonly #superseded: Superseded;
+  readonly #tally: Tally;
   /** The dispatcher is in the middle of its round. */
   readonly #isBehind: () => boolean;
   readonly #over = new Set<ShardProgress>();
@@ -48,7 +50,8 @@ export class SessionOverflow implements TurnTask {
   /** False while the broker publishes by itself. */
   isRefusing = true;
 
-  constructor(turn: Turn, superseded: Superseded, isBehind: () => boolean) {
+  constructor(turn: Turn, superseded: Superseded, tally: Tally, isBehind: () => boolean) {
+    this.#tally = tally;
     this.#turn = turn;
     this.#superseded = superseded;
     this.#isBehind = isBehind;
@@ -71,6 +74,7 @@ export class SessionOverflow implements TurnTask {
       indexes.durableProgress.find((one) => isFull(one, this.#durableMax)) ??
       indexes.volatileProgress.find((one) => isFull(one, this.#volatileLimit));
     if (full === undefined) return;
+    this.#tally.refused.session_full++;
     throw new BrokerError(
       "queue-full",
       `'${full.group.node.address.name}' has ${full.readyCount} messages waiting, as many as a session may have (mqtt.queuedMax): its client has to take some`,
@@ -103,6 +107,7 @@ export class SessionOverflow implements TurnTask {
         const excess = progress.readyCount - this.#volatileMax;
         if (excess <= 0) continue;
         this.#dropOldest(progress, excess);
+        this.#tally.dropped.slow_reader += excess;
         node.counters.dropped += excess;
       }
     }
@@ -137,6 +142,7 @@ export class SessionOverflow implements TurnTask {
       if (this.#limits.overflow === "drop-newest") dropNewest(progress, excess);
       else this.#dropOldest(progress, excess);
       node.counters.dropped += excess;
+      this.#tally.dropped.session_full += excess;
       this.dropped += excess;
     }
     this.#over.clear();

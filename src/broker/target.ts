@@ -204,19 +204,24 @@ export class Target implements TargetFacade {
     }
     const bytes = draft.end - draft.start;
     if (bytes > this.#host.maxMessageBytes) {
+      this.#host.tally.refused.too_large++;
       throw new BrokerError(
         "message-too-large",
-        `message of ${bytes} bytes is larger than the limit of ${this.#host.maxMessageBytes} (limits.maxMessageBytes)`,
+        `message of ${bytes} bytes is larger than the limit of ${this.#host.maxMessageBytes} (limits.messageBytesMax)`,
         { bytes, limit: this.#host.maxMessageBytes },
       );
     }
     const headBytes = draft.headEnd - draft.headStart;
     if (headBytes + draft.properties.length > PROPERTIES_MAX_BYTES / 3) {
       const bytes = headBytes + Buffer.byteLength(draft.properties);
-      if (bytes > PROPERTIES_MAX_BYTES) throw tooLarge(bytes);
+      if (bytes > PROPERTIES_MAX_BYTES) {
+        this.#host.tally.refused.too_large++;
+        throw tooLarge(bytes);
+      }
     }
     const { health } = this.#host.store;
     if (health.state === "failed") {
+      this.#host.tally.refused.store++;
       throw new BrokerError("store-read-only", `the log takes no messages: ${health.reason}`);
     }
   }

@@ -11,6 +11,7 @@ import type { RecordComposer, RecordTemplate } from "./record-composer.ts";
 import type { RetainedMessages } from "./retained.ts";
 import { ScratchRecord } from "./scratch-record.ts";
 import type { SessionOverflow } from "./session-overflow.ts";
+import type { Tally } from "./tally.ts";
 import {
   type DirectReader,
   type Indexes,
@@ -28,6 +29,7 @@ export interface TopicPublisherHost {
   readonly visibility: Visibility;
   readonly retained: RetainedMessages;
   readonly overflow: SessionOverflow;
+  readonly tally: Tally;
 }
 
 /** Records up to this size are always at hand right after the append. */
@@ -73,8 +75,10 @@ export class TopicPublisher {
       draft.isRetained && !isRetained && host.retained.has(route.namespace, route.path);
     const { now } = host.turn;
     if (!isKept && !isIndexed && !isRetained && !isEmptied) {
-      if (direct.length === 0) node.counters.dropped++;
-      else {
+      if (direct.length === 0) {
+        node.counters.dropped++;
+        host.tally.dropped.no_reader++;
+      } else {
         const { direct: unstored } = template;
         const fields = host.composer.compose(unstored, draft, bornHost, now, expiresAt, null);
         const record = this.#scratch.make(queue.topic, fields, now);

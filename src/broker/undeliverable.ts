@@ -7,10 +7,12 @@ import type { Node } from "./node.ts";
 import type { NodeRegistry } from "./node-registry.ts";
 import { LOOPBACK, RecordTemplate } from "./record-composer.ts";
 import type { ShardProgress } from "./shard-progress.ts";
+import type { Tally } from "./tally.ts";
 
 export interface UndeliverableHost {
   readonly store: MessageStore;
   readonly registry: NodeRegistry;
+  readonly tally: Tally;
   publishInternal(node: Node, template: RecordTemplate, draft: Draft, bornHost: Buffer): number;
 }
 
@@ -72,6 +74,7 @@ export class Undeliverable {
       return;
     }
     shard.group.node.counters.dropped++;
+    this.#host.tally.dropped.damaged++;
     this.#log.error("message.damaged", {
       node: shard.group.node.address.name,
       offset,

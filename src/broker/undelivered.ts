@@ -45,6 +45,7 @@ export class Undelivered implements PrefixHost {
       unreadable: (shard, offset) => this.unreadable(shard, offset),
       noteDeath: (shard, reason) => undeliverable.noteDeath(shard, reason),
       superseded: host.superseded,
+      tally: host.tally,
     });
   }
 
@@ -62,6 +63,7 @@ export class Undelivered implements PrefixHost {
     if (node.settings.overflow === "dead-letter") this.bury(shard, offset, reason);
     else {
       node.counters.dropped++;
+      this.#host.tally.dropped[reason]++;
       this.#host.superseded.add(shard, offset, position);
     }
   }

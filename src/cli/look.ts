@@ -209,6 +209,15 @@ function statusPage(o: Overview): string {
       `${formatBytes(o.log.appended)}, not yet synced ${formatBytes(o.log.appended - o.log.durable)}`,
     ],
   ];
+  for (const [what, title] of [
+    ["dropped", "dropped"],
+    ["deadLettered", "dead letters"],
+    ["refused", "refused"],
+  ] as const) {
+    for (const [reason, count] of Object.entries(o.outcomes[what])) {
+      if (count > 0) rows.push([`${title}: ${reason.replaceAll("_", " ")}`, count]);
+    }
+  }
   return rows.map(([name, value]) => `${name.padEnd(24)} ${value}\n`).join("");
 }
 

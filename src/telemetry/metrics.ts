@@ -2,6 +2,7 @@
  * Metrics for Prometheus. Nothing is counted here: whoever works keeps plain numeric fields, and a scrape reads them. The
  * number of destinations with series of their own is bounded; the rest is summed up.
  */
+import { createHash } from "node:crypto";
 import { Counter, Gauge, Registry } from "prom-client";
 
 export type Labels = Readonly<Record<string, string>>;
@@ -50,6 +51,15 @@ export function createRegistry(definitions: readonly MetricDefinition[]): Regist
     }
   }
   return registry;
+}
+
+const LABEL_MAX = 200;
+
+/** Names come from clients, and may be 64 KiB long: a label says which one it is, not all of it. */
+export function labelText(text: string): string {
+  if (text.length <= LABEL_MAX) return text;
+  const digest = createHash("sha256").update(text).digest("base64url").slice(0, 12);
+  return `${text.slice(0, LABEL_MAX)}…${digest}`;
 }
 
 function samplesOf(definition: MetricDefinition): Iterable<Sample> {

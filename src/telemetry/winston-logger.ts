@@ -75,7 +75,8 @@ function jsonLine({ level, message, fields = {} }: Entry): string {
     if (value instanceof Error) {
       line[name] = value.message;
       if (value.stack !== undefined) line["stack"] = value.stack;
-    } else if (value !== undefined) line[name] = value;
+    } else if (value !== undefined)
+      line[name] = typeof value === "string" && name !== "message" ? cut(value) : value;
   }
   return JSON.stringify(line);
 }
@@ -96,13 +97,23 @@ function prettyLine({ level, message, fields = {} }: Entry, isColoured: boolean)
   if (sentence !== undefined) parts.push(`- ${escapeControls(String(sentence))}`);
   let line = parts.join(" ");
   if (error !== undefined) {
-    line += `\n      ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    // What it says may come from a client: it stays indented, and moves no cursor.
+    for (const part of text.split(/\r\n|[\n\r\u2028\u2029]/))
+      line += `\n      ${escapeControls(part)}`;
   }
   const colour = COLOURS[level];
   return isColoured && colour !== undefined ? `${colour}${line}\x1b[0m` : line;
 }
 
-function printValue(value: LogValue): string {
+const VALUE_MAX = 1000;
+
+/** Names may be 64 KiB long. */
+const cut = (text: string): string =>
+  text.length <= VALUE_MAX ? text : `${text.slice(0, VALUE_MAX)}… (${text.length} characters)`;
+
+function printValue(given: LogValue): string {
+  const value = typeof given === "string" ? cut(given) : given;
   if (typeof value === "string" && !/[\s"=\p{C}]/u.test(value) && value !== "") return value;
   return typeof value === "string" ? JSON.stringify(escapeControls(value)) : String(value);
 }

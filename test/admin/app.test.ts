@@ -132,6 +132,20 @@ test("health needs no login; readiness follows the store and the stop", async (t
   t.is((await stopping.get("/healthz")).status, 200);
 });
 
+test("a name as long as it may be makes no label as long, and nothing in it ends one", async (t) => {
+  const admin = await opened(t);
+  const long = `root${"x".repeat(300)}`;
+  publish(admin, `${'quote"back\\slash{}'}`, "1");
+  const target = connect(admin.broker).openTarget(makeAddress("topic", long));
+  target.close();
+  const text = await (await admin.get("/metrics")).text;
+  t.regex(text, /name="quote\\"back\\\\slash\{\}"\} 1$/m);
+  t.regex(text, /name="rootx{196}…[\w-]{12}"\}/);
+  for (const line of text.split("\n")) t.true(line.length < 500, line.slice(0, 80));
+  t.regex(text, /^sluice_dropped_total\{reason="no_reader"\} 0$/m);
+  t.regex(text, /^sluice_refused_total\{reason="unauthorized"\} 0$/m);
+});
+
 test("metrics are Prometheus text, and the number of series is bounded", async (t) => {
   const admin = await opened(t, { settings: ["metrics.destinationsMax=2"] });
   publish(admin, "busy", "1", "2", "3");

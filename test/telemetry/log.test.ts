@@ -31,6 +31,24 @@ test("JSON lines carry time, level, event and fields; a child adds its own", (t)
   t.regex(second.stack, /log\.test/);
 });
 
+test("a long name is cut, an error's text stays under its line", (t) => {
+  const name = "n".repeat(60_000);
+  const json = logging("info", "json");
+  json.logger.info("node.created", { name });
+  t.is(JSON.parse(json.lines()[0]!).name, `${"n".repeat(1000)}… (60000 characters)`);
+  const pretty = logging("info", "pretty");
+  pretty.logger.info("node.created", { name });
+  t.true(pretty.lines()[0]!.length < 1100);
+  const error = new Error("bad name\n12:00:00.000 info  forged\u2028again\u001b[2J");
+  pretty.logger.error("connection.failed", { error });
+  const [, first, ...rest] = pretty.lines();
+  t.regex(first!, /error connection\.failed$/);
+  t.true(rest.length > 3);
+  t.true(rest.every((line) => line.startsWith("      ")));
+  for (const character of ["\u001b", "\u2028"])
+    t.false(pretty.lines().join("").includes(character));
+});
+
 test("pretty lines are one line each, whatever a client calls itself", (t) => {
   const { logger, lines } = logging("debug", "pretty");
   t.true(logger.isDebug);
