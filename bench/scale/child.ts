@@ -31,8 +31,14 @@ const rest = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(
 /** Until the broker has put away what is not in use: its memory stands still. */
 async function settled(): Promise<void> {
   let before = Number.POSITIVE_INFINITY;
-  for (let round = 0; round < 20; round++) {
+  let awakeBefore = -1;
+  for (let round = 0; round < 200; round++) {
     await rest(2000);
+    const { awakeCount } = broker.registry;
+    const isStill = awakeCount === awakeBefore;
+    awakeBefore = awakeCount;
+    // To collect a large heap takes longer than the round.
+    if (!isStill) continue;
     const { used } = memory();
     if (used > before * 0.98) return;
     before = used;

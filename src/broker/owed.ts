@@ -19,6 +19,14 @@ export function owedOf(
   const node = registry.ofShard(queue);
   if (node !== undefined) return maskOwed(node, queue, from, count, into);
   const key = keyOf(queue);
+  const low = key === undefined || queue.queueId !== 0 ? -1 : registry.resting.ownLow(key);
+  if (low >= 0) {
+    // Most: nothing has to be unpacked for them.
+    const settled = Math.min(count, Math.max(0, low - from));
+    into.fill(0, 0, settled);
+    into.fill(1, settled, count);
+    return count - settled;
+  }
   const image = key === undefined ? undefined : registry.resting.image(key);
   if (image !== undefined) return maskAtRest(image, queue, from, count, into);
   // Nobody that is known: control records of transactions, queues that wait to be adopted.

@@ -6,7 +6,15 @@ import { ByteTable } from "../util/byte-table.ts";
 import { applyEntry, type CatalogImage, type CatalogWriter, ENTRY, emptyImage } from "./catalog.ts";
 import { COUNTER_NAMES, type Node, type NodeCounters, noCounts } from "./node.ts";
 import { type NodeClass, namesOfKey, nodeKey } from "./node-key.ts";
-import { factsOf, isUsual, NodePacker, PACKED, readCounters, unpackInto } from "./packed-node.ts";
+import {
+  factsOf,
+  isUsual,
+  NodePacker,
+  ownLowOf,
+  PACKED,
+  readCounters,
+  unpackInto,
+} from "./packed-node.ts";
 import { fitsRow, PackedRows } from "./packed-rows.ts";
 
 /** Sums over nodes at rest. */
@@ -77,6 +85,14 @@ export class RestingNodes {
   image(key: string): CatalogImage | undefined {
     const found = this.#table.find(key);
     return found < 0 ? undefined : imageOf(key, this.#table.valueOf(found));
+  }
+
+  /** Of a node with its own group only, that has settled all before it: the first offset it is owed. Else -1. */
+  ownLow(key: string): number {
+    const found = this.#table.find(key);
+    if (found < 0) return -1;
+    const value = this.#table.valueOf(found);
+    return (value[0]! & PACKED.OWN) === 0 ? -1 : ownLowOf(value);
   }
 
   take(key: string): TakenNode | undefined {

@@ -14,6 +14,10 @@ export const ENTRY_SIZE = 20;
 export const TOPIC_PAGE_ENTRIES = 200;
 export const LIGHT_PAGE_ENTRIES = 20;
 const SLAB_BYTES = 256_000;
+/** Slabs without a page in use that stay: 4 MB. */
+const SPARE_SLABS = 16;
+const NO_VIEW = new DataView(new ArrayBuffer(0));
+const NO_BYTES = new Uint8Array(0);
 /** Of a queue that takes its own pages back so many are looked at. */
 const OWN_TRIES = 4;
 
@@ -22,7 +26,8 @@ export interface PoolHost {
   limit(): number;
   /** One queue with so many pages uses its oldest again, however much room there is. */
   readonly ownLimit: number;
-  onSlab(index: number, memory: SharedArrayBuffer): void;
+  /** A slab of this number is there, or, null, is no more. */
+  onSlab(index: number, memory: SharedArrayBuffer | null): void;
 }
 
 export class PagePool {
@@ -40,10 +45,15 @@ export class PagePool {
   /** Sequence number of the last command that writes this page. */
   readonly #lastCommands: number[] = [];
   readonly #isUsed: boolean[] = [];
-  readonly #free: number[] = [];
+  #free: number[] = [];
   /** Given back, but a command still needs them: oldest first. */
   #leaving: number[] = [];
   #hand = 0;
+  /** Pages looked at since one was taken back, while the writer was so far. */
+  #barren = 0;
+  #barrenAt = -1;
+  /** Numbers of slabs that were given up. */
+  readonly #gone: number[] = [];
 
   constructor(entries: number, commands: CommandRing, host: PoolHost) {
     this.entries = entries;
@@ -55,7 +65,11 @@ export class PagePool {
 
   /** Pages that are not free. */
   get size(): number {
-    return this.#owners.length - this.#free.length;
+    return this.#owners.length - this.#gone.length * this.#perSlab - this.#free.length;
+  }
+  /** Bytes of memory held. */
+  get memory(): number {
+    return (this.#views.length - this.#gone.length) * SLAB_BYTES;
   }
   get isFull(): boolean {
     return this.size >= this.#host.limit();
@@ -118,20 +132,48 @@ export class PagePool {
   }
 
   #grow(): number {
-    const first = this.#owners.length;
+    const slab = this.#gone.pop() ?? this.#views.length;
+    const first = slab * this.#perSlab;
     const memory = new SharedArrayBuffer(SLAB_BYTES);
-    this.#host.onSlab(this.#views.length, memory);
-    this.#views.push(new DataView(memory));
-    this.#bytes.push(new Uint8Array(memory));
-    for (let i = 0; i < this.#perSlab; i++) {
-      this.#owners.push(null);
-      this.#pageNumbers.push(0);
-      this.#firstSlots.push(0);
-      this.#lastCommands.push(0);
-      this.#isUsed.push(false);
-      if (i > 0) this.#free.push(first + this.#perSlab - i);
+    this.#host.onSlab(slab, memory);
+    this.#views[slab] = new DataView(memory);
+    this.#bytes[slab] = new Uint8Array(memory);
+    for (let page = first; page < first + this.#perSlab; page++) {
+      this.#owners[page] = null;
+      this.#pageNumbers[page] = 0;
+      this.#firstSlots[page] = 0;
+      this.#lastCommands[page] = 0;
+      this.#isUsed[page] = false;
     }
+    for (let page = first + this.#perSlab - 1; page > first; page--) this.#free.push(page);
     return first;
+  }
+
+  /** Gives up slabs of which no page is in use, when there are many; some stay for what comes. */
+  shrink(): void {
+    this.#settle();
+    const slabs = this.#views.length;
+    const spare = Math.floor(this.#free.length / this.#perSlab);
+    if (spare <= SPARE_SLABS || this.#free.length * 2 < this.#owners.length) return;
+    const free = new Uint16Array(slabs);
+    for (const page of this.#free) free[Math.floor(page / this.#perSlab)]!++;
+    let left = spare - SPARE_SLABS;
+    for (let slab = slabs - 1; slab >= 0 && left > 0; slab--) {
+      if (free[slab] !== this.#perSlab) continue;
+      free[slab] = 0;
+      this.#views[slab] = NO_VIEW;
+      this.#bytes[slab] = NO_BYTES;
+      this.#gone.push(slab);
+      this.#host.onSlab(slab, null);
+      left--;
+    }
+    // Of what stays, slabs in their order: new pages lie close together, and others can go later.
+    const bySlab = Array.from({ length: slabs }, (): number[] => []);
+    for (const page of this.#free) {
+      const slab = Math.floor(page / this.#perSlab);
+      if (free[slab]! > 0) bySlab[slab]!.push(page);
+    }
+    this.#free = bySlab.reverse().flat();
   }
 
   #settle(): void {
@@ -156,8 +198,15 @@ export class PagePool {
   #takeBack(): number {
     const count = this.#owners.length;
     const { done } = this.#commands;
+    if (done !== this.#barrenAt) {
+      this.#barrenAt = done;
+      this.#barren = 0;
+    }
     // The first time around only clears the mark of recent use. A bound, for when nothing can be taken.
     for (let tries = 256; tries > 0; tries--) {
+      // All of it was looked at, twice, and no command was carried out since: nothing can have changed.
+      if (this.#barren > count * 2) return -1;
+      this.#barren++;
       const page = this.#hand;
       this.#hand = page + 1 === count ? 0 : page + 1;
       const owner = this.#owners[page];
@@ -169,11 +218,14 @@ export class PagePool {
       if (this.#lastCommands[page]! > done) continue;
       if (!owner.dropPage(page, this.#pageNumbers[page]!)) continue;
       this.#owners[page] = null;
+      this.#barren = 0;
       return page;
     }
     return -1;
   }
 }
+
+const NO_BUFFER = Buffer.alloc(0);
 
 /** The pool's pages as the writer sees them. */
 export class PageSlabs {
@@ -186,8 +238,8 @@ export class PageSlabs {
     this.#perSlab = SLAB_BYTES / this.#pageBytes;
   }
 
-  add(index: number, memory: SharedArrayBuffer): void {
-    this.#slabs[index] = Buffer.from(memory);
+  add(index: number, memory: SharedArrayBuffer | null): void {
+    this.#slabs[index] = memory === null ? NO_BUFFER : Buffer.from(memory);
   }
   bytes(page: number): Buffer {
     return this.#slabs[Math.floor(page / this.#perSlab)]!;

@@ -57,7 +57,7 @@ export class PageWriter {
     this.#commands = commands;
   }
 
-  addSlab(isLight: boolean, index: number, memory: SharedArrayBuffer): void {
+  addSlab(isLight: boolean, index: number, memory: SharedArrayBuffer | null): void {
     (isLight ? this.#lightPages : this.#topicPages).add(index, memory);
   }
   addQueue(number: number, folder: string): void {

@@ -75,6 +75,11 @@ export class QueueNames {
     return queue;
   }
 
+  /** How many there are, shards of one topic as one while they are awake. */
+  get count(): number {
+    return this.#resting.size + this.#light.size + this.#topics.size;
+  }
+
   #take(topic: string, queueId: number, isLight: boolean): ConsumeQueue | undefined {
     const queue = this.#resting.take(topic, queueId, isLight);
     if (queue !== undefined) this.#woken?.set(queue.number, queue);

@@ -114,7 +114,11 @@ export class QueueTable {
 
   /** A step of what need not be done at once. False when there is nothing of the kind. */
   tidySome(): boolean {
-    if (this.names.isPacking) this.names.packSome(QUEUES_PER_STEP);
+    if (this.names.isPacking) {
+      this.names.packSome(QUEUES_PER_STEP);
+      if (!this.names.isPacking)
+        for (const pool of [this.#topicPages, this.#lightPages]) pool.shrink();
+    }
     if (this.#flusher.isMuch) this.#flusher.settleSome(QUEUES_PER_STEP);
     return this.names.isPacking || this.#flusher.isMuch;
   }

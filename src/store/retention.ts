@@ -61,10 +61,9 @@ class Retention {
 
   /** Everything before this offset is owed to nobody, as far as a bounded look tells. */
   freeBelow(limit: number): number {
+    if (this.#table.names.count > FORGET_QUEUES_MAX) return 0;
     let free = limit;
-    let looked = 0;
     for (const queue of this.#table.names.queues()) {
-      if (++looked > FORGET_QUEUES_MAX) return 0;
       if (queue.isDropped || queue.minOffset >= queue.maxOffset) continue;
       if (queue.owed < 0) queue.owed = this.#firstOwed(queue);
       if (queue.owed < free) free = queue.owed;

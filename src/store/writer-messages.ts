@@ -42,12 +42,12 @@ export type ToWriter =
       readonly bytes: ArrayBuffer;
       readonly used: number;
     }
-  /** A slab of queue pages. */
+  /** A slab of queue pages, or, null, that it is no more. */
   | {
       readonly kind: "slab";
       readonly isLight: boolean;
       readonly index: number;
-      readonly memory: SharedArrayBuffer;
+      readonly memory: SharedArrayBuffer | null;
     }
   /** The folder of a queue's files, before the first command that names the queue. */
   | { readonly kind: "queue"; readonly number: number; readonly folder: string }
