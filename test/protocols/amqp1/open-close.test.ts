@@ -163,7 +163,7 @@ test("the tenant comes from the hostname vhost:NAME", async (t) => {
 test("an idle peer gets heart-beats in time", async (t) => {
   const broker = await openTestBroker();
   const peer = await AmqpPeer.connect(broker, { open: open({ idleMs: 8_000 }) });
-  const now = Date.now();
+  const now = broker.turn.uptime;
   for (let ms = 1000; ms <= 3000; ms += 1000) peer.wire.tick(now + ms);
   peer.wire.flush();
   const beat = await peer.next(-1, "a heart-beat");
@@ -183,7 +183,7 @@ test("a peer with a short idle-time-out gets heart-beats between the ticks", asy
 test("a peer that says nothing for the whole time-out is dropped, one with heart-beats is not", async (t) => {
   const broker = await openTestBroker();
   const peer = await AmqpPeer.connect(broker);
-  const now = Date.now();
+  const now = broker.turn.uptime;
   peer.wire.tick(now + 59_000);
   t.false(peer.wire.isOver);
   peer.wire.tick(now + 62_000);
@@ -195,12 +195,12 @@ test("a peer that says nothing for the whole time-out is dropped, one with heart
 
 test("a peer that does not open in time is dropped", async (t) => {
   const broker = await openTestBroker();
-  const begun = Date.now();
+  const begun = broker.turn.uptime;
   const peer = new AmqpPeer(broker, { settings: { handshakeTimeoutMs: 60_000 } });
   peer.wire.send(SASL_HEADER);
   peer.wire.tick(begun + 59_000);
   t.false(peer.wire.isOver);
-  peer.wire.tick(Date.now() + 61_000);
+  peer.wire.tick(broker.turn.uptime + 61_000);
   await until("the wire is over", () => peer.wire.isOver);
   t.false(peer.has(PERFORMATIVE.OPEN) || peer.has(PERFORMATIVE.CLOSE), "not a word more");
   await broker.close();

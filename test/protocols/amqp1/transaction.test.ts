@@ -271,7 +271,7 @@ test("an idle transaction is rolled back, and says so when it is discharged", as
   const txn = await begin(peer);
   peer.transfer(message("a"), { state: transactional(txn), isSettled: true });
   await peer.settled();
-  peer.wire.tick(Date.now() + 2_000);
+  peer.wire.tick(broker.turn.uptime + 2_000);
   peer.transfer(message("late"), { state: transactional(txn) });
   const late = stateOf(await peer.next(PERFORMATIVE.DISPOSITION));
   t.is(late.code, 0x25);

@@ -82,7 +82,7 @@ test("a peer that waits for room is not taken for dead, and may go away", async 
   broker.store.isFull = true;
   peer.send("SEND\ndestination:/queue/a\n\none\0");
   await new Promise((resolve) => setTimeout(resolve, 5));
-  peer.wire.tick(broker.turn.now + 60_000);
+  peer.wire.tick(broker.turn.uptime + 60_000);
   t.false(peer.wire.isOver);
   peer.wire.sendEnd();
   broker.store.makeRoom();
@@ -118,7 +118,7 @@ test("a half-open peer that reads nothing is dropped for its silence, and its me
   peer.send("SUBSCRIBE\nid:0\ndestination:/queue/a\nack:client\n\n\0");
   await peer.takeMessages(2);
   peer.wire.isPeerReading = false;
-  peer.wire.tick(broker.turn.now + 25_000);
+  peer.wire.tick(broker.turn.uptime + 25_000);
   await until("it is forgotten", () => broker.broker.connections.size === 0);
   const other = await StompPeer.connect(broker);
   other.send("SUBSCRIBE\nid:0\ndestination:/queue/a\nack:client\n\n\0");

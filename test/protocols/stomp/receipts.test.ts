@@ -196,9 +196,9 @@ test("receipts that can never be given do not keep a connection for ever", async
   broker.store.isManual = true;
   peer.send("SEND\ndestination:/queue/a\n\nx\0DISCONNECT\nreceipt:r\n\n\0");
   await turns();
-  peer.wire.tick(broker.turn.now + 20_000);
+  peer.wire.tick(broker.turn.uptime + 20_000);
   t.false(peer.wire.isOver);
-  peer.wire.tick(broker.turn.now + 31_000);
+  peer.wire.tick(broker.turn.uptime + 31_000);
   await peer.closed();
   t.deepEqual(peer.frames, []);
   await broker.close();
