@@ -48,8 +48,8 @@ export const CACHED_BLOCKS = CACHE_BYTES / CLASSES[LARGEST]!;
 const SEQUENTIAL_GAP = 65_536;
 /** They are searched one by one. */
 const MAX_BLOCKS = 64;
-/** Retired buffers kept for use after the turn: so many bytes of each class. A turn of a drain reads a few MiB. */
-const SPARE_BYTES = 4_194_304;
+/** Retired buffers kept for use after the turn, beside those that lie where copies are fast: so many bytes. */
+const SPARE_BYTES = 2_097_152;
 
 /** Each record begins in a grain of its own: none is as short. */
 const GRAIN_SHIFT = 6;
@@ -116,6 +116,8 @@ export class SegmentReader {
   #large: Extent | null = null;
   #retired: Extent[] = [];
   readonly #spare: Room[][] = CLASSES.map(() => []);
+  /** Of those that can be given back. */
+  #spareBytes = 0;
 
   constructor(options: SegmentReaderOptions) {
     this.#segmentSize = options.segmentSize;
@@ -201,6 +203,7 @@ export class SegmentReader {
   #takeRoom(sizeClass: number): Room {
     const spare = this.#spare[sizeClass]!.pop();
     if (spare !== undefined) {
+      if (!isShared(spare.buffer)) this.#spareBytes -= spare.buffer.length;
       spare.intact.fill(0);
       return spare;
     }
@@ -211,10 +214,11 @@ export class SegmentReader {
   }
 
   #keepForLater({ buffer, intact }: Room, sizeClass: number): void {
-    const spare = this.#spare[sizeClass]!;
-    if (isShared(buffer) || (spare.length + 1) * buffer.length <= SPARE_BYTES) {
-      spare.push({ buffer, intact });
+    if (!isShared(buffer)) {
+      if (this.#spareBytes + buffer.length > SPARE_BYTES) return;
+      this.#spareBytes += buffer.length;
     }
+    this.#spare[sizeClass]!.push({ buffer, intact });
   }
 
   /** Lets go of the buffers that are kept for the next reads. */
@@ -223,6 +227,7 @@ export class SegmentReader {
       // What is taken of the shared memory cannot be given back.
       this.#spare[sizeClass] = rooms.filter(({ buffer }) => isShared(buffer));
     }
+    this.#spareBytes = 0;
   }
 
   /** Bytes of blocks held, for metrics and tests. */

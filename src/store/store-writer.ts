@@ -28,6 +28,12 @@ const INDEX_FLUSH_MS = 100;
 const PAGE_WRITES_PER_STEP = 32;
 const PAGE_WRITES_AT_ONCE = 1;
 const PAGE_WRITES_MS = 0.5;
+/**
+ * As many pages in one write are neighbours of one deep queue: cheap. Some such writes are made however late it is, or on a
+ * machine with too much to do the pages of that queue would take ever more memory.
+ */
+const ROW_OF_PAGES = 8;
+const ROWS_PER_STEP = 8;
 /** Bytes of log written before they are synced: more only makes those wait that came first. */
 const LOG_BYTES_PER_SYNC = 4 << 20;
 /** With so much to sync there is nothing to wait for. */
@@ -237,8 +243,10 @@ export class StoreWriter {
   #writePages(commandHead: number): boolean {
     const until = performance.now() + PAGE_WRITES_MS;
     for (let done = 0; done < PAGE_WRITES_PER_STEP; done += PAGE_WRITES_AT_ONCE) {
+      const before = this.#pages.completed;
       if (!this.#pages.run(PAGE_WRITES_AT_ONCE, commandHead)) return false;
-      if (performance.now() >= until) break;
+      const isRow = this.#pages.completed - before >= ROW_OF_PAGES;
+      if (performance.now() >= until && !(isRow && done < ROWS_PER_STEP)) break;
     }
     return true;
   }
