@@ -3,11 +3,13 @@
  * turn came; what is journaled meanwhile is collected as well and comes after them. Replayed in this order they amount to
  * the present: entries say where things are now, never by how much they moved.
  */
+/** Most snapshots are small. */
+const FIRST_CHUNK_BYTES = 1 << 14;
 const CHUNK_BYTES = 1 << 20;
 
 class Entries {
   readonly #chunks: Buffer[] = [];
-  #used = CHUNK_BYTES;
+  #used = 0;
 
   /** Each entry behind its length. */
   append(bytes: Uint8Array, start: number, end: number): number {
@@ -16,7 +18,8 @@ class Entries {
     if (chunk === undefined || this.#used + 4 + length > chunk.length) {
       if (chunk !== undefined)
         this.#chunks[this.#chunks.length - 1] = chunk.subarray(0, this.#used);
-      chunk = Buffer.allocUnsafe(Math.max(CHUNK_BYTES, 4 + length));
+      const size = chunk === undefined ? FIRST_CHUNK_BYTES : CHUNK_BYTES;
+      chunk = Buffer.allocUnsafe(Math.max(size, 4 + length));
       this.#chunks.push(chunk);
       this.#used = 0;
     }

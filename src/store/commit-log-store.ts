@@ -139,7 +139,12 @@ export class CommitLogStore implements MessageStore {
       options.syncedQueues ?? DEFAULT.syncedQueues,
       post,
     );
-    this.journal = new Journal(this.#control, post, () => this.#log.appended);
+    this.journal = new Journal(
+      this.#control,
+      post,
+      () => this.#log.appended,
+      options.journalRingBytes,
+    );
   }
 
   async open(events: StoreEvents): Promise<OpenReport> {

@@ -17,8 +17,9 @@ export interface EntryBlock {
   queue: ConsumeQueue | null;
   firstOffset: number;
   count: number;
-  readonly bytes: Buffer;
-  readonly view: DataView;
+  /** Room for what is read at once of a light queue, or of a file. */
+  bytes: Buffer;
+  view: DataView;
   lastUse: number;
 }
 
@@ -62,6 +63,7 @@ export class EntryReader {
     const isFull = this.#blocks.length >= MAX_BLOCKS;
     const block = before ?? (isFull ? oldest! : this.#newBlock());
     block.queue = null; // Holds nothing if the read throws.
+    this.#makeRoom(block, queue.isLight ? BLOCK_ENTRIES : BLOCK_OF_FILE);
     const first = offset - (offset % queue.pageEntries);
     if (queue.isLight) this.#readArena(block, queue, first, end);
     else this.#readFile(block, queue, folders.folder(queue), first, end);
@@ -98,9 +100,16 @@ export class EntryReader {
     for (const block of this.#blocks) block.queue = null;
   }
 
+  #makeRoom(block: EntryBlock, entries: number): void {
+    if (block.bytes.length >= entries * ENTRY_SIZE) return;
+    const memory = new ArrayBuffer(entries * ENTRY_SIZE);
+    block.bytes = Buffer.from(memory);
+    block.view = new DataView(memory);
+  }
+
   #newBlock(): EntryBlock {
-    const memory = new ArrayBuffer(BLOCK_OF_FILE * ENTRY_SIZE);
-    const block = {
+    const memory = new ArrayBuffer(0);
+    const block: EntryBlock = {
       queue: null,
       firstOffset: 0,
       count: 0,

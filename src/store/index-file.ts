@@ -241,9 +241,9 @@ export class IndexFile {
 
   /** Empties every slot. Pages that are empty already stay holes of the file and take no memory. */
   #clearSlots(): void {
-    const block = Buffer.allocUnsafe(PAGES_PER_READ * PAGE_BYTES);
-    const zeros = Buffer.alloc(PAGE_BYTES);
     const end = this.#shape.slots * SLOT_SIZE;
+    const block = Buffer.allocUnsafe(Math.min(end, PAGES_PER_READ * PAGE_BYTES));
+    const zeros = Buffer.alloc(PAGE_BYTES);
     for (let at = 0; at < end; at += block.length) {
       const length = Math.min(block.length, end - at);
       const read = this.#file.readInto(block, 0, length, INDEX_HEADER_SIZE + at);

@@ -36,7 +36,7 @@ interface ReplayRun {
 }
 
 export class Journal implements OwnerJournal {
-  readonly ring = new TailRing(RING_BYTES, OVERHANG);
+  readonly ring: TailRing;
   readonly #control: SharedControl;
   readonly #post: (message: ToWriter) => void;
   readonly #logEnd: () => number;
@@ -61,7 +61,9 @@ export class Journal implements OwnerJournal {
     post: (message: ToWriter) => void,
     /** Where the log ends now: a snapshot speaks of records up to there. */
     logEnd: () => number,
+    ringBytes = RING_BYTES,
   ) {
+    this.ring = new TailRing(ringBytes, OVERHANG);
     this.#control = control;
     this.#post = post;
     this.#logEnd = logEnd;
@@ -385,7 +387,7 @@ export class Journal implements OwnerJournal {
   }
 
   #fits(length: number): boolean {
-    return this.#inRing + FRAME_HEADER + length - this.written <= RING_BYTES;
+    return this.#inRing + FRAME_HEADER + length - this.written <= this.ring.size;
   }
 
   #put(bytes: Uint8Array, start: number, end: number): void {

@@ -38,6 +38,8 @@ export interface StoreOptions {
   readonly reclaim?: ReclaimOptions;
   /** For tests: run the writer on the calling thread, on this storage. */
   readonly inlineOn?: Storage;
+  /** For simulations: a smaller ring of the journal, which is 1 MiB. */
+  readonly journalRingBytes?: number;
   /** For simulations: decides when the inline writer runs, and when the loop hears from it. */
   readonly inlineSchedule?: InlineSchedule;
 }

@@ -88,6 +88,7 @@ class LogEngine implements Engine {
       fanAbove: this.#lives++ % 2 === 0 ? 0 : 32,
       syncedQueues: 2,
       minFreeBytes: 0,
+      journalRingBytes: 1 << 16,
       indexShape: { slots: 512, entries: 4096 },
       tickMs: 0,
       inlineOn: this.#disk,

@@ -186,6 +186,7 @@ class StoreSimulation {
       ...this.#shape,
       fanAbove: this.#fanAbove,
       minFreeBytes: 0,
+      journalRingBytes: 1 << 16,
       indexShape: { slots: 512, entries: 4096 },
       queuePages: this.#random.pick([2, 8, 4096]),
       syncedQueues: this.#random.pick([0, 2, 256]),
