@@ -19,7 +19,8 @@ function loaded<Settings>(
   return { adapter, configure: (config) => adapter.configure(settingsOf(config)) };
 }
 
-const amqpSettings = ({ limits }: Config) => ({
+const amqpSettings = ({ limits, amqp }: Config) => ({
+  idleTimeoutMs: amqp.idleTimeout,
   handshakeTimeoutMs: limits.handshakeTimeout,
   partialBudgetBytes: limits.inputBudgetBytes,
 });

@@ -56,6 +56,8 @@ export class Server {
   /** What is in force. */
   config: Config;
   readonly broker: Broker;
+  /** Resolves with the reason when the disk has failed and the configuration wants the process to end then. */
+  readonly failed: Promise<string>;
   readonly #listeners: Listeners;
   readonly #logger: Logger;
   readonly #loop: TransportLoop;
@@ -138,6 +140,13 @@ export class Server {
       authorizer: this.#authorizer,
       logger,
       isPaced: true,
+    });
+    this.failed = new Promise((resolve) => {
+      this.broker.onBlocked(() => {
+        const { health } = store;
+        if (health.state !== "failed" || this.config.store.onFailure !== "stop") return;
+        resolve(health.reason);
+      });
     });
     this.#inspection = new Inspection(this.broker);
     this.#protocols = new Protocols({

@@ -311,8 +311,13 @@ export const ACCESS_TABLE: readonly AccessRow[] = [
   },
   {
     what: "subscriptions, transactions of a connection; silence",
-    keys: ["stomp.subscriptionsMax", "stomp.transactionsMax", "stomp.idleTimeout"],
-    amqp: NONE,
+    keys: [
+      "stomp.subscriptionsMax",
+      "stomp.transactionsMax",
+      "stomp.idleTimeout",
+      "amqp.idleTimeout",
+    ],
+    amqp: "silence: `close`, `amqp:resource-limit-exceeded`",
     stomp: "ERROR",
     mqtt5: NONE,
     mqtt3: NONE,
@@ -323,6 +328,10 @@ export const ACCESS_TABLE: readonly AccessRow[] = [
       test(
         "protocols/stomp/connect.test.ts",
         "without heart-beats a connection may stay silent, unless an idle limit is set",
+      ),
+      test(
+        "protocols/amqp1/open-close.test.ts",
+        "a peer that says nothing for the whole time-out is dropped, one with heart-beats is not",
       ),
     ],
   },

@@ -78,6 +78,14 @@ export class DiskTraffic {
     await this.#mqtt.subscribe("disk/traffic", { qos: 1 });
   }
 
+  /** Knows what these clients knew. */
+  resume({ sides }: DiskTraffic): void {
+    for (const name of PROTOCOLS) {
+      for (const id of sides[name].confirmed) this.sides[name].confirmed.add(id);
+      for (const id of sides[name].delivered) this.sides[name].delivered.add(id);
+    }
+  }
+
   start(): void {
     this.#isProducing = true;
     this.#loops.push(

@@ -163,16 +163,43 @@ async function readOnlyDisk(context: StepContext, disk: OwnDisk): Promise<void> 
     disk.repair("rw");
     await broker.restart();
     const again = new DiskTraffic();
-    for (const name of PROTOCOLS) {
-      for (const id of traffic.sides[name].confirmed) again.sides[name].confirmed.add(id);
-      for (const id of traffic.sides[name].delivered) again.sides[name].delivered.add(id);
-    }
+    again.resume(traffic);
     await again.connect(broker);
     await until("everything confirmed was delivered", () => again.missing().length === 0);
     again.start();
     await untilConfirmed(again, 10);
     await again.end();
   });
+  await broker.dispose();
+}
+
+/** The same, where the configuration says that the process is to end. */
+async function stopsOnFailure(context: StepContext, disk: OwnDisk): Promise<void> {
+  const args = ["--set", "store.minFreeBytes=0", "--set", "store.onFailure=stop"];
+  const broker = await context.ownBroker({ dataDir: join(disk.path, "stops"), args });
+  const traffic = new DiskTraffic();
+  await traffic.connect(broker);
+  traffic.start();
+  await untilConfirmed(traffic, 50);
+  await context.check(
+    CLIENT,
+    'a disk that becomes read-only, store.onFailure = "stop": the process ends, and nothing confirmed is lost',
+    async () => {
+      disk.break();
+      await until("the process ended", () => !broker.isRunning);
+      equal(await broker.stop(), 1, "exit status");
+      truly(/store\.onFailure/.test(broker.output), "the log says why");
+      await traffic.end();
+      disk.repair("rw");
+      await broker.restart();
+      const again = new DiskTraffic();
+      again.resume(traffic);
+      await again.connect(broker);
+      await until("everything confirmed was delivered", () => again.missing().length === 0);
+      await again.end();
+    },
+    CELL_LIMIT_MS,
+  );
   await broker.dispose();
 }
 
@@ -236,6 +263,7 @@ export const diskStep: Step = {
     }
     try {
       await readOnlyDisk(context, failing);
+      await stopsOnFailure(context, failing);
     } finally {
       await context.dispose();
       failing.dispose();

@@ -170,17 +170,17 @@ async function halfOpen(broker: BrokerProcess): Promise<string> {
   const child = spawnTracked(process.execPath, args);
   const ready = new Promise<void>((resolve) => child.stdout!.once("data", () => resolve()));
   await ready;
-  equal(await connections(broker), before + 2 * HALF_OPEN, "connections");
+  equal(await connections(broker), before + 3 * HALF_OPEN, "connections");
   // Longer than they may be silent: they are kept as long as they speak.
   await sleep(KEEP_ALIVE_SECONDS * 2500);
-  equal(await connections(broker), before + 2 * HALF_OPEN, "connections that are spoken to");
+  equal(await connections(broker), before + 3 * HALF_OPEN, "connections that are spoken to");
   killGroup(child, "SIGSTOP");
   const limit = KEEP_ALIVE_SECONDS * 2000 + MARGIN_MS;
   const took = await until("they are let go", limit, async () => {
     return (await connections(broker)) === before;
   });
   killGroup(child, "SIGKILL");
-  return `${2 * HALF_OPEN} connections, keep-alive and heart-beat ${KEEP_ALIVE_SECONDS} s: gone after ${took} ms`;
+  return `${3 * HALF_OPEN} connections, keep-alive, heart-beat and idle time-out of ${KEEP_ALIVE_SECONDS} s: gone after ${took} ms`;
 }
 
 /** A paused machine, a disk that keeps it waiting: what clients said meanwhile lies in the sockets, unread. */
@@ -273,6 +273,7 @@ async function run(context: StepContext): Promise<void> {
     `limits.outputHighBytes=${OUTPUT_HIGH}`,
     `limits.handshakeTimeout=${HANDSHAKE_MS}ms`,
     `stomp.heartbeatReceive=${KEEP_ALIVE_SECONDS}s`,
+    `amqp.idleTimeout=${KEEP_ALIVE_SECONDS * 2}s`,
     `mqtt.queuedInMemoryMax=${QUEUED_MAX}`,
     `mqtt.directBytesMax=${OUTPUT_HIGH}`,
   ];

@@ -45,12 +45,14 @@ export async function serve(flags: ConfigFlags): Promise<ExitCode> {
     message: nextStep(server),
   });
   growHeapAgain();
-  const signal = await stopped;
+  const why = await Promise.race([stopped, server.failed]);
   watch?.close();
-  logger.info("stopping", { signal });
+  const hasFailed = stopRequested === undefined;
+  if (hasFailed) logger.error("failed", { message: `${why}; stopping (store.onFailure)` });
+  else logger.info("stopping", { signal: why });
   await server.stop();
   logger.info("stopped");
-  return EXIT.OK;
+  return hasFailed ? EXIT.FAILED : EXIT.OK;
 }
 
 /** What somebody who sees this for the first time may try next. */

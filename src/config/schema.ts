@@ -5,6 +5,7 @@
  * written with a unit.
  */
 import * as z from "zod";
+import { amqpSection } from "./amqp.ts";
 import { mqttSection } from "./mqtt.ts";
 import { quota } from "./quotas.ts";
 import { stompSection } from "./stomp.ts";
@@ -228,6 +229,11 @@ export const configSchema = z.strictObject({
         "1GiB",
         "Publishing stops when less disk is free; counts as a quarter of the file system at most.",
       ),
+      onFailure: choice(
+        ["read-only", "stop"],
+        "read-only",
+        "After an error of the disk other than a full one. `read-only`: nothing more is confirmed, consumers get what is there. `stop`: the process ends with status 1, so that another machine, or a restart, takes over.",
+      ),
     })
     .prefault({})
     .meta({ description: "The log on disk." }),
@@ -314,6 +320,7 @@ export const configSchema = z.strictObject({
     })
     .prefault({})
     .meta({ description: "Bounds; reaching one costs the peer that reaches it." }),
+  amqp: amqpSection,
   mqtt: mqttSection,
   stomp: stompSection,
   log: z

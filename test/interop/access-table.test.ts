@@ -7,7 +7,17 @@ import { TAKEN_ROWS } from "../../interop/steps/access-taken.ts";
 import { configSections } from "../../src/config/keys.ts";
 import { ACTIONS } from "../../src/security/authorizer.ts";
 
-const SECTIONS = ["limits", "quotas", "mqtt", "stomp", "security", "tokens", "tls", "listeners.*"];
+const SECTIONS = [
+  "limits",
+  "quotas",
+  "amqp",
+  "mqtt",
+  "stomp",
+  "security",
+  "tokens",
+  "tls",
+  "listeners.*",
+];
 /** Rights that no protocol here asks for yet, or that are part of another. */
 const UNUSED_ACTIONS = ["bind", "delete"];
 
