@@ -9,6 +9,7 @@
  * work there is. Otherwise queues are looked at a bounded number per call.
  */
 import type { ConsumeQueue } from "./consume-queue.ts";
+import { ListSeams } from "./list-seams.ts";
 import type { EntryBatch } from "./message-store.ts";
 import type { QueueTable } from "./queue-table.ts";
 import { isFiller } from "./record.ts";
@@ -111,6 +112,8 @@ export class SegmentRetention {
   readonly #segments: SegmentList;
   readonly #durable: () => number;
   readonly #search: Retention;
+  readonly #seams: ListSeams;
+  readonly #onReadError: (error: unknown) => void;
   /** Segments that may go once the checkpoint that is being made is done. */
   #chosen: number[] = [];
 
@@ -125,6 +128,8 @@ export class SegmentRetention {
     this.#segments = segments;
     this.#durable = durable;
     this.#search = new Retention(table, onReadError);
+    this.#seams = new ListSeams(segments);
+    this.#onReadError = onReadError;
   }
 
   freeBelow(limit: number): number {
@@ -133,18 +138,34 @@ export class SegmentRetention {
 
   /** Is there a segment to remove? Then a checkpoint is worth making. */
   isWanted(): boolean {
-    const next = this.#segments.minOffset + this.#segments.segmentBytes;
-    return next <= this.#durable() && this.#search.isFree(next) === true;
+    return this.#free(1).length > 0;
   }
 
   /** A checkpoint begins. */
   choose(): void {
-    this.#chosen = [];
+    this.#chosen = this.#free(Number.POSITIVE_INFINITY);
+  }
+
+  /** The first segments that may go, `wanted` or more. None of them has a part of a list of which another part stays. */
+  #free(wanted: number): number[] {
     const { minOffset, segmentBytes } = this.#segments;
+    const free: number[] = [];
+    let count = 0;
     // The active segment holds the end of the log, and stays.
     for (let start = minOffset; start + segmentBytes <= this.#durable(); start += segmentBytes) {
-      if (this.#search.isFree(start + segmentBytes) !== true) break;
-      this.#chosen.push(start);
+      if (count >= wanted || this.#search.isFree(start + segmentBytes) !== true) break;
+      free.push(start);
+      if (!this.#isSeam(start + segmentBytes)) count = free.length;
+    }
+    return free.slice(0, count);
+  }
+
+  #isSeam(start: number): boolean {
+    try {
+      return this.#seams.isSeam(start);
+    } catch (error) {
+      this.#onReadError(error);
+      return true;
     }
   }
 

@@ -15,6 +15,7 @@ import { RecordView } from "../model/record-view.ts";
 import type { CommitLog } from "./commit-log.ts";
 import type { ConsumeQueue } from "./consume-queue.ts";
 import type { FanWriter } from "./fan-writer.ts";
+import { ListSeams } from "./list-seams.ts";
 import type { EntryBatch, OwedMask } from "./message-store.ts";
 import { MovedRecord } from "./moved-record.ts";
 import type { QueueTable } from "./queue-table.ts";
@@ -108,6 +109,7 @@ export class SegmentMover {
   readonly #view = new RecordView();
   readonly #dispatch = new RecordDispatch();
   readonly #copy = new MovedRecord();
+  readonly #seams: ListSeams;
   readonly #mask = new Uint8Array(1);
   readonly #entry: EntryBatch = {
     physicalOffset: new Float64Array(1),
@@ -122,6 +124,7 @@ export class SegmentMover {
   constructor(host: MoverHost) {
     this.#host = host;
     this.#segmentBytes = host.segments.segmentBytes;
+    this.#seams = new ListSeams(host.segments);
   }
 
   /** Copies wait to be durable, and entries to be changed. */
@@ -245,6 +248,7 @@ export class SegmentMover {
     if (this.#gathering?.at !== at) {
       // Of every record: what names many light queues lies before the one that has the body.
       if (!this.#dispatch.read(view).isDispatched) return true;
+      if (!this.#dispatch.isWhole) this.#retrace(view, at);
       this.#gathering = this.#begun(view, at);
     } else if (this.#gathering.drops !== this.#host.table.drops) {
       this.#gathering = this.#begun(view, at);
@@ -258,6 +262,13 @@ export class SegmentMover {
     const limit = this.#chunk.length;
     if (checkRecord(this.#chunk, this.#chunkView, index, limit, limit, at) !== size) return false;
     return this.#append(view, found);
+  }
+
+  /** A list that began in an earlier segment. */
+  #retrace(view: RecordView, at: number): void {
+    const from = view.preparedTransactionOffset;
+    if (from >= this.#end - this.#segmentBytes) return;
+    if (this.#seams.retrace(from, at, this.#dispatch)) this.#dispatch.read(view);
   }
 
   #begun(view: RecordView, at: number): Gathering {

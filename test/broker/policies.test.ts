@@ -154,7 +154,7 @@ test("of messages with one key a last-value queue keeps the newest", async (t) =
 
 test("a failed message waits for its retry delay, others go on meanwhile", async (t) => {
   const { broker, close } = await openTestBroker({
-    policies: [{ match: "q", settings: { retry: { kind: "fixed", delayMs: 300 } } }],
+    policies: [{ match: "q", settings: { retry: { kind: "fixed", delayMs: 2000 } } }],
   });
   const peer = connect(broker);
   const target = peer.openTarget(queue("q"));

@@ -322,6 +322,48 @@ test("what many sessions still owe of an almost dead segment is moved with all o
   await store.close();
 });
 
+for (const isMoved of [false, true]) {
+  test(`a list that is longer than a segment is known as long as somebody owes its message (${isMoved ? "moved" : "not moved"})`, async (t) => {
+    const disk = newDisk();
+    const settled = new Set<string>();
+    const count = 9000;
+    const shape = { segmentBytes: 64 << 10, events: isMoved ? owing(settled) : {} };
+    let store = await opened(disk, shape);
+    // The segment in which the list begins is full of what nobody owes.
+    const filler = store.queue("filler", 0);
+    for (let i = 0; i < 80; i++) store.append(filler, recordFields({ body: "z".repeat(1000) }));
+    for (let i = 0; i < 80; i++) settled.add(`filler ${i}`);
+    store.trim(filler, filler.maxOffset);
+    publish(store, "kept by some", lights(store, count));
+    const begun = store.watermarks.appended;
+    t.true(begun > 3 * (64 << 10), "it lies in several segments");
+    settled.add("news 0");
+    store.trim(store.queue("news", 0), 1);
+    const keepers = (): StoreQueue[] => lights(store, count).filter((_, i) => i % 50 === 7);
+    for (const [i, queue] of lights(store, count).entries()) {
+      if (i % 50 === 7) continue;
+      settled.add(`${queue.topic} 0`);
+      store.trim(queue, 1);
+    }
+    fill(store, settled);
+    for (let i = 0; i < (isMoved ? 400 : 20); i++) {
+      store.tick(true);
+      await new Promise(setImmediate);
+      if (isMoved && store.reclaimed.logStart > begun) break;
+    }
+    if (isMoved) t.true(store.reclaimed.logStart > begun, "it is moved, and its segments are gone");
+    const verify = (): void => {
+      for (const queue of keepers()) t.is(bodyAt(store, queue, 0), "kept by some");
+    };
+    verify();
+    await store.close();
+    removeDerived(disk);
+    store = await opened(disk, shape);
+    verify();
+    await store.close();
+  });
+}
+
 test("a queue that is dropped while its record is moved does not come back, nor its name's next one get it", async (t) => {
   const disk = newDisk();
   const settled = new Set(["news 0"]);
