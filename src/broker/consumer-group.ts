@@ -153,6 +153,8 @@ export class ConsumerGroup {
   remove(consumer: Consumer): void {
     const at = this.members.indexOf(consumer);
     if (at >= 0) this.members.splice(at, 1);
+    // Room for many would stay with each of thousands of groups that nobody reads just now.
+    if (this.members.length === 0) this.members.length = 0;
     if (this.members.length === 0) this.node.setActive(this, false);
     this.isSelective = this.members.some((m) => m.filter !== null || m.refused !== null);
     if (this.isSelective) for (const shard of this.shards) shard.next = shard.state.low;

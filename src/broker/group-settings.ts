@@ -26,6 +26,27 @@ function makeOwn(isDurable: boolean): GroupSettings {
   };
 }
 
+/** The same with its filter: written out, so that the groups of a topic share one shape. */
+export function withFilter(
+  settings: Omit<GroupSettings, "filter">,
+  filter: MessageFilter | null,
+): GroupSettings {
+  const { name, isDurable, isOrdered, isVolatile, identity, tags, selector, noLocal, path } =
+    settings;
+  return {
+    name,
+    isDurable,
+    isOrdered,
+    isVolatile,
+    filter,
+    identity,
+    tags,
+    selector,
+    noLocal,
+    path,
+  };
+}
+
 /** The filter that a group's settings spell. */
 export function filterOf(
   settings: Omit<GroupSettings, "filter">,

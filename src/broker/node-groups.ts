@@ -4,7 +4,7 @@ import type { MessageStore, StoreQueue } from "../store/message-store.ts";
 import { skipSuperseded } from "./admission.ts";
 import { ConsumerGroup, type GroupHost, type GroupSettings } from "./consumer-group.ts";
 import type { MessageFilter } from "./filter.ts";
-import { filterOf, ownGroupSettings } from "./group-settings.ts";
+import { filterOf, ownGroupSettings, withFilter } from "./group-settings.ts";
 import { type Node, queueIdOfPriority } from "./node.ts";
 import { groupEntry, makeLasting, nodeEntry } from "./node-entries.ts";
 import type { ProgressJournal } from "./progress-journal.ts";
@@ -81,7 +81,7 @@ export class NodeGroups {
       return this.#make(node, ownGroupSettings(true));
     }
     const filter = this.filterOf(settings, settings.identity?.clientId ?? "");
-    return this.#make(node, { ...settings, filter });
+    return this.#make(node, withFilter(settings, filter));
   }
 
   #make(node: Node, settings: GroupSettings): ConsumerGroup {

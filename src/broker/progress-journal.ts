@@ -110,19 +110,22 @@ export class ProgressJournal {
       shard.journaledLow = state.low;
       this.catalog.low(journalId, state.low);
     }
-    const runs = shard.pendingRuns;
-    for (let i = 0; i < runs.length; i += 2) {
-      if (runs[i]! + runs[i + 1]! <= state.low) continue;
-      this.catalog.run(journalId, runs[i]!, runs[i + 1]!);
+    const { pendingRuns: runs, pendingAttempts } = shard;
+    if (runs.length > 0) {
+      for (let i = 0; i < runs.length; i += 2) {
+        if (runs[i]! + runs[i + 1]! <= state.low) continue;
+        this.catalog.run(journalId, runs[i]!, runs[i + 1]!);
+      }
+      this.catalog.endRuns();
+      runs.length = 0;
     }
-    this.catalog.endRuns();
-    runs.length = 0;
-    for (const offset of shard.pendingAttempts) {
+    if (pendingAttempts.length === 0) return;
+    for (const offset of pendingAttempts) {
       const attempts = shard.attempts.get(offset);
       if (attempts === undefined) continue;
       this.catalog.attempts(journalId, offset, attempts.failed, attempts.lost);
     }
-    shard.pendingAttempts.length = 0;
+    pendingAttempts.length = 0;
   }
 
   /** The store's watermarks moved. */

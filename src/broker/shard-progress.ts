@@ -16,6 +16,8 @@ export interface Attempts {
   lost: number;
 }
 
+/** Most shards settle in order: one list, always empty, for all of them. */
+const NONE_PENDING: number[] = [];
 /** Most shards never see a failure. */
 const NO_ATTEMPTS: ReadonlyMap<number, Attempts> = new Map();
 
@@ -31,9 +33,9 @@ export class ShardProgress {
   /** By offset; change it through `noteAttempts`. */
   attempts: ReadonlyMap<number, Attempts> = NO_ATTEMPTS;
   /** Runs settled above `low` since the last journal write: from, count, from, count … */
-  readonly pendingRuns: number[] = [];
+  pendingRuns = NONE_PENDING;
   /** Offsets whose attempts changed since the last journal write. */
-  readonly pendingAttempts: number[] = [];
+  pendingAttempts = NONE_PENDING;
   journaledLow: number;
   isDirty = false;
   /** Already in the dispatch list of this turn. */
@@ -125,6 +127,7 @@ export class ShardProgress {
     if (isFailure) attempts.failed++;
     else attempts.lost++;
     if (this.group.isDurable) {
+      if (this.pendingAttempts === NONE_PENDING) this.pendingAttempts = [];
       this.pendingAttempts.push(offset);
       this.group.markDirty(this);
     }
@@ -132,6 +135,7 @@ export class ShardProgress {
   }
 
   #addRun(from: number, count: number): void {
+    if (this.pendingRuns === NONE_PENDING) this.pendingRuns = [];
     const runs = this.pendingRuns;
     const last = runs.length - 2;
     if (last >= 0 && runs[last]! + runs[last + 1]! === from) runs[last + 1]! += count;

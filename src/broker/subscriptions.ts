@@ -11,6 +11,7 @@ import type {
   SubscriptionIdentity,
   SubscriptionInfo,
 } from "./facade.ts";
+import { withFilter } from "./group-settings.ts";
 import type { Node } from "./node.ts";
 import type { NodeRegistry } from "./node-registry.ts";
 import { isWild, restOf, rootOf } from "./topic-root.ts";
@@ -291,7 +292,7 @@ export class Subscriptions {
     if (typeof home === "string") {
       const { identity, path, name } = settings;
       const key = identity === null ? groupKey("", path, name) : keyOf("", identity);
-      const group = this.wildcards.add(home, key, { ...settings, filter });
+      const group = this.wildcards.add(home, key, withFilter(settings, filter));
       this.#byIdentity.set(this.#keyOf(group), group);
       return group;
     }
@@ -300,7 +301,9 @@ export class Subscriptions {
     const isDurable = settings.isDurable && !node.isTemporary;
     return this.#registry.groups.add(
       node,
-      { ...settings, isDurable, filter },
+      isDurable === settings.isDurable
+        ? withFilter(settings, filter)
+        : { ...withFilter(settings, filter), isDurable },
       offsets ?? this.#positionOf(node, from),
     );
   }
