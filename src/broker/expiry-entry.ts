@@ -93,14 +93,17 @@ export function applyExpiries(image: ExpiryImage, entry: Buffer): void {
   const first = pageOf(from);
   for (let page = pageOf(Math.max(known.to, owed)); page < first; page++) pages.set(page, 0);
   if (pages.size > 0) {
-    for (let page = first; page * EXPIRY_PAGE < to; page++) pages.delete(page);
+    for (let page = first; page * EXPIRY_PAGE < to; page++) {
+      // An entry that is older than what a snapshot says, and comes behind it, does not know the end of its last page.
+      if (known.to <= to || (page + 1) * EXPIRY_PAGE <= to) pages.delete(page);
+    }
   }
   let page = first;
   for (let at = HEADER; at < entry.length; ) {
     at = readNumber(entry, at);
     page += value;
     at = readNumber(entry, at);
-    pages.set(page, value);
+    pages.set(page, Math.min(pages.get(page) ?? Number.POSITIVE_INFINITY, value));
   }
   known.pages = pages.size === 0 ? null : pages;
   known.from = Math.max(known.from, owed);

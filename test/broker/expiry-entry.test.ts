@@ -101,3 +101,19 @@ test("of what nobody is owed any more nothing is kept, however long the queue ha
   t.true(pages!.size <= 4);
   t.is(from, 9_997 * EXPIRY_PAGE);
 });
+
+test("an entry from before a snapshot came to its node, and behind it in the journal, hides nothing (troubled seed 2079)", (t) => {
+  const image: ExpiryImage = new Map();
+  const apply = (to: number, earliest: number): void =>
+    writeExpiries(
+      { node: 1, queueId: 0, owed: 0, from: 0, to, isClear: false, earliestOf: () => earliest },
+      (bytes, end) => applyExpiries(image, Buffer.from(bytes.subarray(0, end))),
+    );
+  apply(10, 500);
+  apply(4, NEVER);
+  t.deepEqual([...image.get(1)![0]!.pages!], [[0, 500]]);
+  apply(4, 700);
+  t.deepEqual([...image.get(1)![0]!.pages!], [[0, 500]]);
+  apply(12, 900);
+  t.deepEqual([...image.get(1)![0]!.pages!], [[0, 900]]);
+});
