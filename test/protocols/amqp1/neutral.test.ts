@@ -3,7 +3,6 @@ import test from "ava";
 import fc from "fast-check";
 import { SECTION } from "../../../protocols/amqp1/codec/codes.ts";
 import { encodeValue } from "../../../protocols/amqp1/codec/encode.ts";
-import { MessageScan } from "../../../protocols/amqp1/codec/sections.ts";
 import {
   binary,
   composite,
@@ -26,7 +25,7 @@ import { deathsToText } from "../../../src/model/deaths.ts";
 import { Draft } from "../../../src/model/draft.ts";
 import { identifierToText } from "../../../src/model/identifiers.ts";
 import { Neutral } from "../../../src/model/neutral.ts";
-import { ENCODING, type RecordView } from "../../../src/model/record-view.ts";
+import { ENCODING } from "../../../src/model/record-view.ts";
 import {
   bool,
   i32,
@@ -39,26 +38,12 @@ import {
 import { buildRecord } from "../../support/record-builder.ts";
 import { scalar } from "../../support/typed-values.ts";
 import { sections, symbolMap } from "./support/peer.ts";
+import { stored } from "./support/stored.ts";
 
 const rhea = createRequire(import.meta.url)("rhea") as {
   message: { encode(message: object): Buffer; decode(bytes: Buffer): Record<string, unknown> };
   types: Record<string, (value: unknown) => unknown>;
 };
-
-const scan = new MessageScan();
-
-/** A record as the broker keeps what an AMQP 1.0 peer sent. */
-function stored(message: Buffer, change: (draft: Draft) => void = () => {}): RecordView {
-  scan.scan(message, 0, message.length);
-  const draft = new Draft().reset();
-  draft.encoding = ENCODING.AMQP1;
-  draft.bytes = message;
-  draft.start = scan.start;
-  draft.end = message.length;
-  change(draft);
-  return buildRecord(draft, { topic: "Q-Q", physicalOffset: ++offset });
-}
-let offset = 1000;
 
 const amqpValue = (value: Value): Buffer => encodeValue(described(SECTION.VALUE, value));
 const data = (bytes: string | Buffer): Buffer =>

@@ -3,7 +3,6 @@ import test from "ava";
 import fc from "fast-check";
 import { SECTION } from "../../../protocols/amqp1/codec/codes.ts";
 import { encodeValue } from "../../../protocols/amqp1/codec/encode.ts";
-import { MessageScan } from "../../../protocols/amqp1/codec/sections.ts";
 import {
   binary,
   composite,
@@ -20,25 +19,10 @@ import { decodeAmqp1 } from "../../../protocols/amqp1/neutral.ts";
 import { readAmqp1Property } from "../../../protocols/amqp1/property-reader.ts";
 import { fromTyped } from "../../../protocols/amqp1/typed.ts";
 import { NOT_ALONE } from "../../../src/model/conversion.ts";
-import { Draft } from "../../../src/model/draft.ts";
-import { ENCODING, type RecordView } from "../../../src/model/record-view.ts";
 import { findProperty, sameTyped, type Typed } from "../../../src/model/values.ts";
-import { buildRecord } from "../../support/record-builder.ts";
 import { scalar } from "../../support/typed-values.ts";
 import { symbolMap } from "./support/peer.ts";
-
-const scan = new MessageScan();
-let offset = 1000;
-
-function stored(message: Buffer): RecordView {
-  scan.scan(message, 0, message.length);
-  const draft = new Draft().reset();
-  draft.encoding = ENCODING.AMQP1;
-  draft.bytes = message;
-  draft.start = scan.start;
-  draft.end = message.length;
-  return buildRecord(draft, { topic: "Q-Q", physicalOffset: ++offset });
-}
+import { stored, storedAsIs } from "./support/stored.ts";
 
 const BODY = encodeValue(described(SECTION.DATA, binary(Buffer.from("body"))));
 const NOTES = encodeValue(
@@ -120,10 +104,6 @@ test("what is out of the ordinary is left to the decoder", (t) => {
   // Bytes of another message format say nothing.
   const mark = Buffer.alloc(8);
   writeOpaqueMark(mark, 0, 7);
-  const draft = new Draft().reset();
-  draft.encoding = ENCODING.AMQP1;
-  draft.bytes = Buffer.concat([mark, Buffer.from("anything")]);
-  draft.end = draft.bytes.length;
-  const opaque = buildRecord(draft, { topic: "Q-Q", physicalOffset: ++offset });
+  const opaque = storedAsIs(Buffer.concat([mark, Buffer.from("anything")]));
   t.is(readAmqp1Property(opaque, "a"), NOT_ALONE);
 });
