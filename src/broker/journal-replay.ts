@@ -6,6 +6,7 @@
  * Whatever does not fit into these bytes makes an object of it: another group, messages settled out of order, attempts.
  */
 import { ByteTable } from "../util/byte-table.ts";
+import { NumberMap } from "../util/number-map.ts";
 import {
   applyEntry,
   type CatalogImage,
@@ -31,8 +32,8 @@ export class JournalReplay {
   readonly image: CatalogImage = emptyImage();
   readonly packed = new ByteTable();
   /** Of the packed nodes, those that were in use: records of the table, by number of the node and of its own progress. */
-  readonly #used = new Map<number, number>();
-  readonly #progress = new Map<number, number>();
+  readonly #used = new NumberMap();
+  readonly #progress = new NumberMap();
 
   /** Packed nodes of which the queues may know more than these bytes, as records of the table. */
   get used(): Iterable<number> {

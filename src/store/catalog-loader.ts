@@ -2,6 +2,7 @@
  * What a catalog amounts to, as a start needs it: columns of numbers and the places of names, no objects, so that a million
  * queues are read in a second.
  */
+import { NumberMap } from "../util/number-map.ts";
 import { type CatalogHandler, type CatalogName, textOf } from "./catalog.ts";
 import { ConsumeQueue } from "./consume-queue.ts";
 import { ENTRY_SIZE } from "./page-pool.ts";
@@ -45,7 +46,7 @@ const doubles = (): Column<Float64Array> => new Column((length) => new Float64Ar
 
 export class CatalogLoader implements CatalogHandler {
   /** Queue number → row. */
-  readonly #rows = new Map<number, number>();
+  readonly #rows = new NumberMap();
   readonly #name: CatalogName;
   readonly #numbers = doubles();
   readonly #nameStarts = doubles();
@@ -74,7 +75,7 @@ export class CatalogLoader implements CatalogHandler {
   define(number: number, { start, end }: CatalogName, queueId: number, isLight: boolean): void {
     this.maxNumber = Math.max(this.maxNumber, number);
     // A file that was begun anew says it once more.
-    if (this.#rows.has(number)) return;
+    if (this.#rows.get(number) !== undefined) return;
     const row = this.#count++;
     this.#rows.set(number, row);
     this.#numbers.set(row, number);
@@ -161,9 +162,15 @@ export class CatalogLoader implements CatalogHandler {
     }
   }
 
+  get size(): number {
+    return this.#rows.size;
+  }
+
   /** Rows of all queues there are, in the order in which they were defined. */
-  rows(): Iterable<number> {
-    return this.#rows.values();
+  *rows(): Generator<number> {
+    for (let row = 0; row < this.#count; row++) {
+      if (this.#rows.get(this.#numbers.get(row)) === row) yield row;
+    }
   }
 
   /** What of this queue only the catalog has. */
@@ -223,7 +230,7 @@ export class CatalogLoader implements CatalogHandler {
 
   /** Tells each block of the arena that holds something. */
   forEachBlock(tell: (block: number) => void): void {
-    for (const row of this.#rows.values()) {
+    for (let row = 0; row < this.#count; row++) {
       if (this.#pages.get(row) !== NONE) tell(this.#blocks.get(row));
     }
     for (const blocks of this.#moreBlocks.values()) {

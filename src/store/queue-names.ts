@@ -216,6 +216,7 @@ export class QueueNames {
     takeTail: (queue: ConsumeQueue, tail: CatalogTail) => void,
   ): void {
     this.#nextNumber = Math.max(this.#nextNumber, catalog.maxNumber + 1);
+    this.#resting.reserve(catalog.size);
     for (const row of catalog.rows()) {
       const tail = catalog.tailOf(row);
       if (tail === undefined && this.#resting.load(catalog, row)) continue;

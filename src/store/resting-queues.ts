@@ -71,6 +71,10 @@ export class RestingQueues {
     return true;
   }
 
+  reserve(queues: number): void {
+    this.#table.reserve(queues);
+  }
+
   /** The same with one that a catalog tells of. False when it is not plain. */
   load(catalog: CatalogLoader, row: number): boolean {
     const { bytes, start, end } = catalog.nameOf(row);

@@ -54,6 +54,13 @@ export class ByteTable {
     return key.length * 3 <= MAX_KEY && valueLength <= MAX_VALUE;
   }
 
+  /** So many more records are to come: the table grows once. */
+  reserve(records: number): void {
+    let slots = this.#slots.length;
+    while ((this.#size + records) * 4 > slots * 3) slots *= 2;
+    if (slots > this.#slots.length) this.#resize(slots);
+  }
+
   /** Sets the value of a key; both are copied. */
   set(key: string, value: Uint8Array, length = value.length): void {
     if (!ByteTable.fits(key, length)) {
