@@ -17,12 +17,12 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { sleep } from "../interop/harness/broker-process.ts";
 import { type LoadProtocol, loadgen, loadgenProgram } from "../interop/harness/loadgen.ts";
 import { ROOT, scratchDir } from "../interop/harness/paths.ts";
 import { reason } from "../interop/harness/step.ts";
 import { makeSessions } from "../interop/steps/load.ts";
+import { argumentsOf, NUMBER, WHOLE } from "./arguments.ts";
 import { type BrokerKind, type MeasuredBroker, ours, PEERS } from "./brokers.ts";
 import { type BenchCell, backlogCell, cellsOf } from "./cells.ts";
 import { goalsTable } from "./goals.ts";
@@ -39,8 +39,25 @@ const say = (text: string): void => {
   process.stdout.write(`${text}\n`);
 };
 
-const { values } = parseArgs({
-  options: {
+const USAGE = `npm run bench -- [options]
+Our broker and its peers under the same load, on the same cores, in the same run.
+
+  --peer NAME        a peer beside ours; may be repeated (see bench/README.md)
+  --protocol NAME    amqp10, stomp, stomp-ws, mqtt, mqtt-ws; may be repeated
+  --runs 3           of every cell, taking turns
+  --seconds 5        of every run
+  --backlog 1000000  messages of the rows with a backlog
+  --rows TEXT        rows whose names hold it; several by ";"
+  --placement WHERE  pinned or shared cores
+  --smoke            ours alone, a second a row, no files
+  --name NAME        of the files in bench/results
+  --help
+
+Example: npm run bench -- --protocol mqtt --runs 1 --seconds 2 --rows "1 KiB"
+`;
+const values = argumentsOf(
+  USAGE,
+  {
     peer: { type: "string", multiple: true, default: [] },
     protocol: { type: "string", multiple: true, default: ["amqp10"] },
     runs: { type: "string", default: "3" },
@@ -51,7 +68,8 @@ const { values } = parseArgs({
     name: { type: "string" },
     smoke: { type: "boolean", default: false },
   },
-});
+  { runs: WHOLE, seconds: NUMBER, backlog: WHOLE },
+);
 
 const isSmoke = values.smoke;
 const RUNS = isSmoke ? 1 : Number(values.runs);

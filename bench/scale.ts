@@ -8,22 +8,42 @@
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { loadgenProgram } from "../interop/harness/loadgen.ts";
 import { ROOT } from "../interop/harness/paths.ts";
+import { argumentsOf, NAME, NUMBER } from "./arguments.ts";
 import { thisMachine } from "./report.ts";
 import { busyConnections, connections } from "./scale/connections.ts";
 import { busy, idle, type Say } from "./scale/idle.ts";
 import { type Facts, retained, sessions, wildcards } from "./scale/mqtt.ts";
 import { markdown, scaleGoals } from "./scale/report.ts";
 
-const { values } = parseArgs({
-  options: {
-    part: { type: "string", default: "idle,busy,connections,retained,sessions,wildcards" },
+const ALL_PARTS = "idle,busy,connections,retained,sessions,wildcards";
+const USAGE = `npm run bench:scale -- [options]
+Many of everything: what idle ones cost, how fast it starts with them, whether traffic minds them.
+
+  --part ${ALL_PARTS}
+                     some of these (default: all)
+  --scale 1          0.01 makes a hundredth of all counts
+  --name scale       of the files in bench/results; what is not run now is kept
+  --help
+
+Example: npm run bench:scale -- --part idle,busy --scale 0.01 --name quick
+`;
+const values = argumentsOf(
+  USAGE,
+  {
+    part: { type: "string", default: ALL_PARTS },
     scale: { type: "string", default: "1" },
     name: { type: "string", default: "scale" },
   },
-});
+  {
+    part: new RegExp(
+      `^(${ALL_PARTS.replaceAll(",", "|")})(,(${ALL_PARTS.replaceAll(",", "|")}))*$`,
+    ),
+    scale: NUMBER,
+    name: NAME,
+  },
+);
 const scale = Number(values.scale);
 const scaled = (count: number): number => Math.max(1, Math.round(count * scale));
 const wanted = new Set(values.part.split(","));

@@ -11,15 +11,30 @@
  */
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { BrokerProcess, sleep } from "../../interop/harness/broker-process.ts";
 import { loadgen, loadgenProgram } from "../../interop/harness/loadgen.ts";
 import { ROOT } from "../../interop/harness/paths.ts";
+import { argumentsOf, COUNT, NAME, WHOLE } from "../arguments.ts";
 import { thisMachine } from "../report.ts";
 import { drain, fill, isHeads } from "./amqp-client.ts";
 
-const { values } = parseArgs({
-  options: {
+const USAGE = `npm run bench:depth -- [options]
+A queue so deep that only the disk holds it: filled, half emptied at random, killed, drained.
+
+  --messages 10M     how many (k, M)
+  --body 1024        bytes of each
+  --segment 1GiB     size of a file of the log
+  --wait 900         seconds for the disk to give back what is free
+  --backlog no       without the backlog of the load generator (default: yes)
+  --name depth       of the files in bench/results
+  --help
+
+Example: npm run bench:depth -- --messages 1M --name quick
+Exit 1 when a message was lost, doubled or out of order.
+`;
+const values = argumentsOf(
+  USAGE,
+  {
     messages: { type: "string", default: "10M" },
     body: { type: "string", default: "1024" },
     segment: { type: "string", default: "1GiB" },
@@ -27,7 +42,8 @@ const { values } = parseArgs({
     backlog: { type: "string", default: "yes" },
     name: { type: "string", default: "depth" },
   },
-});
+  { messages: COUNT, body: WHOLE, wait: WHOLE, backlog: /^(yes|no)$/, name: NAME },
+);
 
 const count = Number(values.messages.replace(/M$/, "000000").replace(/k$/, "000"));
 const bodyBytes = Number(values.body);
