@@ -34,6 +34,7 @@ export interface ListenerOptions {
 const BACKLOG = 4096;
 const KEEP_ALIVE_MS = 60_000;
 const ERROR_LOG_MS = 10_000;
+const REFUSAL_LOG_MS = 1000;
 const NO_IPV6 = new Set(["EADDRNOTAVAIL", "EAFNOSUPPORT"]);
 
 /** Connections of all listeners together, by remote address. */
@@ -51,6 +52,9 @@ export class Listener {
   readonly #counts: ConnectionCounts;
   readonly #servers: net.Server[] = [];
   #lastErrorMs = 0;
+  #refusalMs = Number.NEGATIVE_INFINITY;
+  /** Refused since the log last said so. */
+  #unsaid = 0;
   readonly #greetings = new Set<Greeting>();
   #isLoopback = false;
   connections = 0;
@@ -194,14 +198,22 @@ export class Listener {
       return true;
     }
     counts.refused++;
+    this.#unsaid++;
+    const now = performance.now();
+    // A flood of them must not fill the disk with its log.
+    if (now - this.#refusalMs < REFUSAL_LOG_MS) return false;
+    this.#refusalMs = now;
+    const refused = this.#unsaid;
+    this.#unsaid = 0;
     this.#logger.warn("connection.refused", {
       remote: remoteAddress,
+      refused,
       connections: counts.total,
       fromAddress,
       message:
         fromAddress >= connectionsPerAddressMax
           ? "too many connections from this address (limits.connectionsPerAddressMax)"
-          : "too many connections (limits.connectionsMax)",
+          : `${connectionsMax} connections are open, as many as limits.connectionsMax and the system's limit on open files allow`,
     });
     return false;
   }

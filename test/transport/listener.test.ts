@@ -3,7 +3,10 @@ import * as net from "node:net";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import test from "ava";
+import { type Logger, SILENT } from "../../src/telemetry/log.ts";
+import { TransportLoop } from "../../src/transport/loop.ts";
 import { networkList } from "../../src/util/network.ts";
+import { Turn } from "../../src/util/turn.ts";
 import { frame, frameAdapter, GREETING } from "../support/frames.ts";
 import { listening } from "../support/listening.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
@@ -118,6 +121,24 @@ test("caps cost only the peer that is too many", async (t) => {
   first.destroy();
   await until("one left", () => listener.connections === 1);
   t.false((await open()).destroyed);
+});
+
+test("a flood of refused connections is a line of the log now and then, with their number", async (t) => {
+  const lines: Array<Record<string, unknown>> = [];
+  const logger: Logger = {
+    ...SILENT,
+    warn: (event, fields) => void lines.push({ event, ...fields }),
+    child: () => logger,
+  };
+  const loop = new TransportLoop(new Turn(), logger);
+  const { listener, port } = await listening(t, { connectionsMax: 1 }, {}, loop);
+  const first = connect(port);
+  await until("it is in", () => listener.connections === 1);
+  for (let i = 0; i < 50; i++) await closed(connect(port));
+  t.true(lines.length <= 10, `${lines.length} lines`);
+  t.like(lines[0], { event: "connection.refused", refused: 1, connections: 1 });
+  t.regex(String(lines[0]!["message"]), /limits\.connectionsMax/);
+  first.destroy();
 });
 
 test("a trusted proxy names the real peer, which is then not of this machine", async (t) => {
