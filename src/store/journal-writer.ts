@@ -125,7 +125,10 @@ export class JournalWriter {
       snapshot.bytes = JOURNAL_HEADER;
     }
     const chunk = snapshot.chunks[0]!;
-    snapshot.target.write(new Uint8Array(chunk), 0, chunk.byteLength, snapshot.bytes);
+    const bytes = Buffer.from(chunk);
+    const view = new DataView(chunk);
+    for (let at = 0; at < bytes.length; ) at += sealFrame(bytes, view, at, 0, 0);
+    snapshot.target.write(bytes, 0, bytes.length, snapshot.bytes);
     // With each piece: one large sync at the end would hold up every commit.
     snapshot.target.sync();
     snapshot.bytes += chunk.byteLength;
