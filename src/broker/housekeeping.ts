@@ -194,8 +194,15 @@ export class Housekeeping implements NodeHost {
       if (owed <= queue.minOffset) continue;
       let to = node.hasHistoryLimit ? this.#historyStart(node, queue, owed) : owed;
       if (node.keepsLastValues) to = beforeLastValues(node, index, to);
+      if (node.duplicates !== null) to = Math.min(to, this.#windowStart(node, queue));
       if (to > queue.minOffset) this.#trimTo(node, queue, to);
     }
+  }
+
+  /** The ids of the duplicate window are in the messages: after a restart they are read again from here on. */
+  #windowStart(node: Node, queue: StoreQueue): number {
+    const { store, turn } = this.#host;
+    return store.searchByTime(queue, turn.now - node.settings.dedupWindowMs);
   }
 
   #trimTo(node: Node, queue: StoreQueue, to: number): void {

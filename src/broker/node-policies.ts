@@ -32,7 +32,7 @@ export class NodePolicies {
   /** A node was made, or got other settings: where its policies count what is stored, watch what is settled. */
   apply(node: Node): void {
     node.onSettled = null;
-    if (node.hasHistory) this.#housekeeping.watchHistory(node);
+    if (node.hasHistory || node.duplicates !== null) this.#housekeeping.watchHistory(node);
     const { maxLength } = node.settings;
     if (node.kind !== "queue" || (maxLength < 0 && !node.countsBytes)) return;
     node.onSettled = (shard, from, count) => {

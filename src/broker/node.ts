@@ -278,7 +278,9 @@ export function maskOwed(
   into: Uint8Array,
 ): number {
   const index = node.shards.indexOf(queue);
-  if (index < 0 || (node.hasHistory && !node.keepsLastValues)) {
+  // Everything that is there is history, or has an id of the duplicate window.
+  const isAll = (node.hasHistory && !node.keepsLastValues) || node.duplicates !== null;
+  if (index < 0 || isAll) {
     into.fill(1, 0, count);
     return count;
   }
