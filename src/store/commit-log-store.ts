@@ -35,6 +35,7 @@ import type {
   StoreHealth,
   StoreQueue,
 } from "./message-store.ts";
+import { PageCacheAdvice } from "./page-cache-advice.ts";
 import { Quarantine } from "./quarantine.ts";
 import { QueueTable } from "./queue-table.ts";
 import { DEFAULT_RECLAIM, Reclaimer } from "./reclaimer.ts";
@@ -47,15 +48,9 @@ import { POSITION, SharedControl, WORD } from "./shared-control.ts";
 import { SpaceWatch } from "./space-watch.ts";
 import { fileSystem, isSystemError, removeIfPossible, type Storage } from "./storage-file.ts";
 import { StoreLock, StoreOpenError } from "./store-lock.ts";
-import {
-  COMMANDS,
-  DEFAULT,
-  FORGET_STEP,
-  overhangOf,
-  oweAll,
-  type StoreOptions,
-} from "./store-options.ts";
+import { COMMANDS, DEFAULT, overhangOf, oweAll, type StoreOptions } from "./store-options.ts";
 import { TailRing } from "./tail-ring.ts";
+import { Tidier } from "./tidier.ts";
 import { searchByTime } from "./time-search.ts";
 import { Watermarks } from "./watermarks.ts";
 import { checkWriteAccess } from "./write-access.ts";
@@ -64,9 +59,6 @@ import { WriterSide } from "./writer-side.ts";
 
 export { StoreOpenError } from "./store-lock.ts";
 export type { StoreOptions } from "./store-options.ts";
-
-/** Longest time that putting queues away keeps the event loop. */
-const TIDY_MS = 1;
 
 export class CommitLogStore implements MessageStore {
   readonly #directory: string;
@@ -88,13 +80,9 @@ export class CommitLogStore implements MessageStore {
   #fan!: FanWriter;
   #reader!: LogReader;
   #doubts!: Doubts;
-  #retention!: SegmentRetention;
   #checkpoints!: Checkpoints;
   #reclaimer!: Reclaimer;
-  /** Log before this offset has left the page cache. */
-  #forgotten = 0;
-  /** End of the log when that was last looked at. */
-  #forgetLookedAt = 0;
+  #advice!: PageCacheAdvice;
   #space!: SpaceWatch;
   #index!: IndexReader;
   readonly #writer: WriterSide;
@@ -105,7 +93,7 @@ export class CommitLogStore implements MessageStore {
   #isMoved = false;
   #timer: NodeJS.Timeout | null = null;
   #isOpen = false;
-  #isTidying = false;
+  readonly #tidier: Tidier;
 
   constructor(options: StoreOptions) {
     this.#options = options;
@@ -125,7 +113,7 @@ export class CommitLogStore implements MessageStore {
       onWake: () => this.#refresh(),
       onCheckpoint: () => {
         this.#checkpoints.onDone();
-        this.#tidy();
+        this.#tidier.run();
       },
       onHealth: () => this.#updateHealth(),
       onLeftover: (reason) => this.#events.onLeftover?.(reason),
@@ -138,6 +126,17 @@ export class CommitLogStore implements MessageStore {
       options.queuePages ?? DEFAULT.queuePages,
       options.syncedQueues ?? DEFAULT.syncedQueues,
       post,
+    );
+    this.#tidier = new Tidier(
+      {
+        tidySome: () => this.#table.tidySome(),
+        handOver: () => {
+          if (this.#commands.flush()) this.#writer.wake();
+          this.#askForRings();
+        },
+        isOpen: () => this.#isOpen,
+      },
+      this.#storage === fileSystem,
     );
     this.journal = new Journal(
       this.#control,
@@ -340,17 +339,8 @@ export class CommitLogStore implements MessageStore {
     return this.#log.endBatch();
   }
 
-  /** Tells the store thread what may leave the page cache, after every FORGET_STEP of log. */
-  #forget(): void {
-    this.#forgetLookedAt = this.#log.appended;
-    const free = this.#retention.freeBelow(this.#log.durable);
-    if (free - this.#forgotten < FORGET_STEP / 2) return;
-    this.#writer.post({ kind: "forget", from: this.#forgotten, to: free });
-    this.#forgotten = free;
-  }
-
   publish(sync: boolean): void {
-    if (this.#log.appended - this.#forgetLookedAt >= FORGET_STEP) this.#forget();
+    this.#advice.look(this.#log.appended, this.#log.durable);
     let isWanted = this.#log.publish();
     if (this.journal.publish()) isWanted = true;
     this.#checkpoints.onPublish();
@@ -467,27 +457,7 @@ export class CommitLogStore implements MessageStore {
     this.#reclaimer.tick();
     this.#checkpoints.tick(isForced);
     this.#askForRings();
-    this.#tidy();
-  }
-
-  /** Puts queues away that nobody uses, in slices between which others go on. */
-  #tidy(): void {
-    const until = performance.now() + TIDY_MS;
-    const isSliced = this.#storage === fileSystem;
-    while (this.#table.tidySome()) {
-      if (!isSliced || performance.now() < until) continue;
-      if (!this.#isTidying) setImmediate(() => this.#tidyMore());
-      this.#isTidying = true;
-      return;
-    }
-  }
-
-  #tidyMore(): void {
-    this.#isTidying = false;
-    if (!this.#isOpen) return;
-    this.#tidy();
-    if (this.#commands.flush()) this.#writer.wake();
-    this.#askForRings();
+    this.#tidier.run();
   }
 
   #segmentBytes(folder: string): number {
@@ -514,11 +484,14 @@ export class CommitLogStore implements MessageStore {
     const onError = (error: unknown): void => this.#onReadError(error, null);
     this.#reader = new LogReader(this.#segments, onError, this.#doubts);
     const durable = (): number => this.#log.durable;
-    this.#retention = new SegmentRetention(table, this.#segments, durable, onError);
+    const retention = new SegmentRetention(table, this.#segments, durable, onError);
+    this.#advice = new PageCacheAdvice(retention, (from, to) =>
+      this.#writer.post({ kind: "forget", from, to }),
+    );
     const { segmentBytes } = this.#segments;
     this.#checkpoints = new Checkpoints({
       planner: new CheckpointPlanner(this.#table, segmentBytes, checkpoint, end),
-      retention: this.#retention,
+      retention,
       log: this.#log,
       fan: this.#fan,
       journal: this.journal,

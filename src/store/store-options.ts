@@ -55,8 +55,6 @@ export const DEFAULT = {
   /** A list of this length among the properties costs about a kilobyte. */
   fanAbove: 32,
 } as const;
-/** How much log is written before what is done with leaves the page cache. */
-export const FORGET_STEP = 16 << 20;
 /** Commands for the store thread that its ring holds. */
 export const COMMANDS = 8192;
 const MAX_RING_RECORD = (4 << 20) + (128 << 10);
