@@ -3,7 +3,7 @@
  * the other, snapshots a piece at a time.
  */
 import { join } from "node:path";
-import { JOURNAL_HEADER, journalHeader, sealFrame } from "./journal-format.ts";
+import { FRAME_HEADER, JOURNAL_HEADER, journalHeader, sealFrame } from "./journal-format.ts";
 import { offsetName, offsetOfName } from "./segment-list.ts";
 import { removeIfPossible, type Storage, type StorageFile } from "./storage-file.ts";
 import type { TailRing } from "./tail-ring.ts";
@@ -127,11 +127,14 @@ export class JournalWriter {
     const chunk = snapshot.chunks[0]!;
     const bytes = Buffer.from(chunk);
     const view = new DataView(chunk);
-    for (let at = 0; at < bytes.length; ) at += sealFrame(bytes, view, at, 0, 0);
-    snapshot.target.write(bytes, 0, bytes.length, snapshot.bytes);
+    let end = 0;
+    while (end + FRAME_HEADER <= bytes.length && view.getUint32(end + 4) > 0) {
+      end += sealFrame(bytes, view, end, 0, 0);
+    }
+    snapshot.target.write(bytes, 0, end, snapshot.bytes);
     // With each piece: one large sync at the end would hold up every commit.
     snapshot.target.sync();
-    snapshot.bytes += chunk.byteLength;
+    snapshot.bytes += end;
     snapshot.chunks.shift();
     if (snapshot.chunks.length > 0) return true;
     snapshot.isWritten = true;

@@ -279,7 +279,9 @@ export class Journal implements OwnerJournal {
     let chunk = Buffer.allocUnsafeSlow(FIRST_SNAPSHOT_CHUNK);
     let used = 0;
     const flush = (): void => {
-      chunks.push(chunk.buffer.slice(0, used) as ArrayBuffer);
+      // Handed over as it is: a frame without a length is none, and ends it.
+      chunk.fill(0, used, Math.min(used + FRAME_HEADER, chunk.length));
+      chunks.push(chunk.buffer as ArrayBuffer);
       used = 0;
     };
     const add = (entry: Uint8Array): void => {
@@ -290,7 +292,7 @@ export class Journal implements OwnerJournal {
       }
       if (used + FRAME_HEADER + entry.length > chunk.length) {
         flush();
-        if (chunk.length < SNAPSHOT_CHUNK) chunk = Buffer.allocUnsafeSlow(SNAPSHOT_CHUNK);
+        chunk = Buffer.allocUnsafeSlow(SNAPSHOT_CHUNK);
       }
       // The store thread seals the frames: checksums of a million nodes take too long for this one.
       chunk.writeUInt32BE(entry.length, used + 4);
