@@ -48,6 +48,7 @@ const values = argumentsOf(
 const count = Number(values.messages.replace(/M$/, "000000").replace(/k$/, "000"));
 const bodyBytes = Number(values.body);
 const QUEUE = "deep";
+const IDLE_MS = 5000;
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
 const figures: Record<string, number> = { messages: count, bodyBytes };
 
@@ -103,12 +104,23 @@ async function admin(broker: BrokerProcess, method: string, path: string): Promi
   return response.text();
 }
 
+/** Most that was resident since it was noted last. */
+let peakMiB = 0;
+const PEAK_EVERY_MS = 250;
+
+function lookAtPeak(broker: BrokerProcess): void {
+  // Between two lives it has none.
+  if (broker.isRunning) peakMiB = Math.max(peakMiB, broker.residentKb() / 1024);
+}
+
 function watch(broker: BrokerProcess, label: string): void {
   const disk = diskMiB(broker.dataDir);
   const status = readFileSync(`/proc/${broker.pid}/status`, "utf8");
   const mib = (name: string): number =>
     Number(new RegExp(`${name}:\\s+(\\d+)`).exec(status)?.[1] ?? 0) / 1024;
   note(`rssMiB_${label}`, mib("VmRSS"), "MiB");
+  note(`rssMiB_mostUntil_${label}`, Math.max(peakMiB, mib("VmRSS")), "MiB");
+  peakMiB = 0;
   // Pages of programs and libraries: the kernel takes them back when it needs them.
   note(`rssOfFilesMiB_${label}`, mib("RssFile"), "MiB");
   note(`diskMiB_${label}`, disk["all"]!, "MiB");
@@ -125,11 +137,9 @@ async function settleDown(broker: BrokerProcess): Promise<void> {
   let most = 0;
   let moved = 0;
   let movedAt = 0;
-  let maxRss = 0;
   do {
     await sleep(2000);
     seconds = (performance.now() - began) / 1000;
-    maxRss = Math.max(maxRss, broker.residentKb() / 1024);
     most = Math.max(most, diskMiB(broker.dataDir)["all"]!);
     const metrics = await admin(broker, "GET", "/metrics");
     const now = Number(/sluice_log_moved_bytes_total (\d+)/.exec(metrics)?.[1] ?? 0);
@@ -140,7 +150,6 @@ async function settleDown(broker: BrokerProcess): Promise<void> {
   note("movedMiB", moved / 2 ** 20, "MiB");
   note("cpuSecondsToGiveBack", cpuSeconds(broker.pid) - cpu, "s");
   note("diskMiB_most", most, "MiB");
-  note("rssMiB_whileMoving", maxRss, "MiB");
 }
 
 /** As many messages queued, and taken out again, by the load generator: it is faster than any client here. */
@@ -181,7 +190,10 @@ async function run(): Promise<void> {
   ];
   const broker = await BrokerProcess.start({ args });
   say(`broker ${broker.pid}, data in ${broker.dataDir}`);
+  const peak = setInterval(() => lookAtPeak(broker), PEAK_EVERY_MS);
   try {
+    // What only the start needed goes within a few seconds.
+    await sleep(IDLE_MS);
     watch(broker, "empty");
     await publishRate(broker, "empty");
     if (values.backlog !== "no") {
@@ -223,6 +235,7 @@ async function run(): Promise<void> {
       process.exitCode = 1;
     }
   } finally {
+    clearInterval(peak);
     if (process.exitCode) say(broker.output);
     await broker.dispose();
   }

@@ -48,8 +48,11 @@ export const CACHED_BLOCKS = CACHE_BYTES / CLASSES[LARGEST]!;
 const SEQUENTIAL_GAP = 65_536;
 /** They are searched one by one. */
 const MAX_BLOCKS = 64;
-/** Retired buffers kept for use after the turn, beside those that lie where copies are fast: so many bytes. */
-const SPARE_BYTES = 2_097_152;
+/**
+ * Retired buffers kept for use after the turn, beside those that lie where copies are fast: so many bytes. A turn of a drain
+ * may read 20 MiB; buffers of a megabyte that are let go of and made anew each turn pile up to 40 MiB before they are collected.
+ */
+const SPARE_BYTES = 12_582_912;
 
 /** Each record begins in a grain of its own: none is as short. */
 const GRAIN_SHIFT = 6;
