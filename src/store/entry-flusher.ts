@@ -119,7 +119,8 @@ export class EntryFlusher {
     if (queue.isLight || queue.isAnnounced) return;
     queue.isAnnounced = true;
     const folder = this.#host.folder(queue);
-    this.#host.post({ kind: "queue", number: queue.number, folder });
+    const { number, minOffset: settledTo } = queue;
+    this.#host.post({ kind: "queue", number, folder, settledTo });
   }
 
   #command(queue: ConsumeQueue, page: number, slot: number, offset: number, count: number): number {

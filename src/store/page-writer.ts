@@ -30,6 +30,8 @@ interface QueueFile {
   namedIndex: number;
   /** Entries before this offset are in the files for sure, or fillers. */
   wholeTo: number;
+  /** Entries before this offset are owed to nobody: empty ones there may become fillers. */
+  settledTo: number;
 }
 
 export class PageWriter {
@@ -60,8 +62,13 @@ export class PageWriter {
   addSlab(isLight: boolean, index: number, memory: SharedArrayBuffer | null): void {
     (isLight ? this.#lightPages : this.#topicPages).add(index, memory);
   }
-  addQueue(number: number, folder: string): void {
-    this.#queues.set(number, { folder, file: null, index: -1, namedIndex: -1, wholeTo: 0 });
+  addQueue(number: number, folder: string, settledTo: number): void {
+    const nothing = { file: null, index: -1, namedIndex: -1, wholeTo: 0 };
+    this.#queues.set(number, { folder, ...nothing, settledTo });
+  }
+  settle(number: number, settledTo: number): void {
+    const queue = this.#queues.get(number);
+    if (queue !== undefined) queue.settledTo = settledTo;
   }
 
   /** Removes a queue's files; commands for it that are still to come are skipped. */
@@ -181,11 +188,15 @@ export class PageWriter {
     return count;
   }
 
-  /** What is empty before `offset` in the file that is open, and in the two before it, becomes fillers: best effort. */
+  /**
+   * What is empty before `offset` in the file that is open, and in the two before it, becomes fillers: best effort. Only
+   * where nobody is owed anything: elsewhere an empty entry is harm, of which a reader makes a rebuild (doubts.ts).
+   */
   #fillGaps(queue: QueueFile, offset: number): void {
     const { index, folder, wholeTo } = queue;
+    const settled = Math.min(offset, queue.settledTo);
     for (let number = Math.max(0, index - 2); number <= index; number++) {
-      const end = Math.min(QUEUE_FILE_ENTRIES, offset - number * QUEUE_FILE_ENTRIES);
+      const end = Math.min(QUEUE_FILE_ENTRIES, settled - number * QUEUE_FILE_ENTRIES);
       if (end <= 0 || number * QUEUE_FILE_ENTRIES + end <= wholeTo) continue;
       const path = join(folder, offsetName(number * QUEUE_FILE_BYTES));
       const stat = this.#storage.stat(path);

@@ -9,7 +9,7 @@ import { isSystemError, type StorageFile } from "./storage-file.ts";
 
 const CHUNK_ENTRIES = 3200;
 
-/** Entries that nobody reads any more: a sector of them that the disk refuses is left as it is. */
+/** Only of entries that nobody reads any more: a sector of them that the disk refuses is left as it is. */
 function readSome(file: StorageFile, chunk: Buffer, length: number, position: number): number {
   try {
     return file.readInto(chunk, 0, length, position);
@@ -19,7 +19,7 @@ function readSome(file: StorageFile, chunk: Buffer, length: number, position: nu
   }
 }
 
-/** Makes what is empty below `end`, an entry's number in the file, a filler. */
+/** Makes what is empty below `end`, an entry's number in the file, a filler. Nobody is owed anything there. */
 export function fillGaps(file: StorageFile, end: number): void {
   const chunk = Buffer.allocUnsafe(Math.min(end, CHUNK_ENTRIES) * ENTRY_SIZE);
   for (let first = 0; first < end; first += CHUNK_ENTRIES) {

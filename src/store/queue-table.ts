@@ -166,6 +166,8 @@ export class QueueTable {
       queue.releasePages(this.#pool(queue), Number.POSITIVE_INFINITY);
       this.#releaseBlocks(queue, Number.POSITIVE_INFINITY);
       queue.restore(offset, offset);
+      if (queue.isAnnounced)
+        this.#post({ kind: "settled", number: queue.number, settledTo: offset });
     }
     queue.minOffset = offset;
     // Where entries name moved records the first one says nothing about the others: live-survey.ts looks at all.

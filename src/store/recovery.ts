@@ -338,5 +338,7 @@ function removeEmptySegments(storage: Storage, segments: SegmentList): void {
 function announce(pages: PageWriter, message: ToWriter): void {
   if (message.kind === "slab") pages.addSlab(message.isLight, message.index, message.memory);
   if (message.kind === "drop") pages.drop(message.number, message.folder);
-  if (message.kind === "queue") pages.addQueue(message.number, message.folder);
+  if (message.kind === "queue") {
+    pages.addQueue(message.number, message.folder, message.settledTo);
+  }
 }

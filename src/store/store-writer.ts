@@ -273,7 +273,10 @@ export class StoreWriter {
         break;
       case "queue":
         this.#dropNow(message.folder);
-        this.#pages.addQueue(message.number, message.folder);
+        this.#pages.addQueue(message.number, message.folder, message.settledTo);
+        break;
+      case "settled":
+        this.#pages.settle(message.number, message.settledTo);
         break;
       case "rest":
         this.#pages.forget(message.number);

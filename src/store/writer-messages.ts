@@ -49,8 +49,15 @@ export type ToWriter =
       readonly index: number;
       readonly memory: SharedArrayBuffer | null;
     }
-  /** The folder of a queue's files, before the first command that names the queue. */
-  | { readonly kind: "queue"; readonly number: number; readonly folder: string }
+  /** The folder of a queue's files, before the first command that names the queue. Entries before `settledTo` are owed to nobody. */
+  | {
+      readonly kind: "queue";
+      readonly number: number;
+      readonly folder: string;
+      readonly settledTo: number;
+    }
+  /** It goes on behind entries that were never written. */
+  | { readonly kind: "settled"; readonly number: number; readonly settledTo: number }
   /** Nothing more comes for this queue until its folder is told again. */
   | { readonly kind: "rest"; readonly number: number }
   /** Remove a queue's files, once the log is durable up to `logEnd`. */

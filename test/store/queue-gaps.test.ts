@@ -128,3 +128,23 @@ test("a sector of consumed entries that cannot be read stops nothing", async (t)
   t.is(bodiesOf(store, store.queue("a", 0), 890).length, 10);
   await store.close();
 });
+
+test("an empty entry of a message that somebody is owed stays empty: no filler may hide the harm", async (t) => {
+  const disk = new FaultyStorage(new Random(10));
+  let store = storeOn(disk);
+  await store.open(SILENT);
+  await append(store, 450);
+  await store.close();
+  store = storeOn(disk);
+  await store.open(SILENT);
+  store.trim(store.queue("a", 0), 100);
+  const path = `/data/consumequeue/a/0/${offsetName(0)}`;
+  const file = disk.open(path, "write");
+  file.write(Buffer.alloc(20 * 300), 0, 20 * 300, 20 * 50);
+  file.close();
+  await append(store, 5);
+  await store.close();
+  const sizes = readThrough(disk, "a");
+  t.is(sizes.length, 100, "what was settled reads through, what is owed does not");
+  t.is(sizes.indexOf(FILLER_SIZE), 50);
+});
