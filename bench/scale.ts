@@ -78,7 +78,8 @@ const folder = join(ROOT, "bench/results");
 mkdirSync(folder, { recursive: true });
 const file = join(folder, `${new Date().toISOString().slice(0, 10)}-${values.name}`);
 const results: Record<string, Facts> = existsSync(`${file}.json`)
-  ? (JSON.parse(readFileSync(`${file}.json`, "utf8")) as { results: Record<string, Facts> }).results
+  ? ((JSON.parse(readFileSync(`${file}.json`, "utf8")) as { results?: Record<string, Facts> })
+      .results ?? {})
   : {};
 await loadgenProgram.prepare();
 let passed = 0;
