@@ -69,13 +69,7 @@ export class Browsing {
         const own = this.#prefix.own(shard, consumer, at, count);
         if (own > 0) {
           const sent = this.#prefix.withinBytes(own);
-          run.count = sent;
-          run.firstOffset = at;
-          run.shard = shard;
-          run.isPlain = shard.attempts.size === 0;
-          run.firstDelivery = consumer.deliveredCount;
-          consumer.deliveredCount += sent;
-          consumer.credit -= sent;
+          run.assign(shard, consumer, at, sent);
           at += sent;
           consumer.scan[shard.index] = at;
           consumer.sink.deliver(run);

@@ -1,6 +1,7 @@
 /** The one run object that the dispatcher fills and hands to a sink (facade.ts DeliveryRun). */
 import { RecordView } from "../model/record-view.ts";
 import type { EntryBatch, MessageStore } from "../store/message-store.ts";
+import type { Consumer } from "./consumer.ts";
 import type { DeliveryRun } from "./facade.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 
@@ -29,6 +30,17 @@ export class Run implements DeliveryRun, EntryBatch {
 
   constructor(store: MessageStore) {
     this.#store = store;
+  }
+
+  /** Makes the first `count` entries, which begin at `at`, the consumer's next deliveries; they are taken off its credit. */
+  assign(shard: ShardProgress, consumer: Consumer, at: number, count: number): void {
+    this.count = count;
+    this.firstOffset = at;
+    this.shard = shard;
+    this.isPlain = shard.attempts.size === 0;
+    this.firstDelivery = consumer.deliveredCount;
+    consumer.deliveredCount += count;
+    consumer.credit -= count;
   }
 
   /** Drops the first entries, so that `left` after them come first. */

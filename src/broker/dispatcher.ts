@@ -305,13 +305,7 @@ export class Dispatcher implements TurnTask {
 
   #deliver(shard: ShardProgress, consumer: Consumer, at: number, count: number): void {
     const run = this.#run;
-    run.count = count;
-    run.firstOffset = at;
-    run.shard = shard;
-    run.isPlain = shard.attempts.size === 0;
-    run.firstDelivery = consumer.deliveredCount;
-    consumer.deliveredCount += count;
-    consumer.credit -= count;
+    run.assign(shard, consumer, at, count);
     const counters = shard.group.node.counters;
     counters.delivered += count;
     this.#left -= count + ((count * run.size[0]!) >> 10);
