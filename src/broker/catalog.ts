@@ -17,12 +17,13 @@
  *   EXPIRY     0d |                                       what is known of expiries: expiry-entry.ts
  *   BORN       0e | as RESTING                            nodes in use: what comes later may be about them
  *   RUNS       0b | u32 progress | f64 from | (gap, count)…   settled above low: each so far behind the one before, the
- *                                                         first behind `from`; numbers of 7 bits a byte, the lowest first
+ *                                                         first behind `from`; varints (util/varint.ts)
  *
  * `progress` numbers one (group, shard). A group's entries come after its GROUP entry. Entries whose
  * offsets lie beyond the recovered log are clamped: the log is the truth.
  */
 import type { OwnerJournal } from "../store/message-store.ts";
+import { VARINT_MAX, VarintReader, writeVarint } from "../util/varint.ts";
 import { AckState } from "./ack-state.ts";
 import { applyExpiries, type ExpiryImage } from "./expiry-entry.ts";
 import type { SubscriptionIdentity } from "./facade.ts";
@@ -77,8 +78,7 @@ const LOW_BYTES = 12;
 const LOWS_BYTES = 1 + 256 * LOW_BYTES;
 const RUNS_HEADER = 13;
 const RUNS_BYTES = 4096;
-/** Two numbers below 2^53. */
-const LONGEST_RUN = 16;
+const LONGEST_RUN = 2 * VARINT_MAX;
 
 export class CatalogWriter {
   readonly #journal: Pick<OwnerJournal, "append">;
@@ -146,8 +146,8 @@ export class CatalogWriter {
       this.#runsAt = RUNS_HEADER;
       this.#runsEnd = from;
     }
-    this.#runsAt = writeNumber(bytes, this.#runsAt, from - this.#runsEnd);
-    this.#runsAt = writeNumber(bytes, this.#runsAt, count);
+    this.#runsAt = writeVarint(bytes, this.#runsAt, from - this.#runsEnd);
+    this.#runsAt = writeVarint(bytes, this.#runsAt, count);
     this.#runsEnd = from + count;
   }
   endRuns(): void {
@@ -337,29 +337,14 @@ function writeWord(bytes: Buffer, at: number, word: number): void {
   bytes[at + 3] = word;
 }
 
-function writeNumber(bytes: Buffer, at: number, value: number): number {
-  let rest = value;
-  for (; rest >= 0x80; rest = Math.floor(rest / 0x80)) bytes[at++] = (rest % 0x80) | 0x80;
-  bytes[at++] = rest;
-  return at;
-}
-
 function settleRuns(state: AckState, bytes: Buffer): void {
+  const reader = new VarintReader(bytes, RUNS_HEADER, bytes.length);
   let from = bytes.readDoubleBE(5);
-  let gap = -1;
-  for (let at = RUNS_HEADER; at < bytes.length; ) {
-    let value = 0;
-    for (let scale = 1; ; scale *= 0x80) {
-      const byte = bytes[at++]!;
-      value += (byte & 0x7f) * scale;
-      if (byte < 0x80) break;
-    }
-    if (gap < 0) {
-      gap = value;
-      continue;
-    }
-    state.settle(from + gap, value);
-    from += gap + value;
-    gap = -1;
+  while (reader.at < bytes.length) {
+    from += reader.next();
+    const count = reader.next();
+    if (reader.isBroken) throw new Error("journal entry of settled runs ends within a run");
+    state.settle(from, count);
+    from += count;
   }
 }

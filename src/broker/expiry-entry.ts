@@ -4,18 +4,19 @@
  *
  *   EXPIRY  0d | u32 node | u32 queueId | f64 owed | f64 from | f64 to | (gap, earliest)…
  *
- * big-endian; `gap`, `earliest`: numbers of 7 bits a byte, the lowest first. Each pair is a page: so far behind the one
+ * big-endian; `gap`, `earliest`: varints (util/varint.ts). Each pair is a page: so far behind the one
  * before, the first behind the page of `from`; ms since the epoch, 0 when nobody has looked. Pages of [from, to) that are
  * not named hold no such message. Nobody is owed what lies below `owed`. The last entry that speaks of a page counts. What
  * no entry speaks of is not known: it is looked at. So an entry may be lost, and none speaks of more than is durable.
  */
+import { VARINT_MAX, VarintReader, writeVarint } from "../util/varint.ts";
 
 /** Offsets in a page: part of the format. */
 export const EXPIRY_PAGE = 4096;
 
 const HEADER = 33;
-/** Gap and earliest at their longest. */
-const LONGEST = 16;
+/** Gap and earliest. */
+const LONGEST_PAIR = 2 * VARINT_MAX;
 const ENTRY_BYTES = 16_384;
 const KIND = 13;
 
@@ -66,14 +67,14 @@ export function writeExpiries(
   for (let page = before; !isClear && page * EXPIRY_PAGE < to; page++) {
     const earliest = earliestOf(page);
     if (earliest === Number.POSITIVE_INFINITY) continue;
-    if (at + LONGEST > ENTRY_BYTES) {
+    if (at + LONGEST_PAIR > ENTRY_BYTES) {
       flush(page * EXPIRY_PAGE);
       start = page * EXPIRY_PAGE;
       before = page;
       at = HEADER;
     }
-    at = writeNumber(at, page - before);
-    at = writeNumber(at, Math.max(0, Math.floor(earliest)));
+    at = writeVarint(bytes, at, page - before);
+    at = writeVarint(bytes, at, Math.max(0, Math.floor(earliest)));
     before = page;
   }
   flush(to);
@@ -99,11 +100,12 @@ export function applyExpiries(image: ExpiryImage, entry: Buffer): void {
     }
   }
   let page = first;
-  for (let at = HEADER; at < entry.length; ) {
-    at = readNumber(entry, at);
-    page += value;
-    at = readNumber(entry, at);
-    pages.set(page, Math.min(pages.get(page) ?? Number.POSITIVE_INFINITY, value));
+  const reader = new VarintReader(entry, HEADER, entry.length);
+  while (reader.at < entry.length) {
+    page += reader.next();
+    // Of a pair that is cut off, 0: somebody looks.
+    const earliest = reader.next();
+    pages.set(page, Math.min(pages.get(page) ?? Number.POSITIVE_INFINITY, earliest));
   }
   known.pages = pages.size === 0 ? null : pages;
   known.from = Math.max(known.from, owed);
@@ -121,23 +123,3 @@ function shardOf(image: ExpiryImage, node: number, queueId: number): ShardExpiri
 }
 
 const pageOf = (offset: number): number => Math.floor(offset / EXPIRY_PAGE);
-
-function writeNumber(at: number, number: number): number {
-  let rest = number;
-  for (; rest >= 0x80; rest = Math.floor(rest / 0x80)) bytes[at++] = (rest % 0x80) | 0x80;
-  bytes[at++] = rest;
-  return at;
-}
-
-/** The number read last. */
-let value = 0;
-
-function readNumber(entry: Buffer, at: number): number {
-  value = 0;
-  for (let scale = 1; at < entry.length; scale *= 0x80) {
-    const byte = entry[at++]!;
-    value += (byte & 0x7f) * scale;
-    if (byte < 0x80) break;
-  }
-  return at;
-}

@@ -9,8 +9,9 @@
  *    5        OWN: 4 progress number, 8 low      one group, one shard, everything below `low` settled, nothing else
  *             ENTRIES: 4 groups, 4 largest progress number, 2 count; then each: 2 length, journal entry (catalog.ts)
  *             BACKLOG: 8 messages owed by the group that owes most; may be 0
- *             COUNTERS: as variable-length numbers, in memory only
+ *             COUNTERS: varints (util/varint.ts), in memory only
  */
+import { VarintReader, writeVarint } from "../util/varint.ts";
 import { AckState } from "./ack-state.ts";
 import { type CatalogImage, CatalogWriter, setNode } from "./catalog.ts";
 import { COUNTER_NAMES, type Node, type NodeCounters } from "./node.ts";
@@ -76,7 +77,9 @@ export class NodePacker {
       if (node.counters[name] !== 0) bytes[0]! |= PACKED.COUNTERS;
     }
     if ((bytes[0]! & PACKED.COUNTERS) !== 0) {
-      for (const name of COUNTER_NAMES) this.#number(node.counters[name]);
+      for (const name of COUNTER_NAMES) {
+        this.length = writeVarint(bytes, this.length, node.counters[name]);
+      }
     }
     return true;
   }
@@ -104,13 +107,6 @@ export class NodePacker {
     this.bytes.set(entry.subarray(start, end), this.length);
     this.length += end - start;
     this.#entries++;
-  }
-
-  #number(value: number): void {
-    let rest = value;
-    for (; rest >= 0x80; rest = Math.floor(rest / 0x80))
-      this.bytes[this.length++] = (rest % 0x80) | 0x80;
-    this.bytes[this.length++] = rest;
   }
 }
 
@@ -190,18 +186,8 @@ export function* entriesOf(value: Buffer): Generator<Buffer> {
 
 export function readCounters(value: Buffer, into: NodeCounters): void {
   if ((value[0]! & PACKED.COUNTERS) === 0) return;
-  let at = bodyLengthOf(value);
-  for (const name of COUNTER_NAMES) {
-    let scale = 1;
-    let number = 0;
-    for (;;) {
-      const byte = value[at++]!;
-      number += (byte & 0x7f) * scale;
-      if (byte < 0x80) break;
-      scale *= 0x80;
-    }
-    into[name] = number;
-  }
+  const reader = new VarintReader(value, bodyLengthOf(value), value.length);
+  for (const name of COUNTER_NAMES) into[name] = reader.next();
 }
 
 /** Puts what was packed among the entries of a journal that is being replayed. `apply` takes one entry. */

@@ -3,14 +3,8 @@
  * and the record with the body takes what was noted for it. Begins anywhere where an epoch begins.
  */
 import type { RecordView } from "../model/record-view.ts";
-import {
-  FAN_FLAG,
-  FAN_HEADER,
-  FAN_TOPIC,
-  type FanHeader,
-  readFanHeader,
-  VarintReader,
-} from "./fan-record.ts";
+import { VarintReader } from "../util/varint.ts";
+import { FAN_FLAG, FAN_HEADER, FAN_TOPIC, type FanHeader, readFanHeader } from "./fan-record.ts";
 import { SYS_FLAG } from "./record.ts";
 
 const TOPIC = Buffer.from(FAN_TOPIC);

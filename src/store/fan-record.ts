@@ -21,7 +21,7 @@
  *   24     -  names: length, UTF-8, base offset
  *    -     -  runs: first number less the number after the last run, count, distance less that of the last run
  *
- * Numbers from 24 on are varints, seven bits at a time, the lowest first; differences in zigzag. A run stands for `count`
+ * Numbers from 24 on are varints; differences in zigzag (util/varint.ts). A run stands for `count`
  * queues with consecutive numbers; the message lies in each of them at its base offset plus the run's distance. To the same
  * ten thousand queues, each time the same, that is one run: four bytes.
  *
@@ -32,8 +32,6 @@ export const FAN_TOPIC = "rmq_sys_sluice_fanned";
 export const FAN_HEADER = 24;
 export const FAN_FLAG = { LAST: 1, BEGINS_EPOCH: 2 } as const;
 const VERSION = 1;
-/** Bytes of a varint at most: 2^53 in zigzag. */
-export const VARINT_MAX = 8;
 
 export interface FanHeader {
   readonly flags: number;
@@ -71,54 +69,4 @@ export function readFanHeader(
     nameCount: bytes.readUInt32BE(start + 16),
     runCount: bytes.readUInt32BE(start + 20),
   };
-}
-
-/** Returns where it ends. */
-export function writeVarint(bytes: Uint8Array, at: number, value: number): number {
-  let rest = value;
-  while (rest >= 0x8000_0000) {
-    bytes[at++] = (rest % 128) | 0x80;
-    rest = Math.floor(rest / 128);
-  }
-  let low = rest | 0;
-  while (low >= 0x80) {
-    bytes[at++] = (low & 0x7f) | 0x80;
-    low >>>= 7;
-  }
-  bytes[at++] = low;
-  return at;
-}
-
-/** Small numbers of either sign as small numbers. */
-export const zigzag = (value: number): number => (value < 0 ? -2 * value - 1 : 2 * value);
-const unzigzag = (value: number): number => (value % 2 === 1 ? -(value + 1) / 2 : value / 2);
-
-/** Reads varints one after the other, never beyond `end`. */
-export class VarintReader {
-  readonly bytes: Uint8Array;
-  at: number;
-  readonly end: number;
-  /** A number, or what it speaks of, went beyond the end: nothing read since means anything. */
-  isBroken = false;
-
-  constructor(bytes: Uint8Array, at: number, end: number) {
-    this.bytes = bytes;
-    this.at = at;
-    this.end = end;
-  }
-
-  next(): number {
-    let value = 0;
-    for (let scale = 1; this.at < this.end && scale < 2 ** 54; scale *= 128) {
-      const byte = this.bytes[this.at++]!;
-      value += (byte & 0x7f) * scale;
-      if (byte < 0x80) return value;
-    }
-    this.isBroken = true;
-    return 0;
-  }
-
-  nextSigned(): number {
-    return unzigzag(this.next());
-  }
 }

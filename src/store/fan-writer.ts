@@ -2,17 +2,10 @@
  * Writes the lists of light queues that do not go into a record's own properties (fan-record.ts): gives names numbers,
  * and lays the list out before anything is appended, so that list and message come to lie in one segment.
  */
+import { VARINT_MAX, writeVarint, zigzag } from "../util/varint.ts";
 import type { CommitLog } from "./commit-log.ts";
 import { ConsumeQueue } from "./consume-queue.ts";
-import {
-  FAN_FLAG,
-  FAN_HEADER,
-  FAN_TOPIC,
-  VARINT_MAX,
-  writeFanHeader,
-  writeVarint,
-  zigzag,
-} from "./fan-record.ts";
+import { FAN_FLAG, FAN_HEADER, FAN_TOPIC, writeFanHeader } from "./fan-record.ts";
 import { ownRecordFields } from "./own-record.ts";
 import { LIGHT_PREFIX } from "./record.ts";
 

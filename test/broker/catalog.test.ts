@@ -42,3 +42,21 @@ test("runs settled anywhere come back from few bytes, in any order, to offsets b
     t.is(state.backlog(base + 100_000), expected.backlog(base + 100_000));
   }
 });
+
+test("an entry of runs that ends within a run is refused, not read for ever", (t) => {
+  const entries: Buffer[] = [];
+  const writer = new CatalogWriter({
+    append(bytes, start, end) {
+      entries.push(Buffer.from(bytes.subarray(start, end)));
+      return 0;
+    },
+  });
+  writer.run(3, 10, 300);
+  writer.endRuns();
+  const whole = entries[0]!;
+  for (const end of [whole.length - 1, whole.length - 2]) {
+    const image = emptyImage();
+    image.progress.set(3, { state: new AckState(0), attempts: new Map() });
+    t.throws(() => applyEntry(image, whole.subarray(0, end)), { message: /ends within a run/ });
+  }
+});

@@ -1,12 +1,10 @@
 /** Messages for many light queues: stored once, all or nothing, and known again from the log alone. */
 import test from "ava";
-import fc from "fast-check";
 import { RecordView } from "../../src/model/record-view.ts";
 import { BLOCK_HEADER } from "../../src/store/arena.ts";
 import { checkStore } from "../../src/store/check.ts";
 import { CommitLogStore } from "../../src/store/commit-log-store.ts";
 import { exportStore } from "../../src/store/export.ts";
-import { VarintReader, writeVarint, zigzag } from "../../src/store/fan-record.ts";
 import { MemoryStorage } from "../../src/store/memory-storage.ts";
 import type { EntryBatch, StoreEvents, StoreQueue } from "../../src/store/message-store.ts";
 import { ENTRY_SIZE } from "../../src/store/page-pool.ts";
@@ -398,23 +396,4 @@ test("a queue that is dropped while its record is moved does not come back, nor 
   store = await opened(disk, shape);
   t.deepEqual(found(), expected);
   await store.close();
-});
-
-test("numbers of a list read back as they were written, and never beyond their end", (t) => {
-  fc.assert(
-    fc.property(fc.array(fc.maxSafeInteger()), (values) => {
-      const bytes = Buffer.alloc(values.length * 8 + 8);
-      const small = values.map((value) => Math.trunc(value / 8));
-      let end = 0;
-      for (const value of small) end = writeVarint(bytes, end, zigzag(value));
-      const reader = new VarintReader(bytes, 0, end);
-      t.deepEqual(
-        small.map(() => reader.nextSigned() + 0),
-        small.map((value) => value + 0),
-      );
-      t.false(reader.isBroken);
-      reader.next();
-      t.true(reader.isBroken);
-    }),
-  );
 });
