@@ -25,7 +25,7 @@
 import type { OwnerJournal } from "../store/message-store.ts";
 import { VARINT_MAX, VarintReader, writeVarint } from "../util/varint.ts";
 import { AckState } from "./ack-state.ts";
-import { applyExpiries, type ExpiryImage } from "./expiry-entry.ts";
+import { applyExpiries, EXPIRY_ENTRY, type ExpiryImage } from "./expiry-entry.ts";
 import type { SubscriptionIdentity } from "./facade.ts";
 import { nodeKey } from "./node-key.ts";
 
@@ -42,7 +42,7 @@ export const ENTRY = {
   WOKEN: 10,
   RUNS: 11,
   LOWS: 12,
-  EXPIRY: 13,
+  EXPIRY: EXPIRY_ENTRY,
   BORN: 14,
 } as const;
 

@@ -11,6 +11,8 @@
  */
 import { VARINT_MAX, VarintReader, writeVarint } from "../util/varint.ts";
 
+/** The entry's type, among those of catalog.ts. */
+export const EXPIRY_ENTRY = 13;
 /** Offsets in a page: part of the format. */
 export const EXPIRY_PAGE = 4096;
 
@@ -18,7 +20,6 @@ const HEADER = 33;
 /** Gap and earliest. */
 const LONGEST_PAIR = 2 * VARINT_MAX;
 const ENTRY_BYTES = 16_384;
-const KIND = 13;
 
 /** What a journal says of one shard. */
 export interface ShardExpiries {
@@ -56,7 +57,7 @@ export function writeExpiries(
   let before = Math.floor(from / EXPIRY_PAGE);
   let at = HEADER;
   const flush = (end: number): void => {
-    bytes[0] = KIND;
+    bytes[0] = EXPIRY_ENTRY;
     bytes.writeUInt32BE(node, 1);
     bytes.writeUInt32BE(queueId, 5);
     bytes.writeDoubleBE(owed, 9);
