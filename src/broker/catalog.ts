@@ -221,17 +221,9 @@ export function applyEntry(image: CatalogImage, bytes: Buffer): void {
       image.expiry.delete(id);
       return;
     }
-    case ENTRY.GROUP: {
-      const group = groupOf(bytes);
-      image.groups.set(group.journalId, group);
-      // A group is written again when its node gets another shard: what is known already stays.
-      group.progress.forEach((number, shard) => {
-        if (image.progress.has(number)) return;
-        const state = new AckState(group.from[shard] ?? 0);
-        image.progress.set(number, { state, attempts: new Map() });
-      });
+    case ENTRY.GROUP:
+      setGroup(image, groupOf(bytes));
       return;
-    }
     case ENTRY.GROUP_GONE:
       forgetGroup(image, bytes.readUInt32BE(1));
       return;
@@ -286,6 +278,16 @@ export function setNode(image: CatalogImage, node: NodeEntry): void {
   forgetNamed(image, key, node.id);
   image.ids.set(key, node.id);
   image.nodes.set(node.id, node);
+}
+
+export function setGroup(image: CatalogImage, group: GroupEntry): void {
+  image.groups.set(group.journalId, group);
+  // A group is written again when its node gets another shard: what is known already stays.
+  group.progress.forEach((number, shard) => {
+    if (image.progress.has(number)) return;
+    const state = new AckState(group.from[shard] ?? 0);
+    image.progress.set(number, { state, attempts: new Map() });
+  });
 }
 
 /** Of the one that had the name before, the end is lost. */

@@ -17,6 +17,8 @@ import {
   groupOf,
   keyOfEntry,
   nodeOf,
+  setGroup,
+  setNode,
 } from "./catalog.ts";
 import {
   factsOf,
@@ -58,16 +60,22 @@ export class JournalReplay {
       case ENTRY.NODE_GONE:
         if (!this.#gone(entry.readUInt32BE(1))) applyEntry(this.image, entry);
         return;
-      case ENTRY.NODE:
+      case ENTRY.NODE: {
+        const node = nodeOf(entry);
         // Something happens to a node that should have been woken before, but for an entry that is lost: not to two of it.
-        if (this.packed.size > 0) this.unpack(this.packed.find(keyOfEntry(nodeOf(entry))));
-        break;
+        if (this.packed.size > 0) this.unpack(this.packed.find(keyOfEntry(node)));
+        setNode(this.image, node);
+        return;
+      }
       case ENTRY.EXPIRY:
         this.#expiries(entry.readUInt32BE(1));
         break;
-      case ENTRY.GROUP:
-        if (this.#used.size > 0) this.unpack(this.#used.get(groupOf(entry).node));
-        break;
+      case ENTRY.GROUP: {
+        const group = groupOf(entry);
+        if (this.#used.size > 0) this.unpack(this.#used.get(group.node));
+        setGroup(this.image, group);
+        return;
+      }
       case ENTRY.GROUP_GONE:
       case ENTRY.RUN:
       case ENTRY.RUNS:
