@@ -543,7 +543,7 @@ export class CommitLogStore implements MessageStore {
         fanAbove: this.#fanAbove,
         ringBytes: this.#ring.size,
         owed: this.#events.owed?.bind(this.#events) ?? oweAll,
-        onMoved: (...moved) => this.#events.onMoved?.(...moved),
+        onMoved: this.#events.onMoved?.bind(this.#events) ?? (() => {}),
         onReadError: (error) => this.#onReadError(error, null),
         activity: () => this.#log.appended + this.journal.end,
         // A disk that is filled by what nobody owes is freed by moving the rest: a little of the reserve is for that.

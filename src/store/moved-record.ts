@@ -22,17 +22,29 @@ import {
   LIGHT_PREFIX,
   MAX_PROPERTIES_BYTES,
   SYS_FLAG,
+  writeDecimal,
+  writeShort,
 } from "./record.ts";
 import type { RecordDispatch } from "./record-dispatch.ts";
 
 /** Of the properties that the store has added to the original: written anew. */
-const OWN: ReadonlySet<string> = new Set([
+const OWN: readonly Buffer[] = [
   "INNER_MULTI_DISPATCH",
   "INNER_MULTI_QUEUE_OFFSET",
   "x-batch",
   "__MOVED",
   "__CRC32#",
-]);
+].map((name) => Buffer.from(`${name}\x01`, "latin1"));
+const VALUE_END = 0x02;
+const COLON = 0x3a;
+const HYPHEN = 0x2d;
+const LETTER_H = 0x68;
+const LETTER_I = 0x49;
+const LETTER_X = 0x78;
+const UNDERSCORE = 0x5f;
+const MOVED_NAME = Buffer.from("__MOVED\x01", "latin1");
+/** More than `__MOVED` takes. */
+const MOVED_MAX = 64;
 
 export class MovedRecord {
   /** The copy, without its place and its checksums, in `bytes[0, size)`. */
@@ -60,14 +72,14 @@ export class MovedRecord {
       text += `INNER_MULTI_DISPATCH\x01${names.join(",")}\x02`;
       text += `INNER_MULTI_QUEUE_OFFSET\x01${offsets.join(",")}\x02`;
     }
-    text += `__MOVED\x01${first}:${keepsHome ? "h" : "-"}:${homeEnd}\x02`;
     const head = propertiesStart - start;
-    const most = view.propertiesEnd - start + Buffer.byteLength(text) + 1 + CRC_TAIL_SIZE;
+    const most = view.propertiesEnd - start + text.length * 3 + 1 + MOVED_MAX + CRC_TAIL_SIZE;
     if (this.bytes.length < most) this.bytes = Buffer.alloc(most * 2);
     const { bytes } = this;
     buffer.copy(bytes, 0, start, propertiesStart);
     let at = copyProperties(view, bytes, head);
-    at += bytes.write(text, at);
+    if (text !== "") at += bytes.write(text, at);
+    at = writeMoved(bytes, at, first, keepsHome, homeEnd);
     at += CRC_TAIL.copy(bytes, at);
     if (at - head > MAX_PROPERTIES_BYTES) return false;
     bytes.writeUInt16BE(at - head, head - 2);
@@ -91,19 +103,51 @@ export class MovedRecord {
   }
 }
 
+/** `__MOVED`; returns where it ends. */
+function writeMoved(
+  bytes: Buffer,
+  at: number,
+  first: number,
+  keepsHome: boolean,
+  homeEnd: number,
+): number {
+  let to = writeShort(bytes, at, MOVED_NAME);
+  to = writeDecimal(bytes, to, first);
+  bytes[to++] = COLON;
+  bytes[to++] = keepsHome ? LETTER_H : HYPHEN;
+  bytes[to++] = COLON;
+  to = writeDecimal(bytes, to, homeEnd);
+  bytes[to++] = VALUE_END;
+  return to;
+}
+
 /** Copies what is not the store's own; returns where it ends. */
 function copyProperties(view: RecordView, bytes: Buffer, to: number): number {
   const { buffer, propertiesEnd: end } = view;
-  for (let at = view.propertiesStart; at < end; ) {
-    let stop = buffer.indexOf(0x02, at);
+  // What is to be copied, and follows one another.
+  let from = view.propertiesStart;
+  for (let at = from; at < end; ) {
+    let stop = buffer.indexOf(VALUE_END, at);
     if (stop < 0 || stop > end) stop = end;
-    const middle = buffer.indexOf(0x01, at);
-    const name = middle < 0 || middle > stop ? "" : buffer.toString("latin1", at, middle);
-    if (!OWN.has(name)) {
-      to += buffer.copy(bytes, to, at, stop);
-      bytes[to++] = 0x02; // RocketMQ may leave out the last one.
+    if (isOwn(buffer, at, stop)) {
+      to += buffer.copy(bytes, to, from, at);
+      from = stop + 1;
     }
     at = stop + 1;
   }
+  if (from >= end) return to;
+  to += buffer.copy(bytes, to, from, end);
+  if (buffer[end - 1] !== VALUE_END) bytes[to++] = VALUE_END; // RocketMQ may leave out the last one.
   return to;
+}
+
+function isOwn(buffer: Buffer, at: number, stop: number): boolean {
+  const first = buffer[at]!;
+  if (first !== LETTER_I && first !== LETTER_X && first !== UNDERSCORE) return false;
+  for (const name of OWN) {
+    let i = 0;
+    while (i < name.length && at + i < stop && buffer[at + i] === name[i]) i++;
+    if (i === name.length) return true;
+  }
+  return false;
 }

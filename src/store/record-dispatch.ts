@@ -55,8 +55,10 @@ export class RecordDispatch {
         case 0x4b: // K
         case 0x55: // U
         case 0x49: // I
-        case 0x78: // x
           this.#property(buffer, at, stop);
+          break;
+        case 0x78: // x, but mostly "x-enc"
+          if (buffer[at + 2] === 0x62) this.#property(buffer, at, stop);
           break;
         case 0x5f: // _
           if (isMoved) this.#property(buffer, at, stop);

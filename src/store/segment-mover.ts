@@ -12,12 +12,14 @@
  */
 
 import { RecordView } from "../model/record-view.ts";
+import { KnownBytes } from "../util/known-bytes.ts";
 import type { CommitLog } from "./commit-log.ts";
 import type { ConsumeQueue } from "./consume-queue.ts";
 import type { FanWriter } from "./fan-writer.ts";
 import { ListSeams } from "./list-seams.ts";
 import type { EntryBatch, OwedMask } from "./message-store.ts";
 import { MovedRecord } from "./moved-record.ts";
+import { PendingSwitches } from "./pending-switches.ts";
 import type { QueueTable } from "./queue-table.ts";
 import {
   BLANK_SIZE,
@@ -43,31 +45,31 @@ const QUEUES_PER_LOOK = 64;
 /** Longest time in which entries are changed in one go. */
 const SWITCH_MS = 3;
 
-/** Who owes a record, as far as its light queues were looked at. */
-interface Gathering {
-  readonly at: number;
+/** Who owes a record, as far as its light queues were looked at. One object is used for all of them. */
+class Gathering {
+  /** The record; -1: none is being looked at. */
+  at = -1;
   /** Queues dropped by then: when it is another number now, what was found may be wrong. */
-  readonly drops: number;
-  readonly keepsHome: boolean;
-  tagHash: number;
+  drops = 0;
+  /** Does the queue owe it that its topic and queueId name? */
+  keepsHome = false;
+  tagHash = 0;
   /** The next of its light queues. */
-  next: number;
+  next = 0;
   /** By their place in the list, those that owe it. */
-  readonly lights: number[];
-  readonly queues: ConsumeQueue[];
-}
+  lights: number[] = [];
+  queues: ConsumeQueue[] = [];
 
-/** An entry to be changed once its copy is durable. */
-interface Switch {
-  readonly queue: ConsumeQueue;
-  readonly offset: number;
-  readonly from: number;
-  readonly to: number;
-  readonly size: number;
-  readonly tagHash: number;
+  clear(): void {
+    this.at = -1;
+    this.keepsHome = false;
+    if (this.lights.length > 0) this.lights = [];
+    if (this.queues.length > 0) this.queues = [];
+  }
 }
 
 const NONE: readonly number[] = [];
+const NO_CHUNK = Buffer.alloc(0);
 
 export interface MoverHost {
   readonly table: QueueTable;
@@ -96,15 +98,16 @@ export class SegmentMover {
   /** Next place to look at, and the end of the segment; -1: none is being emptied. */
   #at = -1;
   #end = 0;
-  #chunk = Buffer.alloc(0);
+  #chunk = NO_CHUNK;
   #chunkView = new DataView(new ArrayBuffer(0));
   #chunkFrom = 0;
   #chunkTo = 0;
   #isReading = false;
-  #switches: Switch[] = [];
-  /** How many of them are done. */
-  #switched = 0;
-  #gathering: Gathering | null = null;
+  readonly #switches = new PendingSwitches();
+  readonly #gathering = new Gathering();
+  /** The topic of the record looked at last: mostly the next one has the same. */
+  readonly #topicBytes = new KnownBytes();
+  #topic = "";
   #until = 0;
   readonly #view = new RecordView();
   readonly #dispatch = new RecordDispatch();
@@ -129,14 +132,18 @@ export class SegmentMover {
 
   /** Copies wait to be durable, and entries to be changed. */
   get isPending(): boolean {
-    return this.#switches.length > this.#switched;
+    return this.#switches.length > 0;
   }
   get isBusy(): boolean {
     return this.#at >= 0;
   }
+  /** Entries that wait to be changed. */
+  get pending(): number {
+    return this.#switches.length;
+  }
 
   begin(start: number): void {
-    this.#gathering = null;
+    this.#gathering.clear();
     this.#at = start;
     this.#end = start + this.#segmentBytes;
     this.#chunkFrom = this.#chunkTo = start;
@@ -148,33 +155,36 @@ export class SegmentMover {
    */
   onDurable(durable: number): boolean {
     const switches = this.#switches;
-    const first = this.#switched;
     const until = performance.now() + SWITCH_MS;
-    while (this.#switched < switches.length) {
-      const one = switches[this.#switched]!;
-      if (one.to + one.size > durable) break;
-      this.#switched++;
+    let count = 0;
+    while (switches.length > 0 && switches.to + switches.size <= durable) {
       try {
-        this.#switch(one);
+        this.#switch();
       } catch (error) {
         this.#host.onReadError(error);
-        this.stuck.add(this.#host.segments.startOf(one.from));
+        this.stuck.add(this.#host.segments.startOf(switches.from));
       }
-      const count = this.#switched - first;
-      if (count % QUEUES_PER_LOOK === 0 && performance.now() >= until) break;
+      switches.shift();
+      if (++count % QUEUES_PER_LOOK === 0 && performance.now() >= until) break;
     }
-    if (this.#switched === first) return false;
-    if (this.#switched === switches.length) {
-      this.#switches = [];
-      this.#switched = 0;
-    }
+    if (count === 0) return false;
     this.#host.table.flushReplaced();
+    this.#letGo();
     return true;
   }
 
-  #switch({ queue: seen, offset, from, to, size, tagHash }: Switch): void {
+  /** Between two segments no memory is held that takes more than a moment to make again. */
+  #letGo(): void {
+    if (this.isBusy || this.isPending) return;
+    this.#switches.release();
+    this.#chunk = NO_CHUNK;
+    this.#chunkFrom = this.#chunkTo = 0;
+  }
+
+  #switch(): void {
     const { table } = this.#host;
     const entry = this.#entry;
+    const { queue: seen, offset, from, to, size, tagHash } = this.#switches;
     // What was looked at may have been let go of since, or dropped, or be another one of that name.
     const queue = table.names.find(seen.topic, seen.queueId, seen.isLight);
     if (queue === undefined || queue.number !== seen.number) return;
@@ -189,17 +199,20 @@ export class SegmentMover {
   step(until: number): boolean {
     if (this.#at < 0 || this.#isReading) return false;
     const { log, ringBytes } = this.#host;
-    const oldest = this.#switches[this.#switched];
-    if (oldest !== undefined && log.appended - oldest.to > PENDING_BYTES) return false;
+    const switches = this.#switches;
+    if (switches.length > 0 && log.appended - switches.to > PENDING_BYTES) return false;
     this.#until = until;
     const begun = log.appended;
     for (let count = 1; ; count++) {
-      if (this.#at + BLANK_SIZE > this.#end || !this.#tryOne()) break;
+      if (this.#at + BLANK_SIZE > this.#end || switches.isFull || !this.#tryOne()) break;
       const appended = log.appended - begun;
       if (appended >= STEP_BYTES || log.appended - log.written > ringBytes / 4) break;
       if (count % RECORDS_PER_LOOK === 0 && performance.now() >= until) break;
     }
-    if (this.#at + BLANK_SIZE > this.#end) this.#at = -1;
+    if (this.#at + BLANK_SIZE > this.#end) {
+      this.#at = -1;
+      this.#letGo();
+    }
     return log.appended !== begun;
   }
 
@@ -238,30 +251,30 @@ export class SegmentMover {
   #stick(): false {
     this.stuck.add(this.#end - this.#segmentBytes);
     this.#at = this.#end;
-    this.#gathering = null;
+    this.#gathering.clear();
     return false;
   }
 
   /** False when the record is owed and cannot be moved. "later": it is in so many queues that time is over. */
   #move(at: number, index: number, size: number): boolean | "later" {
     const view = this.#view.open(this.#chunk, index);
-    if (this.#gathering?.at !== at) {
+    const found = this.#gathering;
+    if (found.at !== at) {
       // Of every record: what names many light queues lies before the one that has the body.
       if (!this.#dispatch.read(view).isDispatched) return true;
       if (!this.#dispatch.isWhole) this.#retrace(view, at);
-      this.#gathering = this.#begun(view, at);
-    } else if (this.#gathering.drops !== this.#host.table.drops) {
-      this.#gathering = this.#begun(view, at);
+      this.#begin(view, at);
+    } else if (found.drops !== this.#host.table.drops) {
+      this.#begin(view, at);
     }
-    const found = this.#gathering;
-    if (!this.#gather(found)) return "later";
-    this.#gathering = null;
+    if (!this.#gather()) return "later";
+    found.at = -1;
     // Some of its queues are not known: they would go on pointing here.
     if (!this.#dispatch.isWhole) return false;
     if (!found.keepsHome && found.lights.length === 0) return true;
     const limit = this.#chunk.length;
     if (checkRecord(this.#chunk, this.#chunkView, index, limit, limit, at) !== size) return false;
-    return this.#append(view, found);
+    return this.#append(view, at);
   }
 
   /** A list that began in an earlier segment. */
@@ -271,16 +284,21 @@ export class SegmentMover {
     if (this.#seams.retrace(from, at, this.#dispatch)) this.#dispatch.read(view);
   }
 
-  #begun(view: RecordView, at: number): Gathering {
+  #begin(view: RecordView, at: number): void {
+    const found = this.#gathering;
+    found.clear();
+    found.at = at;
+    found.drops = this.#host.table.drops;
+    found.next = 0;
     const home = this.#homeOf(view);
-    const keepsHome = home !== undefined && this.#isOwed(home, view.queueOffset, at);
-    const tagHash = keepsHome ? this.#entry.tagHash[0]! : 0;
-    const { drops } = this.#host.table;
-    return { at, drops, keepsHome, tagHash, next: 0, lights: [], queues: [] };
+    if (home === undefined || !this.#isOwed(home, view.queueOffset, at)) return;
+    found.keepsHome = true;
+    found.tagHash = this.#entry.tagHash[0]!;
   }
 
   /** Looks at the light queues; false when time was over before the last. */
-  #gather(found: Gathering): boolean {
+  #gather(): boolean {
+    const found = this.#gathering;
     const { lightNames, lightOffsets } = this.#dispatch;
     const { names } = this.#host.table;
     while (found.next < lightNames.length) {
@@ -296,8 +314,9 @@ export class SegmentMover {
     return true;
   }
 
-  #append(view: RecordView, { at, keepsHome, tagHash, lights, queues }: Gathering): boolean {
+  #append(view: RecordView, from: number): boolean {
     const { log, fan, fanAbove } = this.#host;
+    const { keepsHome, tagHash, lights, queues } = this.#gathering;
     const dispatch = this.#dispatch;
     const copy = this.#copy;
     const home = keepsHome ? this.#homeOf(view) : undefined;
@@ -305,28 +324,40 @@ export class SegmentMover {
     const isNamed =
       lights.length <= fanAbove && copy.compose(view, dispatch, keepsHome, homeEnd, lights);
     if (!isNamed && !copy.compose(view, dispatch, keepsHome, homeEnd, NONE)) return false;
-    if (copy.size + BLANK_SIZE > this.#segmentBytes) return false;
-    const offsets = lights.map((i) => dispatch.lightOffsets[i]!);
-    if (!isNamed) copy.setFanned(fan.write(queues, offsets, copy.size));
-    const to = log.appendLaidOut(copy.bytes, copy.size, copy.hasKeys);
-    this.records++;
-    this.bytes += copy.size;
-    const moved = { from: at, to, size: copy.size, tagHash };
-    if (home !== undefined) {
-      this.#switches.push({ queue: home, offset: view.queueOffset, ...moved });
+    const { size } = copy;
+    if (size + BLANK_SIZE > this.#segmentBytes) return false;
+    const { lightOffsets } = dispatch;
+    if (!isNamed) {
+      const offsets = lights.map((i) => lightOffsets[i]!);
+      copy.setFanned(fan.write(queues, offsets, size));
     }
-    for (const [i, queue] of queues.entries()) {
-      this.#switches.push({ queue, offset: offsets[i]!, ...moved });
+    const to = log.appendLaidOut(copy.bytes, size, copy.hasKeys);
+    this.records++;
+    this.bytes += size;
+    const switches = this.#switches;
+    if (home !== undefined) switches.add(home, view.queueOffset, from, to, size, tagHash);
+    for (let i = 0; i < queues.length; i++) {
+      switches.add(queues[i]!, lightOffsets[lights[i]!]!, from, to, size, tagHash);
     }
     return true;
   }
 
   #homeOf(view: RecordView): ConsumeQueue | undefined {
     const { table } = this.#host;
-    const { topic } = view;
+    const topic = this.#topicOf(view);
     return topic.startsWith(LIGHT_PREFIX)
       ? table.names.peek(topic.slice(LIGHT_PREFIX.length), 0, true)
       : table.names.peek(topic, view.queueId, false);
+  }
+
+  #topicOf(view: RecordView): string {
+    const { topicStart, topicEnd } = view;
+    const known = this.#topicBytes;
+    if (known.length !== topicEnd - topicStart || !known.isAt(this.#chunk, topicStart)) {
+      known.learn(this.#chunk, topicStart, topicEnd);
+      this.#topic = view.topic;
+    }
+    return this.#topic;
   }
 
   /** Does the queue owe this offset, and is this the record? Leaves the entry in `#entry`. */
