@@ -1,6 +1,5 @@
 import { execFile } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { connect } from "node:net";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import test, { type ExecutionContext } from "ava";
@@ -10,6 +9,7 @@ import { CommitLogStore } from "../../src/store/commit-log-store.ts";
 import { SILENT } from "../support/built-store.ts";
 import { SluiceProcess } from "../support/process.ts";
 import { recordFields } from "../support/record-fields.ts";
+import { sayFrames } from "../support/stomp-socket.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 import { until } from "../support/wait.ts";
 
@@ -75,13 +75,8 @@ test.serial("a running broker can be looked at from its data directory", async (
   t.regex(browse.error, /no queue "orders"/);
   const byUrl = await sluice(["queues", "--url", `http://127.0.0.1:${broker.port()}`]);
   t.is(byUrl.code, 0, byUrl.error);
-  const socket = connect(broker.port(), "127.0.0.1");
-  let answer = "";
-  socket.on("data", (chunk) => (answer += chunk));
-  socket.write("CONNECT\naccept-version:1.2\nhost:localhost\n\n\0");
-  socket.write("SEND\ndestination:/queue/orders\nkeys:k1\nreceipt:r\n\nhello\0");
-  await until("it is there", () => answer.includes("RECEIPT"));
-  socket.destroy();
+  const hello = "SEND\ndestination:/queue/orders\nkeys:k1\nreceipt:r\n\nhello\0";
+  await sayFrames(broker.port(), hello, /RECEIPT/);
   const locked = await sluice(["store", "check", "--data", data]);
   t.is(locked.code, 3);
   for (const query of [[], ["--offset", "0"], ["--key", "k1"]]) {
@@ -238,13 +233,10 @@ test.serial(
   async (t) => {
     const data = temporaryFolder(t);
     const broker = await running(t, data);
-    const socket = connect(broker.port(), "127.0.0.1");
-    let answer = "";
-    socket.on("data", (chunk) => (answer += chunk));
-    socket.write("CONNECT\naccept-version:1.2\nhost:localhost\n\n\0");
-    for (let i = 0; i < 1200; i++) socket.write(`SEND\ndestination:/queue/many.${i}\n\nx\0`);
-    socket.write("SEND\ndestination:/queue/last\nreceipt:all\n\nx\0");
-    await until("all are there", () => answer.includes("receipt-id:all"));
+    let frames = "";
+    for (let i = 0; i < 1200; i++) frames += `SEND\ndestination:/queue/many.${i}\n\nx\0`;
+    frames += "SEND\ndestination:/queue/last\nreceipt:all\n\nx\0";
+    await sayFrames(broker.port(), frames, /receipt-id:all/);
     const some = await sluice(["queues", "--data", data]);
     t.is(some.out.trimEnd().split("\n").length, 1001);
     t.regex(some.error, /the first 1000 queues; more with --max/);
@@ -254,7 +246,6 @@ test.serial(
     const all = new SluiceProcess(["queues", "--json", "--data", data]);
     t.is(await all.exit, 0);
     t.is(JSON.parse(all.stdout).length, 1201);
-    socket.destroy();
   },
 );
 
@@ -355,20 +346,16 @@ test.serial("the version is the package's", async (t) => {
 test.serial("delayed messages are listed and taken back, also over a restart", async (t) => {
   const data = temporaryFolder(t);
   const broker = await running(t, data);
-  const socket = connect(broker.port(), "127.0.0.1");
-  let answer = "";
-  socket.on("data", (chunk) => (answer += chunk));
-  socket.write("CONNECT\naccept-version:1.2\nhost:localhost\n\n\0");
+  let frames = "";
   for (const [queue, delay] of [
     ["a", "7200000"],
     ["a", "3600000"],
     ["b", "946080000000"],
   ]) {
-    socket.write(`SEND\ndestination:/queue/${queue}\nAMQ_SCHEDULED_DELAY:${delay}\n\nx\0`);
+    frames += `SEND\ndestination:/queue/${queue}\nAMQ_SCHEDULED_DELAY:${delay}\n\nx\0`;
   }
-  socket.write("SEND\ndestination:/queue/a\nreceipt:r\n\nnow\0");
-  await until("it is there", () => answer.includes("RECEIPT"));
-  socket.destroy();
+  frames += "SEND\ndestination:/queue/a\nreceipt:r\n\nnow\0";
+  await sayFrames(broker.port(), frames, /RECEIPT/);
   const list = await sluice(["delayed", "list", "--data", data]);
   t.regex(
     list.out,

@@ -90,16 +90,14 @@ test("a record that was found intact is checked again when it comes from the dis
 });
 
 test("a damaged record is refused each time, whatever was found around it", (t) => {
+  const damaged = [0, 3, 4, 77];
   // The smallest ones: several in what is looked at together.
   for (const size of [96, 100, 128, 1000]) {
     const log = simulated(size, 100);
-    for (const index of [0, 3, 4, 77]) log.flipBit(index);
+    for (const index of damaged) log.flipBit(index);
     for (let round = 0; round < 3; round++) {
-      for (let i = 0; i < 100; i++) {
-        const isExpected = ![0, 3, 4, 77].includes(i);
-        if (log.isSound(i) !== isExpected) t.fail(`record ${i} of ${size} bytes, round ${round}`);
-      }
+      const refused = Array.from({ length: 100 }, (_, i) => i).filter((i) => !log.isSound(i));
+      t.deepEqual(refused, damaged, `records of ${size} bytes, round ${round}`);
     }
   }
-  t.pass();
 });
