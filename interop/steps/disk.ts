@@ -67,6 +67,21 @@ async function takeBacklog(broker: BrokerProcess, count: number): Promise<void> 
   await peer.close();
 }
 
+/** The broker starts on the repaired disk, and has everything that was confirmed before. Those who go on from there. */
+async function writableAgain(
+  broker: BrokerProcess,
+  disk: OwnDisk,
+  before: DiskTraffic,
+): Promise<DiskTraffic> {
+  disk.repair("rw");
+  await broker.restart();
+  const again = new DiskTraffic();
+  again.resume(before);
+  await again.connect(broker);
+  await until("everything confirmed was delivered", () => again.missing().length === 0);
+  return again;
+}
+
 async function fullDisk(context: StepContext, disk: OwnDisk, leave: number): Promise<void> {
   const words = leave === 0 ? "full to the last byte" : "below its limit";
   const limit = `store.minFreeBytes=${leave * 2}`;
@@ -160,12 +175,7 @@ async function readOnlyDisk(context: StepContext, disk: OwnDisk): Promise<void> 
     return error.split("\n").at(-1);
   });
   await check("once it is writable again everything confirmed is there", async () => {
-    disk.repair("rw");
-    await broker.restart();
-    const again = new DiskTraffic();
-    again.resume(traffic);
-    await again.connect(broker);
-    await until("everything confirmed was delivered", () => again.missing().length === 0);
+    const again = await writableAgain(broker, disk, traffic);
     again.start();
     await untilConfirmed(again, 10);
     await again.end();
@@ -190,12 +200,7 @@ async function stopsOnFailure(context: StepContext, disk: OwnDisk): Promise<void
       equal(await broker.stop(), 1, "exit status");
       truly(/store\.onFailure/.test(broker.output), "the log says why");
       await traffic.end();
-      disk.repair("rw");
-      await broker.restart();
-      const again = new DiskTraffic();
-      again.resume(traffic);
-      await again.connect(broker);
-      await until("everything confirmed was delivered", () => again.missing().length === 0);
+      const again = await writableAgain(broker, disk, traffic);
       await again.end();
     },
     CELL_LIMIT_MS,
