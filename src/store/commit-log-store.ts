@@ -403,13 +403,13 @@ export class CommitLogStore implements MessageStore {
     return (
       physicalOffset < this.#segments.minOffset ||
       this.#quarantine.has(physicalOffset) ||
-      this.#reader.isUnreadable(physicalOffset)
+      this.#reader.isDamaged(physicalOffset)
     );
   }
 
   isUnreadable(physicalOffset: number): boolean {
     if (physicalOffset < 0) this.#doubts.entryIsMissing();
-    return physicalOffset < 0 || this.#reader.isRefused(physicalOffset);
+    return physicalOffset < 0 || this.#reader.isUnreadable(physicalOffset);
   }
 
   get atHandFrom(): number {

@@ -16,16 +16,16 @@ export interface Judge {
 const TRUSTING: Judge = { noRecordAt: () => false, recordIsDamaged() {} };
 
 const IDLE_TICKS = 10;
-const MAX_UNREADABLE = 4096;
+const MOST_NOTED = 4096;
 
 export class LogReader {
   readonly #segments: SegmentList;
   readonly #reader: SegmentReader;
   readonly #known = new Set<number>();
-  /** Offsets at which a read found no record although there should be one. */
+  /** Offsets at which a read found no sound record although there should be one. */
+  readonly #damaged = new Set<number>();
+  /** Those that the disk refused to give, or that may be elsewhere. */
   readonly #unreadable = new Set<number>();
-  /** Those that the disk refused to give, or that may be elsewhere: nobody may take them for lost. */
-  readonly #refused = new Set<number>();
   #error: unknown = null;
   readonly #onError: (error: unknown) => void;
   readonly #judge: Judge;
@@ -58,7 +58,7 @@ export class LogReader {
   view(physicalOffset: number, size: number, written: number, view: RecordView): boolean {
     const segments = this.#segments;
     if (physicalOffset < segments.minOffset) return false;
-    if (isFiller(size)) return this.#refuse(physicalOffset);
+    if (isFiller(size)) return this.#giveUp(physicalOffset);
     if (size < MIN_RECORD_SIZE) return this.#doubt(physicalOffset);
     const reader = this.#reader;
     if (reader.locateHot(physicalOffset, size)) {
@@ -78,11 +78,11 @@ export class LogReader {
       // What lay on a disk is checked before it is handed on: a consumer must not get bytes that nobody sent.
       if (!isIntact(buffer, offset, size)) {
         this.#judge.recordIsDamaged(physicalOffset, size);
-        return this.#refuse(physicalOffset);
+        return this.#giveUp(physicalOffset);
       }
       reader.noteIntact();
     }
-    if (this.#refused.size > 0) this.#refused.delete(physicalOffset);
+    if (this.#unreadable.size > 0) this.#unreadable.delete(physicalOffset);
     view.open(buffer, offset);
     return true;
   }
@@ -125,12 +125,14 @@ export class LogReader {
     this.#scheduleEnd();
   }
 
-  isUnreadable(physicalOffset: number): boolean {
-    return this.#unreadable.has(physicalOffset);
+  /** A read found no sound record there. */
+  isDamaged(physicalOffset: number): boolean {
+    return this.#damaged.has(physicalOffset);
   }
 
-  isRefused(physicalOffset: number): boolean {
-    return this.#refused.has(physicalOffset);
+  /** Nobody may take it for lost. */
+  isUnreadable(physicalOffset: number): boolean {
+    return this.#unreadable.has(physicalOffset);
   }
 
   /** The segments before this offset are removed. */
@@ -165,19 +167,19 @@ export class LogReader {
   }
 
   #doubt(physicalOffset: number): false {
-    if (!this.#judge.noRecordAt(physicalOffset)) return this.#refuse(physicalOffset);
+    if (!this.#judge.noRecordAt(physicalOffset)) return this.#giveUp(physicalOffset);
     this.#keep(physicalOffset);
     return false;
   }
 
   #keep(physicalOffset: number): void {
-    if (this.#refused.size >= MAX_UNREADABLE) this.#refused.clear();
-    this.#refused.add(physicalOffset);
+    if (this.#unreadable.size >= MOST_NOTED) this.#unreadable.clear();
+    this.#unreadable.add(physicalOffset);
   }
 
-  #refuse(physicalOffset: number): false {
-    if (this.#unreadable.size >= MAX_UNREADABLE) this.#unreadable.clear();
-    this.#unreadable.add(physicalOffset);
+  #giveUp(physicalOffset: number): false {
+    if (this.#damaged.size >= MOST_NOTED) this.#damaged.clear();
+    this.#damaged.add(physicalOffset);
     return false;
   }
 }

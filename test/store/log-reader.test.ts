@@ -85,7 +85,7 @@ test("a record that was found intact is checked again when it comes from the dis
   t.true(SEGMENT_BYTES > CACHE_BYTES + (1 << 20), "the first records are not kept any more");
   log.flipBit(0);
   t.false(log.isSound(0));
-  t.true(log.reader.isUnreadable(0));
+  t.true(log.reader.isDamaged(0));
   t.true(log.isSound(1));
 });
 
