@@ -7,10 +7,10 @@ import type { CommandRing } from "./command-ring.ts";
 import type { CommitLog } from "./commit-log.ts";
 import type { FanWriter } from "./fan-writer.ts";
 import type { Journal } from "./journal.ts";
-import type { LogReader } from "./log-reader.ts";
 import type { Quarantine } from "./quarantine.ts";
 import type { SegmentRetention } from "./retention.ts";
 import type { SegmentList } from "./segment-list.ts";
+import type { StoredRecords } from "./stored-records.ts";
 import type { WriterSide } from "./writer-side.ts";
 
 export interface CheckpointParts {
@@ -21,7 +21,7 @@ export interface CheckpointParts {
   readonly journal: Journal;
   readonly commands: CommandRing;
   readonly segments: SegmentList;
-  readonly reader: LogReader;
+  readonly records: StoredRecords;
   readonly writer: WriterSide;
   readonly quarantine: Quarantine;
   /** Between copying a record and changing its entry a checkpoint would forget the second half. */
@@ -100,11 +100,11 @@ export class Checkpoints {
 
   /** It is on the disk. */
   onDone(): void {
-    const { planner, retention, segments, reader, writer, quarantine } = this.#parts;
+    const { planner, retention, segments, records, writer, quarantine } = this.#parts;
     planner.onDone();
     const { paths, moves } = retention.take((segment) => quarantine.placeFor(segment));
     if (paths.length + moves.length === 0) return;
-    reader.forgetBelow(segments.minOffset);
+    records.forgetBelow(segments.minOffset);
     writer.post({ kind: "remove", paths, moves, logStart: segments.minOffset });
     writer.wake();
   }

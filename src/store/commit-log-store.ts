@@ -19,12 +19,10 @@ import { Checkpoints } from "./checkpoints.ts";
 import { CommandRing } from "./command-ring.ts";
 import { CommitLog } from "./commit-log.ts";
 import type { ConsumeQueue } from "./consume-queue.ts";
-import { Doubts } from "./doubts.ts";
 import { dropFields } from "./drop-record.ts";
 import { FanWriter } from "./fan-writer.ts";
 import { IndexReader } from "./index-store.ts";
 import { Journal } from "./journal.ts";
-import { LogReader } from "./log-reader.ts";
 import type {
   EntryBatch,
   MessageStore,
@@ -39,8 +37,7 @@ import { PageCacheAdvice } from "./page-cache-advice.ts";
 import { Quarantine } from "./quarantine.ts";
 import { QueueTable } from "./queue-table.ts";
 import { DEFAULT_RECLAIM, Reclaimer } from "./reclaimer.ts";
-import { isFiller, MIN_RECORD_SIZE, SYS_FLAG } from "./record.ts";
-import { isRecordAt } from "./record-place.ts";
+import { SYS_FLAG } from "./record.ts";
 import { type Recovered, recover } from "./recovery.ts";
 import { SegmentRetention } from "./retention.ts";
 import { SegmentList } from "./segment-list.ts";
@@ -49,6 +46,7 @@ import { SpaceWatch } from "./space-watch.ts";
 import { fileSystem, isSystemError, removeIfPossible, type Storage } from "./storage-file.ts";
 import { StoreLock, StoreOpenError } from "./store-lock.ts";
 import { COMMANDS, DEFAULT, overhangOf, oweAll, type StoreOptions } from "./store-options.ts";
+import { StoredRecords } from "./stored-records.ts";
 import { TailRing } from "./tail-ring.ts";
 import { Tidier } from "./tidier.ts";
 import { searchByTime } from "./time-search.ts";
@@ -78,8 +76,7 @@ export class CommitLogStore implements MessageStore {
   #quarantine!: Quarantine;
   #log!: CommitLog;
   #fan!: FanWriter;
-  #reader!: LogReader;
-  #doubts!: Doubts;
+  #records!: StoredRecords;
   #checkpoints!: Checkpoints;
   #reclaimer!: Reclaimer;
   #advice!: PageCacheAdvice;
@@ -288,7 +285,7 @@ export class CommitLogStore implements MessageStore {
     const isFanned =
       dispatch !== null && (dispatch.length > this.#fanAbove || !log.canName(fields));
     const offset = isFanned
-      ? this.#appendFanned(own, fields, dispatch)
+      ? this.#fan.append(own, fields, dispatch)
       : log.append(own, isDispatched ? own.maxOffset : 0, fields);
     const size = log.lastSize;
     if (isDispatched) {
@@ -306,22 +303,6 @@ export class CommitLogStore implements MessageStore {
     }
     this.watermarks.appended = log.appended;
     return log.appended;
-  }
-
-  /** A record whose list of light queues lies before it. */
-  #appendFanned(
-    queue: ConsumeQueue,
-    fields: RecordFields,
-    dispatch: readonly ConsumeQueue[],
-  ): number {
-    const log = this.#log;
-    const { sysFlag, preparedTransactionOffset } = fields;
-    fields.dispatch = null;
-    fields.preparedTransactionOffset = this.#fan.write(dispatch, null, log.sizeOf(queue, fields));
-    fields.sysFlag = sysFlag | SYS_FLAG.FANNED;
-    const offset = log.append(queue, queue.maxOffset, fields);
-    Object.assign(fields, { sysFlag, preparedTransactionOffset, dispatch });
-    return offset;
   }
 
   get lastSize(): number {
@@ -382,34 +363,16 @@ export class CommitLogStore implements MessageStore {
   }
 
   view(physicalOffset: number, size: number, view: RecordView): boolean {
-    const index = this.#log.inRing(physicalOffset);
-    // A filler names no record, whatever lies there.
-    if (index >= 0 && size >= MIN_RECORD_SIZE && !isFiller(size)) {
-      view.open(this.#ring.bytes, index);
-      return true;
-    }
-    if (size !== 0) return this.#reader.view(physicalOffset, size, this.#log.written, view);
-    const found = this.#sizeAt(physicalOffset, index);
-    return found !== 0 && this.view(physicalOffset, found, view);
+    return this.#records.view(physicalOffset, size, view);
   }
-
-  #sizeAt(physicalOffset: number, index: number): number {
-    if (index < 0) return this.#reader.sizeAt(physicalOffset, this.#log.written);
-    const size = this.#ring.view.getInt32(index);
-    return isRecordAt(this.#ring.bytes, index, size, physicalOffset) ? size : 0;
-  }
-
   isDamaged(physicalOffset: number): boolean {
-    return (
-      physicalOffset < this.#segments.minOffset ||
-      this.#quarantine.has(physicalOffset) ||
-      this.#reader.isDamaged(physicalOffset)
-    );
+    return this.#records.isDamaged(physicalOffset);
   }
-
   isUnreadable(physicalOffset: number): boolean {
-    if (physicalOffset < 0) this.#doubts.entryIsMissing();
-    return physicalOffset < 0 || this.#reader.isUnreadable(physicalOffset);
+    return this.#records.isUnreadable(physicalOffset);
+  }
+  isRemoved(physicalOffset: number): boolean {
+    return this.#records.isRemoved(physicalOffset);
   }
 
   get atHandFrom(): number {
@@ -420,10 +383,6 @@ export class CommitLogStore implements MessageStore {
   #onReadError(error: unknown, queue: StoreQueue | null): void {
     if (!isSystemError(error)) throw error;
     this.#events.onReadError?.(error.message, queue);
-  }
-
-  isRemoved(physicalOffset: number): boolean {
-    return physicalOffset >= 0 && physicalOffset < this.#segments.minOffset;
   }
 
   searchByTime(queue: StoreQueue, timestampMs: number): number {
@@ -451,7 +410,7 @@ export class CommitLogStore implements MessageStore {
   /** What the clock does about every second: a checkpoint if something changed, free space, retention. */
   tick(isForced = false): void {
     this.#space.look();
-    this.#reader.tick();
+    this.#records.tick();
     this.#updateHealth();
     if (this.#storage !== fileSystem) void this.journal.lookAhead();
     this.#reclaimer.tick();
@@ -477,12 +436,18 @@ export class CommitLogStore implements MessageStore {
     this.#fan = new FanWriter(this.#log, this.#segments.segmentBytes);
     this.#log.lastStoreTimestamp = recovered.lastStoreTimestamp;
     const table = this.#table;
-    const tell = (reason: string): void => this.#events.onReadError?.(reason, null);
     table.logEnd = () => this.#log.appended;
-    const files = { segments: this.#segments, quarantine: this.#quarantine };
-    this.#doubts = new Doubts(this.#storage, this.#directory, files, tell);
     const onError = (error: unknown): void => this.#onReadError(error, null);
-    this.#reader = new LogReader(this.#segments, onError, this.#doubts);
+    this.#records = new StoredRecords({
+      storage: this.#storage,
+      directory: this.#directory,
+      segments: this.#segments,
+      quarantine: this.#quarantine,
+      log: this.#log,
+      ring: this.#ring,
+      onError,
+      onDoubt: (reason) => this.#events.onReadError?.(reason, null),
+    });
     const durable = (): number => this.#log.durable;
     const retention = new SegmentRetention(table, this.#segments, durable, onError);
     this.#advice = new PageCacheAdvice(retention, (from, to) =>
@@ -497,7 +462,7 @@ export class CommitLogStore implements MessageStore {
       journal: this.journal,
       commands: this.#commands,
       segments: this.#segments,
-      reader: this.#reader,
+      records: this.#records,
       writer: this.#writer,
       quarantine: this.#quarantine,
       mayMake: () => this.#isOpen && !this.#reclaimer.isPending,

@@ -6,8 +6,9 @@ import { VARINT_MAX, writeVarint, zigzag } from "../util/varint.ts";
 import type { CommitLog } from "./commit-log.ts";
 import { ConsumeQueue } from "./consume-queue.ts";
 import { FAN_FLAG, FAN_HEADER, FAN_TOPIC, writeFanHeader } from "./fan-record.ts";
+import type { RecordFields } from "./message-store.ts";
 import { ownRecordFields } from "./own-record.ts";
-import { LIGHT_PREFIX } from "./record.ts";
+import { LIGHT_PREFIX, SYS_FLAG } from "./record.ts";
 
 /** A list goes on in another record when it is longer: a record of this size is sealed and written like any other. */
 const PIECE_BYTES = 256 << 10;
@@ -81,6 +82,18 @@ export class FanWriter {
     this.#repeatedTo = 0;
     this.#toRepeat = [];
     if (this.#looked.size > 0) this.#looked.clear();
+  }
+
+  /** Appends a new record of `queue` with the list of its light queues before it. Returns where the record lies. */
+  append(queue: ConsumeQueue, fields: RecordFields, dispatch: readonly ConsumeQueue[]): number {
+    const log = this.#log;
+    const { sysFlag, preparedTransactionOffset } = fields;
+    fields.dispatch = null;
+    fields.preparedTransactionOffset = this.write(dispatch, null, log.sizeOf(queue, fields));
+    fields.sysFlag = sysFlag | SYS_FLAG.FANNED;
+    const offset = log.append(queue, queue.maxOffset, fields);
+    Object.assign(fields, { sysFlag, preparedTransactionOffset, dispatch });
+    return offset;
   }
 
   /**
