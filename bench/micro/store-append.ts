@@ -8,6 +8,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { entryBatch } from "../../src/model/entry-batch.ts";
 import { RecordView } from "../../src/model/record-view.ts";
 import { CommitLogStore } from "../../src/store/commit-log-store.ts";
 import type { RecordFields, StoreEvents } from "../../src/store/message-store.ts";
@@ -81,11 +82,7 @@ function flood(bodyBytes: number, batch: number, sync: boolean, reads: boolean) 
     const queue = store.queue("bench", 0);
     const fields = fieldsOf(bodyBytes);
     const end = performance.now() + seconds * 1000;
-    const entries = {
-      physicalOffset: new Float64Array(batch),
-      size: new Int32Array(batch),
-      tagHash: new Int32Array(batch),
-    };
+    const entries = entryBatch(batch);
     const view = new RecordView();
     let messages = 0;
     let checksum = 0;

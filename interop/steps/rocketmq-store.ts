@@ -4,6 +4,7 @@
  */
 import { closeSync, openSync, readdirSync, rmSync, writeSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { entryBatch } from "../../src/model/entry-batch.ts";
 import { RecordView } from "../../src/model/record-view.ts";
 import { CommitLogStore } from "../../src/store/commit-log-store.ts";
 import type { StoreEvents, StoreQueue } from "../../src/store/message-store.ts";
@@ -341,11 +342,7 @@ async function readable(directory: string): Promise<string[]> {
   const store = storeOn(directory);
   await store.open(SILENT);
   const view = new RecordView();
-  const entry = {
-    physicalOffset: new Float64Array(1),
-    size: new Int32Array(1),
-    tagHash: new Int32Array(1),
-  };
+  const entry = entryBatch();
   const names: string[] = [];
   for (const queue of store.queues()) {
     for (let offset = queue.minOffset; offset < queue.maxOffset; offset++) {

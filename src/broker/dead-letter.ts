@@ -13,9 +13,10 @@ import {
   isCycle,
 } from "../model/deaths.ts";
 import { Draft } from "../model/draft.ts";
+import { entryBatch } from "../model/entry-batch.ts";
 import { propertyText, RECORD_PROPERTY, unescapeText } from "../model/properties.ts";
 import { RecordView } from "../model/record-view.ts";
-import type { EntryBatch, MessageStore } from "../store/message-store.ts";
+import type { MessageStore } from "../store/message-store.ts";
 import type { Node } from "./node.ts";
 import { DLQ_PREFIX } from "./policy.ts";
 import { mayCome, readOne } from "./read-one.ts";
@@ -47,11 +48,7 @@ export class DeadLetters {
   readonly #host: DeadLetterHost;
   readonly #draft = new Draft();
   readonly #view = new RecordView();
-  readonly #entry: EntryBatch = {
-    physicalOffset: new Float64Array(1),
-    size: new Int32Array(1),
-    tagHash: new Int32Array(1),
-  };
+  readonly #entry = entryBatch();
   constructor(host: DeadLetterHost) {
     this.#host = host;
   }

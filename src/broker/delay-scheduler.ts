@@ -7,9 +7,9 @@
  */
 import { type Address, parseCanonical, printAddress } from "../model/address.ts";
 import { Draft } from "../model/draft.ts";
+import { entryBatch } from "../model/entry-batch.ts";
 import { BrokerError } from "../model/errors.ts";
 import { RecordView } from "../model/record-view.ts";
-import type { EntryBatch } from "../store/message-store.ts";
 import { Alarm } from "../util/alarm.ts";
 import { MinHeap } from "../util/min-heap.ts";
 import { STATE } from "./ack-state.ts";
@@ -54,11 +54,7 @@ export class DelayScheduler {
   readonly #draft = new Draft();
   readonly #view = new RecordView();
   readonly #template = new RecordTemplate("");
-  readonly #entry: EntryBatch = {
-    physicalOffset: new Float64Array(1),
-    size: new Int32Array(1),
-    tagHash: new Int32Array(1),
-  };
+  readonly #entry = entryBatch();
   #node: Node | undefined;
   readonly #alarm: Alarm;
   readonly #damaged: (shard: ShardProgress, offset: number, physicalOffset: number) => void;

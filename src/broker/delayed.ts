@@ -4,10 +4,10 @@
  */
 import { type Address, parseCanonical } from "../model/address.ts";
 import { toNeutral } from "../model/conversion.ts";
+import { entryBatch } from "../model/entry-batch.ts";
 import { BrokerError } from "../model/errors.ts";
 import { identifierToText } from "../model/identifiers.ts";
 import { RecordView } from "../model/record-view.ts";
-import type { EntryBatch } from "../store/message-store.ts";
 import { dedupIdOf } from "./admission.ts";
 import type { Broker } from "./broker.ts";
 import {
@@ -60,11 +60,7 @@ export class DelayedMessages {
   readonly #broker: Broker;
   readonly #scheduler: DelayScheduler;
   readonly #view = new RecordView();
-  readonly #entries: EntryBatch = {
-    physicalOffset: new Float64Array(BATCH),
-    size: new Int32Array(BATCH),
-    tagHash: new Int32Array(BATCH),
-  };
+  readonly #entries = entryBatch(BATCH);
 
   constructor(broker: Broker, scheduler: DelayScheduler) {
     this.#broker = broker;

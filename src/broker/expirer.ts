@@ -2,8 +2,9 @@
  * Takes expired messages out wherever they lie in a queue: reads the pages that are due (expiry-index.ts), a bounded
  * number per sweep, and buries what nobody holds just now. What a consumer holds is looked at again when it comes back.
  */
+import { entryBatch } from "../model/entry-batch.ts";
 import { RecordView } from "../model/record-view.ts";
-import type { EntryBatch, MessageStore, StoreQueue } from "../store/message-store.ts";
+import type { MessageStore, StoreQueue } from "../store/message-store.ts";
 import { STATE } from "./ack-state.ts";
 import type { Node } from "./node.ts";
 import type { ShardProgress } from "./shard-progress.ts";
@@ -30,11 +31,7 @@ export class Expirer {
   readonly #bury: (shard: ShardProgress, offset: number) => void;
   readonly #looked: (node: Node, queue: StoreQueue, from: number) => void;
   readonly #view = new RecordView();
-  readonly #entries: EntryBatch = {
-    physicalOffset: new Float64Array(BATCH),
-    size: new Int32Array(BATCH),
-    tagHash: new Int32Array(BATCH),
-  };
+  readonly #entries = entryBatch(BATCH);
 
   /**
    * `visibleEnd`: what lies behind it may still be taken by a crash, and nothing may be made of it before. `looked`: it is

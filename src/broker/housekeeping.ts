@@ -3,7 +3,8 @@
  * histories within their limits, the journal replaced by a snapshot. Only nodes of which something changed are looked
  * at, in slices of a few milliseconds, so that its cost does not depend on how many nodes there are.
  */
-import type { EntryBatch, MessageStore, StoreQueue } from "../store/message-store.ts";
+import { entryBatch } from "../model/entry-batch.ts";
+import type { MessageStore, StoreQueue } from "../store/message-store.ts";
 import type { Turn } from "../util/turn.ts";
 import type { Expirer } from "./expirer.ts";
 import { type Node, type NodeHost, owedFrom } from "./node.ts";
@@ -49,11 +50,7 @@ export class Housekeeping implements NodeHost {
   /** End of the log when busy nodes were trimmed. */
   #trimmedAt = 0;
   #work: Iterator<void> | null = null;
-  readonly #entries: EntryBatch = {
-    physicalOffset: new Float64Array(BATCH),
-    size: new Int32Array(BATCH),
-    tagHash: new Int32Array(BATCH),
-  };
+  readonly #entries = entryBatch(BATCH);
 
   constructor(host: HousekeepingHost) {
     this.#host = host;

@@ -3,7 +3,7 @@
  * however many indexes it waits in. Beyond some ten thousand messages it counts a sample, exact to about half a per cent, so
  * that it takes bounded memory.
  */
-import type { EntryBatch } from "../store/message-store.ts";
+import { entryBatch } from "../model/entry-batch.ts";
 import { STATE } from "./ack-state.ts";
 import type { EntrySource } from "./delivery-run.ts";
 import type { ShardProgress } from "./shard-progress.ts";
@@ -31,11 +31,7 @@ export function countIndexed(
   return { messages: distinct.messages, bytes: distinct.bytes };
 }
 
-const batch: EntryBatch = {
-  physicalOffset: new Float64Array(BATCH),
-  size: new Int32Array(BATCH),
-  tagHash: new Int32Array(BATCH),
-};
+const batch = entryBatch(BATCH);
 
 function addOwed(distinct: DistinctRecords, progress: ShardProgress, entries: EntrySource): void {
   const { state, queue } = progress;

@@ -3,9 +3,10 @@
  * the path of a message. Values are copies, safe to keep and to turn into JSON.
  */
 import { printAddress } from "../model/address.ts";
+import { entryBatch } from "../model/entry-batch.ts";
 import { topicNameOf } from "../model/names.ts";
 import { ENCODING_NAMES, RecordView } from "../model/record-view.ts";
-import type { EntryBatch, ReclaimFigures } from "../store/message-store.ts";
+import type { ReclaimFigures } from "../store/message-store.ts";
 import { STATE } from "./ack-state.ts";
 import type { Broker } from "./broker.ts";
 import type { Connection } from "./connection.ts";
@@ -159,11 +160,7 @@ export class Inspection {
   readonly #broker: Broker;
   readonly #startedAt = Date.now();
   readonly #view = new RecordView();
-  readonly #entry: EntryBatch = {
-    physicalOffset: new Float64Array(1),
-    size: new Int32Array(1),
-    tagHash: new Int32Array(1),
-  };
+  readonly #entry = entryBatch();
 
   constructor(broker: Broker) {
     this.#broker = broker;

@@ -1,11 +1,10 @@
 /** What an operator does to nodes: purge, delete, move dead letters back, cancel delayed messages, close connections. */
-
 import { deathsFromText } from "../model/deaths.ts";
 import { Draft } from "../model/draft.ts";
+import { entryBatch } from "../model/entry-batch.ts";
 import { BrokerError } from "../model/errors.ts";
 import { propertyText, RECORD_PROPERTY, unescapeText } from "../model/properties.ts";
 import { RecordView } from "../model/record-view.ts";
-import type { EntryBatch } from "../store/message-store.ts";
 import { STATE } from "./ack-state.ts";
 import type { Broker } from "./broker.ts";
 import { REDRIVEN_PROPERTY } from "./dead-letter.ts";
@@ -28,11 +27,7 @@ export class Operations {
   readonly #broker: Broker;
   readonly #view = new RecordView();
   readonly #draft = new Draft();
-  readonly #entry: EntryBatch = {
-    physicalOffset: new Float64Array(1),
-    size: new Int32Array(1),
-    tagHash: new Int32Array(1),
-  };
+  readonly #entry = entryBatch();
 
   constructor(broker: Broker) {
     this.#broker = broker;

@@ -4,8 +4,9 @@
  * crash. PUBREL settles the entry; what is unsettled after a restart are the ids still open.
  */
 import type { Draft } from "../model/draft.ts";
+import { entryBatch } from "../model/entry-batch.ts";
 import { RecordView } from "../model/record-view.ts";
-import type { EntryBatch, MessageStore, StoreQueue } from "../store/message-store.ts";
+import type { MessageStore, StoreQueue } from "../store/message-store.ts";
 import type { ClientSession } from "./client-session.ts";
 import type { Node } from "./node.ts";
 import { mayCome, readOne } from "./read-one.ts";
@@ -35,11 +36,7 @@ const NODE_NAME = "received";
 export class ReceivedIds {
   readonly #host: ReceivedHost;
   readonly #view = new RecordView();
-  readonly #entry: EntryBatch = {
-    physicalOffset: new Float64Array(1),
-    size: new Int32Array(1),
-    tagHash: new Int32Array(1),
-  };
+  readonly #entry = entryBatch();
   #node: Node | undefined;
 
   constructor(host: ReceivedHost) {

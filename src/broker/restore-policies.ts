@@ -2,8 +2,9 @@
  * What policies remember about single messages, read back from the records after a restart: ids of the duplicate window,
  * the newest offset of each key, bytes owed. Only nodes with such policies are read.
  */
+import { entryBatch } from "../model/entry-batch.ts";
 import { RecordView } from "../model/record-view.ts";
-import type { EntryBatch, MessageStore, StoreQueue } from "../store/message-store.ts";
+import type { MessageStore, StoreQueue } from "../store/message-store.ts";
 import { dedupIdOf, isEndOfKey, replaceValue } from "./admission.ts";
 import type { Node } from "./node.ts";
 import type { StoredBytes } from "./stored-bytes.ts";
@@ -63,11 +64,7 @@ function forEachRecord(
   from: number,
   callback: (view: RecordView, offset: number, position: number) => void,
 ): void {
-  const entries: EntryBatch = {
-    physicalOffset: new Float64Array(BATCH),
-    size: new Int32Array(BATCH),
-    tagHash: new Int32Array(BATCH),
-  };
+  const entries = entryBatch(BATCH);
   const view = new RecordView();
   for (let at = from; at < queue.maxOffset; ) {
     const count = store.read(queue, at, Math.min(BATCH, queue.maxOffset - at), entries);

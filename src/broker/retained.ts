@@ -4,9 +4,10 @@
  * that takes one away has an entry too: once it is durable, so is what it did, whether or not its settlement is. In
  * memory: the tree of topics (retained-trie.ts), never a body.
  */
+import { entryBatch } from "../model/entry-batch.ts";
 import { homeOf, pathOfRecord } from "../model/record-fields.ts";
 import { RecordView } from "../model/record-view.ts";
-import type { EntryBatch, MessageStore, StoreQueue } from "../store/message-store.ts";
+import type { MessageStore, StoreQueue } from "../store/message-store.ts";
 import type { Turn } from "../util/turn.ts";
 import { STATE } from "./ack-state.ts";
 import type { Node } from "./node.ts";
@@ -43,11 +44,7 @@ export class RetainedMessages {
   readonly #host: RetainedHost;
   readonly #tries = new Map<string, RetainedTrie>();
   readonly #view = new RecordView();
-  readonly #entry: EntryBatch = {
-    physicalOffset: new Float64Array(1),
-    size: new Int32Array(1),
-    tagHash: new Int32Array(1),
-  };
+  readonly #entry = entryBatch();
   #progress: ShardProgress | null = null;
   /** Offsets that the disk did not give at the start. */
   #unread: number[] = [];
@@ -139,11 +136,7 @@ export class RetainedMessages {
     const { state, queue } = this.#progress;
     const end = queue.maxOffset;
     const { store } = this.#host;
-    const batch: EntryBatch = {
-      physicalOffset: new Float64Array(BATCH),
-      size: new Int32Array(BATCH),
-      tagHash: new Int32Array(BATCH),
-    };
+    const batch = entryBatch(BATCH);
     const view = this.#view;
     for (let at = state.findReady(state.low, end); at < end; at = state.findReady(at, end)) {
       const count = store.read(queue, at, Math.min(state.readyRun(at, BATCH), end - at), batch);

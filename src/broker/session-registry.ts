@@ -2,10 +2,10 @@
  * All sessions by namespace and client id: opening, taking over, expiry, shares, and bringing them back after a restart.
  */
 import { checkName, makeAddress } from "../model/address.ts";
+import { entryBatch } from "../model/entry-batch.ts";
 import { BrokerError } from "../model/errors.ts";
 import type { RecordView } from "../model/record-view.ts";
 import type { Permissions } from "../security/authorizer.ts";
-import type { EntryBatch } from "../store/message-store.ts";
 import { MinHeap } from "../util/min-heap.ts";
 import type { CatalogWriter } from "./catalog.ts";
 import { ClientSession, type OwnSubscription } from "./client-session.ts";
@@ -60,11 +60,7 @@ export class SessionRegistry implements SessionHost {
   readonly #rights = new WeakMap<ClientSession, Permissions>();
   /** Due time of ends and wills → session number; entries that no longer count are skipped. */
   readonly #timers = new MinHeap();
-  readonly #entry: EntryBatch = {
-    physicalOffset: new Float64Array(1),
-    size: new Int32Array(1),
-    tagHash: new Int32Array(1),
-  };
+  readonly #entry = entryBatch();
   readonly #sessionOf = (id: number): ClientSession | undefined => this.#byId.get(id);
   #nextId = 1;
   #timer: NodeJS.Timeout | undefined;

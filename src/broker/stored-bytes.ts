@@ -1,5 +1,6 @@
 /** Bytes of stored records that a queue with a byte limit still owes; from the sizes in its ConsumeQueue entries. */
-import type { EntryBatch, MessageStore, StoreQueue } from "../store/message-store.ts";
+import { entryBatch } from "../model/entry-batch.ts";
+import type { MessageStore, StoreQueue } from "../store/message-store.ts";
 import { STATE } from "./ack-state.ts";
 import type { Node } from "./node.ts";
 import type { ShardProgress } from "./shard-progress.ts";
@@ -8,11 +9,7 @@ const BATCH = 256;
 
 export class StoredBytes {
   readonly #store: MessageStore;
-  readonly #entries: EntryBatch = {
-    physicalOffset: new Float64Array(BATCH),
-    size: new Int32Array(BATCH),
-    tagHash: new Int32Array(BATCH),
-  };
+  readonly #entries = entryBatch(BATCH);
 
   constructor(store: MessageStore) {
     this.#store = store;

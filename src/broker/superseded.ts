@@ -3,7 +3,8 @@
  * topic, copied to a dead-letter queue, stored anew further on. Nobody gets them from then on, but they are settled only
  * when that record is durable: a crash that takes it away leaves them owed, as they were.
  */
-import type { EntryBatch, MessageStore } from "../store/message-store.ts";
+import { entryBatch } from "../model/entry-batch.ts";
+import type { MessageStore } from "../store/message-store.ts";
 import type { Clock } from "../util/turn.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 import type { Pending, Visibility } from "./visibility.ts";
@@ -30,11 +31,7 @@ export class Superseded {
   /** In order of their position. */
   readonly #waiting: Waiting[] = [];
   #isTimed = false;
-  readonly #entry: EntryBatch = {
-    physicalOffset: new Float64Array(1),
-    size: new Int32Array(1),
-    tagHash: new Int32Array(1),
-  };
+  readonly #entry = entryBatch();
 
   constructor(host: SupersededHost) {
     this.#host = host;

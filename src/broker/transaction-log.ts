@@ -7,8 +7,9 @@
  * Queues and groups are named: the journal, which numbers them, may end before the log does.
  */
 import { Draft } from "../model/draft.ts";
+import { entryBatch } from "../model/entry-batch.ts";
 import { RecordView } from "../model/record-view.ts";
-import type { EntryBatch, MessageStore, StoreQueue } from "../store/message-store.ts";
+import type { MessageStore, StoreQueue } from "../store/message-store.ts";
 import type { CatalogWriter } from "./catalog.ts";
 import type { NodeRegistry } from "./node-registry.ts";
 import { CONTROL_TOPIC } from "./node-restorer.ts";
@@ -91,11 +92,7 @@ export class TransactionLog {
     if (queue.maxOffset === 0) return;
     this.#queue = queue;
     const low = Math.max(state.get(STATE_KEY)?.readDoubleBE(0) ?? 0, queue.minOffset);
-    const entry: EntryBatch = {
-      physicalOffset: new Float64Array(1),
-      size: new Int32Array(1),
-      tagHash: new Int32Array(1),
-    };
+    const entry = entryBatch();
     const view = new RecordView();
     for (let offset = low; offset < queue.maxOffset; offset++) {
       if (readOne(this.#store, this.#store, queue, offset, entry, view)) {

@@ -5,8 +5,8 @@
  */
 import { makeAddress } from "../model/address.ts";
 import { Draft } from "../model/draft.ts";
+import { entryBatch } from "../model/entry-batch.ts";
 import { RecordView } from "../model/record-view.ts";
-import type { EntryBatch } from "../store/message-store.ts";
 import type { ClientSession } from "./client-session.ts";
 import { type Node, PERMANENT } from "./node.ts";
 import { mayCome, readOne } from "./read-one.ts";
@@ -104,7 +104,7 @@ export class Wills {
     if (this.#node === undefined) return;
     const { store } = this.#core;
     const { state, queue } = this.#progress;
-    const entry = newEntry();
+    const entry = entryBatch();
     const view = new RecordView();
     for (let done = 0; done < TIDY_BATCH; done++) {
       const at = state.findReady(state.low, queue.maxOffset);
@@ -126,7 +126,7 @@ export class Wills {
     if (this.#node === undefined) return;
     const { store } = this.#core;
     const { state, queue } = this.#progress;
-    const entry = newEntry();
+    const entry = entryBatch();
     const view = new RecordView();
     const end = queue.maxOffset;
     for (let at = state.findReady(state.low, end); at < end; at = state.findReady(at + 1, end)) {
@@ -150,12 +150,6 @@ export class Wills {
     }
   }
 }
-
-const newEntry = (): EntryBatch => ({
-  physicalOffset: new Float64Array(1),
-  size: new Int32Array(1),
-  tagHash: new Int32Array(1),
-});
 
 /** The address a will is checked against. */
 export const willAddress = (namespace: string, topic: string): ReturnType<typeof makeAddress> =>

@@ -7,8 +7,9 @@
  * A record with entries in many light queues counts once, as long as a small table remembers it: counted twice, a segment
  * looks fuller than it is, and stays.
  */
+import { entryBatch } from "../model/entry-batch.ts";
 import type { ConsumeQueue } from "./consume-queue.ts";
-import type { EntryBatch, OwedMask } from "./message-store.ts";
+import type { OwedMask } from "./message-store.ts";
 import type { QueueTable } from "./queue-table.ts";
 import { isFiller } from "./record.ts";
 
@@ -36,11 +37,7 @@ export class LiveSurvey {
   #lowest = 0;
   #seen: Float64Array | null = null;
   readonly #mask = new Uint8Array(BATCH);
-  readonly #batch: EntryBatch = {
-    physicalOffset: new Float64Array(BATCH),
-    size: new Int32Array(BATCH),
-    tagHash: new Int32Array(BATCH),
-  };
+  readonly #batch = entryBatch(BATCH);
   readonly #logEnd: () => number;
 
   /** Segments from `base` to `end` are counted. */

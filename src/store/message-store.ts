@@ -7,7 +7,10 @@
  * record's end). A record is safe at a level once the level's watermark is >= its position.
  * Threads. All methods are called on the event loop that owns the queues; none blocks on the disk, except reads of cold data.
  */
+import type { EntryBatch } from "../model/entry-batch.ts";
 import type { RecordView } from "../model/record-view.ts";
+
+export type { EntryBatch } from "../model/entry-batch.ts";
 
 /** What an append carries besides its destination. One object is reused; the store keeps nothing of it. */
 export interface RecordFields {
@@ -45,13 +48,6 @@ export interface StoreQueue {
   readonly maxOffset: number;
   /** Free for the broker: its own object for this queue. The store only raises it in `onArrival`. */
   owner: unknown;
-}
-
-/** Entries of one queue, read in one go. Arrays belong to the caller and are reused. */
-export interface EntryBatch {
-  readonly physicalOffset: Float64Array;
-  readonly size: Int32Array;
-  readonly tagHash: Int32Array;
 }
 
 export type DurabilityLevel = "memory" | "os" | "fsync";
@@ -179,7 +175,7 @@ export interface MessageStore {
   sleep(ms: number): void;
 
   /**
-   * Reads up to `max` entries from `from` on; returns how many. 0 with from < maxOffset means: not here yet, wait for
+   * Reads up to `max` entries from `from` on into arrays of the caller's; returns how many. 0 with from < maxOffset means: not here yet, wait for
    * onReadable, or for another try after onReadError.
    */
   read(queue: StoreQueue, from: number, max: number, into: EntryBatch): number;

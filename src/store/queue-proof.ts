@@ -3,9 +3,9 @@
  * some thousand queues are compared with their records; a file that is missing, cut, empty, exchanged with another one or of
  * another store does not pass. Queues that are not looked at here are found out when they are read (doubts.ts).
  */
+import { entryBatch } from "../model/entry-batch.ts";
 import { RecordView } from "../model/record-view.ts";
 import type { ConsumeQueue } from "./consume-queue.ts";
-import type { EntryBatch } from "./message-store.ts";
 import type { QueueTable } from "./queue-table.ts";
 import { isFiller, MIN_RECORD_SIZE } from "./record.ts";
 import { isRecordAt } from "./record-place.ts";
@@ -45,11 +45,7 @@ class QueueProof {
   readonly #end: number;
   readonly #view = new RecordView();
   #bytes = Buffer.alloc(4096);
-  readonly #entry: EntryBatch = {
-    physicalOffset: new Float64Array(1),
-    size: new Int32Array(1),
-    tagHash: new Int32Array(1),
-  };
+  readonly #entry = entryBatch();
 
   constructor(table: QueueTable, segments: SegmentList, end: number) {
     this.#table = table;

@@ -8,9 +8,9 @@
  * The search starts with the queue that held the oldest segment last time: usually it still does, and that is all the
  * work there is. Otherwise queues are looked at a bounded number per call.
  */
+import { entryBatch } from "../model/entry-batch.ts";
 import type { ConsumeQueue } from "./consume-queue.ts";
 import { ListSeams } from "./list-seams.ts";
-import type { EntryBatch } from "./message-store.ts";
 import type { QueueTable } from "./queue-table.ts";
 import { isFiller } from "./record.ts";
 import type { SegmentList } from "./segment-list.ts";
@@ -22,11 +22,7 @@ const FORGET_QUEUES_MAX = 2000;
 
 class Retention {
   readonly #table: QueueTable;
-  readonly #entry: EntryBatch = {
-    physicalOffset: new Float64Array(1),
-    size: new Int32Array(1),
-    tagHash: new Int32Array(1),
-  };
+  readonly #entry = entryBatch();
   #holder: ConsumeQueue | null = null;
   #walk: Iterator<ConsumeQueue> | null = null;
 

@@ -10,7 +10,7 @@
  * No checkpoint is made between 1 and 2, so whatever became of the queues' files, the log from the checkpoint on
  * says the same. The original is never changed.
  */
-
+import { entryBatch } from "../model/entry-batch.ts";
 import { RecordView } from "../model/record-view.ts";
 import { KnownBytes } from "../util/known-bytes.ts";
 import type { CommitLog } from "./commit-log.ts";
@@ -114,11 +114,7 @@ export class SegmentMover {
   readonly #copy = new MovedRecord();
   readonly #seams: ListSeams;
   readonly #mask = new Uint8Array(1);
-  readonly #entry: EntryBatch = {
-    physicalOffset: new Float64Array(1),
-    size: new Int32Array(1),
-    tagHash: new Int32Array(1),
-  };
+  readonly #entry = entryBatch();
   records = 0;
   bytes = 0;
   /** Segments with a record that cannot be moved. */

@@ -1,12 +1,9 @@
 /** Finding the first entry of a queue that was stored at or after a time: a binary search over store timestamps. */
+import { entryBatch } from "../model/entry-batch.ts";
 import { RecordView } from "../model/record-view.ts";
-import type { EntryBatch, MessageStore, StoreQueue } from "./message-store.ts";
+import type { MessageStore, StoreQueue } from "./message-store.ts";
 
-const entry: EntryBatch = {
-  physicalOffset: new Float64Array(1),
-  size: new Int32Array(1),
-  tagHash: new Int32Array(1),
-};
+const entry = entryBatch();
 const view = new RecordView();
 
 export function searchByTime(store: MessageStore, queue: StoreQueue, timestampMs: number): number {

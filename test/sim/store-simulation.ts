@@ -5,9 +5,10 @@
  *
  * The real CommitLogStore runs on a simulated disk, both of its threads on this one: the seed also decides whose turn it is.
  */
+import { entryBatch } from "../../src/model/entry-batch.ts";
 import { RecordView } from "../../src/model/record-view.ts";
 import { CommitLogStore } from "../../src/store/commit-log-store.ts";
-import type { EntryBatch, StoreQueue } from "../../src/store/message-store.ts";
+import type { StoreQueue } from "../../src/store/message-store.ts";
 import { FaultyStorage, ProcessDied } from "../support/faulty-storage.ts";
 import { Random } from "../support/random.ts";
 import { recordFields } from "../support/record-fields.ts";
@@ -64,11 +65,7 @@ class StoreSimulation {
   readonly #topics: readonly string[];
   readonly #lightNames: readonly string[];
   readonly #view = new RecordView();
-  readonly #batch: EntryBatch = {
-    physicalOffset: new Float64Array(READ_BATCH),
-    size: new Int32Array(READ_BATCH),
-    tagHash: new Int32Array(READ_BATCH),
-  };
+  readonly #batch = entryBatch(READ_BATCH);
   #store!: CommitLogStore;
   #tasks: Array<{ isWriter: boolean; task: () => void }> = [];
   #lastId = 0;

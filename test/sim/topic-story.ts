@@ -6,6 +6,7 @@
  */
 import type { Broker } from "../../src/broker/broker.ts";
 import { type BrokerConnection, OUTCOME } from "../../src/broker/facade.ts";
+import { entryBatch } from "../../src/model/entry-batch.ts";
 import { RecordView } from "../../src/model/record-view.ts";
 import type { MessageStore } from "../../src/store/message-store.ts";
 import type { Random } from "../support/random.ts";
@@ -92,11 +93,7 @@ export class TopicStory {
   contents(store: MessageStore): Map<string, string[]> {
     const found = new Map<string, string[]>();
     const view = new RecordView();
-    const entry = {
-      physicalOffset: new Float64Array(1),
-      size: new Int32Array(1),
-      tagHash: new Int32Array(1),
-    };
+    const entry = entryBatch();
     for (const name of this.#subscriptions.keys()) {
       const texts: string[] = [];
       for (const { state, queue } of this.#group(name)?.shards ?? []) {

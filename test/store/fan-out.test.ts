@@ -1,12 +1,13 @@
 /** Messages for many light queues: stored once, all or nothing, and known again from the log alone. */
 import test from "ava";
+import { entryBatch } from "../../src/model/entry-batch.ts";
 import { RecordView } from "../../src/model/record-view.ts";
 import { BLOCK_HEADER } from "../../src/store/arena.ts";
 import { checkStore } from "../../src/store/check.ts";
 import { CommitLogStore } from "../../src/store/commit-log-store.ts";
 import { exportStore } from "../../src/store/export.ts";
 import { MemoryStorage } from "../../src/store/memory-storage.ts";
-import type { EntryBatch, StoreEvents, StoreQueue } from "../../src/store/message-store.ts";
+import type { StoreEvents, StoreQueue } from "../../src/store/message-store.ts";
 import { ENTRY_SIZE } from "../../src/store/page-pool.ts";
 import { Random } from "../support/random.ts";
 import { recordFields } from "../support/record-fields.ts";
@@ -48,11 +49,7 @@ function publish(store: CommitLogStore, body: string, dispatch: readonly StoreQu
   return store.append(store.queue("news", 0), recordFields({ body, dispatch }));
 }
 
-const entry: EntryBatch = {
-  physicalOffset: new Float64Array(1),
-  size: new Int32Array(1),
-  tagHash: new Int32Array(1),
-};
+const entry = entryBatch();
 
 function bodyAt(store: CommitLogStore, queue: StoreQueue, offset: number): string | null {
   const view = new RecordView();

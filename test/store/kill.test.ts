@@ -1,10 +1,11 @@
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import test, { type ExecutionContext } from "ava";
+import { entryBatch } from "../../src/model/entry-batch.ts";
 import { RecordView } from "../../src/model/record-view.ts";
 import { checkStore } from "../../src/store/check.ts";
 import { CommitLogStore } from "../../src/store/commit-log-store.ts";
-import type { EntryBatch, StoreQueue } from "../../src/store/message-store.ts";
+import type { StoreQueue } from "../../src/store/message-store.ts";
 import { KILL_OPTIONS } from "../support/appending-process.ts";
 import { SILENT } from "../support/built-store.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
@@ -36,11 +37,7 @@ async function runAndKill(
   return { log: Number(match[1]), journal: Number(match[2]) };
 }
 
-const batch: EntryBatch = {
-  physicalOffset: new Float64Array(1),
-  size: new Int32Array(1),
-  tagHash: new Int32Array(1),
-};
+const batch = entryBatch();
 
 /** Every message of the queue is whole, in order, and of each batch all are there. */
 function verify(t: ExecutionContext, store: CommitLogStore, queue: StoreQueue): void {

@@ -1,9 +1,9 @@
 /** Moving takes no more memory for more to move: copies wait for the disk, and are made no further while many do. */
 import test from "ava";
+import { entryBatch } from "../../src/model/entry-batch.ts";
 import { RecordView } from "../../src/model/record-view.ts";
 import { CommitLogStore } from "../../src/store/commit-log-store.ts";
 import { MemoryStorage } from "../../src/store/memory-storage.ts";
-import type { EntryBatch } from "../../src/store/message-store.ts";
 import { MOST_SWITCHES } from "../../src/store/pending-switches.ts";
 import { recordFields } from "../support/record-fields.ts";
 
@@ -67,11 +67,7 @@ test("while the disk is busy with copies, entries wait in bounded number; then a
   }
   t.true(store.reclaimed.logStart >= 2 << 20, "segments went");
   t.true(store.reclaimed.movedRecords > waiting);
-  const entry: EntryBatch = {
-    physicalOffset: new Float64Array(1),
-    size: new Int32Array(1),
-    tagHash: new Int32Array(1),
-  };
+  const entry = entryBatch();
   const view = new RecordView();
   for (let i = 0; i < MESSAGES; i += 7) {
     t.is(store.read(readers[i % READERS]!, i, 1, entry), 1);

@@ -1,10 +1,11 @@
 /** Records that are still owed are moved out of segments of which little else is, and the segments go. */
 import test, { type ExecutionContext } from "ava";
+import { entryBatch } from "../../src/model/entry-batch.ts";
 import { RecordView } from "../../src/model/record-view.ts";
 import { checkStore } from "../../src/store/check.ts";
 import { CommitLogStore } from "../../src/store/commit-log-store.ts";
 import { exportStore } from "../../src/store/export.ts";
-import type { EntryBatch, StoreQueue } from "../../src/store/message-store.ts";
+import type { StoreQueue } from "../../src/store/message-store.ts";
 import { segmentsToEmpty } from "../../src/store/reclaim-plan.ts";
 import { FaultyStorage, ProcessDied } from "../support/faulty-storage.ts";
 import { Random } from "../support/random.ts";
@@ -19,11 +20,7 @@ class Owned {
   readonly settled = new Set<string>();
   store!: CommitLogStore;
   readonly view = new RecordView();
-  readonly #entry: EntryBatch = {
-    physicalOffset: new Float64Array(1),
-    size: new Int32Array(1),
-    tagHash: new Int32Array(1),
-  };
+  readonly #entry = entryBatch();
 
   constructor(disk = new FaultyStorage(new Random(1))) {
     this.disk = disk;

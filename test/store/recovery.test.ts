@@ -1,4 +1,5 @@
 import test from "ava";
+import { entryBatch } from "../../src/model/entry-batch.ts";
 import { RecordView } from "../../src/model/record-view.ts";
 import { CommitLogStore } from "../../src/store/commit-log-store.ts";
 import { MemoryStorage } from "../../src/store/memory-storage.ts";
@@ -10,7 +11,7 @@ import { buildStore, SILENT, storeOn } from "../support/built-store.ts";
 import { copyStorage } from "../support/copy-storage.ts";
 import { FaultyStorage } from "../support/faulty-storage.ts";
 import { Random } from "../support/random.ts";
-import { entryBatch, fieldsOf, propertiesOf } from "../support/store-events.ts";
+import { fieldsOf, propertiesOf } from "../support/store-events.ts";
 
 const ROOT = "/data";
 const SEGMENT = 65_536;

@@ -1,8 +1,9 @@
 /** What every implementation of the MessageStore seam promises. Called once per implementation. */
 import type { ExecutionContext, TestFn } from "ava";
+import { entryBatch } from "../../src/model/entry-batch.ts";
 import { RecordView } from "../../src/model/record-view.ts";
 import type { MessageStore, StoreQueue } from "../../src/store/message-store.ts";
-import { entryBatch, fieldsOf, propertiesOf, StoreProbe } from "../support/store-events.ts";
+import { fieldsOf, propertiesOf, StoreProbe } from "../support/store-events.ts";
 
 export type MakeStore = (t: ExecutionContext<unknown>) => () => MessageStore;
 

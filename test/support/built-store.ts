@@ -1,7 +1,8 @@
 /** A store with something of everything, on a simulated disk, and what must be read out of it. For damage tests. */
+import { entryBatch } from "../../src/model/entry-batch.ts";
 import { RecordView } from "../../src/model/record-view.ts";
 import { CommitLogStore } from "../../src/store/commit-log-store.ts";
-import type { EntryBatch, StoreEvents, StoreQueue } from "../../src/store/message-store.ts";
+import type { StoreEvents, StoreQueue } from "../../src/store/message-store.ts";
 import type { Storage } from "../../src/store/storage-file.ts";
 import { FaultyStorage } from "./faulty-storage.ts";
 import { Random } from "./random.ts";
@@ -97,11 +98,7 @@ export async function buildStore(
   return { storage, directory, messages, journal };
 }
 
-const batchOfOne: EntryBatch = {
-  physicalOffset: new Float64Array(1),
-  size: new Int32Array(1),
-  tagHash: new Int32Array(1),
-};
+const batchOfOne = entryBatch();
 
 function recordSizeAt(store: CommitLogStore, queue: StoreQueue): number {
   store.read(queue, queue.maxOffset - 1, 1, batchOfOne);

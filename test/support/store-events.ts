@@ -93,15 +93,3 @@ export function propertiesOf(values: Record<string, string>): {
   const properties = Buffer.from(text);
   return { properties, propertiesLength: properties.length };
 }
-
-export function entryBatch(size: number): {
-  physicalOffset: Float64Array;
-  size: Int32Array;
-  tagHash: Int32Array;
-} {
-  return {
-    physicalOffset: new Float64Array(size),
-    size: new Int32Array(size),
-    tagHash: new Int32Array(size),
-  };
-}

@@ -1,6 +1,7 @@
 /** Reads a whole store the way RocketMQ's library is asked to (interop/rocketmq-store), for comparing the two. */
+import { entryBatch } from "../../src/model/entry-batch.ts";
 import { RecordView } from "../../src/model/record-view.ts";
-import type { EntryBatch, MessageStore, StoreEvents } from "../../src/store/message-store.ts";
+import type { MessageStore, StoreEvents } from "../../src/store/message-store.ts";
 import type { FixtureMessage } from "./store-fixture.ts";
 
 const SILENT: StoreEvents = {
@@ -16,11 +17,7 @@ export async function readEverything(store: MessageStore): Promise<FixtureMessag
   await store.open(SILENT);
   const messages: FixtureMessage[] = [];
   const view = new RecordView();
-  const batch: EntryBatch = {
-    physicalOffset: new Float64Array(BATCH),
-    size: new Int32Array(BATCH),
-    tagHash: new Int32Array(BATCH),
-  };
+  const batch = entryBatch(BATCH);
   for (const queue of [...store.queues()]) {
     for (let offset = queue.minOffset; offset < queue.maxOffset; ) {
       const count = store.read(queue, offset, BATCH, batch);
