@@ -6,6 +6,7 @@ import { toNeutral } from "../../src/model/conversion.ts";
 import { deathList } from "../../src/model/deaths.ts";
 import { neutralFromRecord } from "../../src/model/record-fields.ts";
 import { ENCODING, type RecordView } from "../../src/model/record-view.ts";
+import { TurnMemo } from "../../src/model/turn-memo.ts";
 import { SECTION } from "./codec/codes.ts";
 import { decodeValue, skipValue } from "./codec/decode.ts";
 import { Encoder } from "./codec/encode.ts";
@@ -14,43 +15,11 @@ import { binary, described, map, string, symbol, type Value } from "./codec/valu
 import { encodeAmqp1 } from "./neutral.ts";
 import { fromTyped } from "./typed.ts";
 
-/** A power of two: neighbours in the log hardly ever share a place. */
-const CACHE_SIZE = 64;
-interface Cached {
-  readonly buffer: Buffer;
-  readonly start: number;
-  readonly seq: number;
-  readonly bytes: Buffer;
-}
-const cache: Array<Cached | undefined> = new Array(CACHE_SIZE).fill(undefined);
-let isClearing = false;
+const memo = new TurnMemo<Buffer>();
 
 /** Message-annotations to footer of a record that cannot go out as it is stored. */
-export function outgoingSections(record: RecordView): Buffer {
-  const seq = record.physicalOffset;
-  const place = (seq ^ (seq >>> 7)) & (CACHE_SIZE - 1);
-  const cached = cache[place];
-  if (
-    cached !== undefined &&
-    cached.seq === seq &&
-    cached.start === record.start &&
-    cached.buffer === record.buffer
-  ) {
-    return cached.bytes;
-  }
-  const bytes = make(record);
-  cache[place] = { buffer: record.buffer, start: record.start, seq, bytes };
-  if (!isClearing) {
-    isClearing = true;
-    setImmediate(clear).unref();
-  }
-  return bytes;
-}
-
-function clear(): void {
-  isClearing = false;
-  cache.fill(undefined);
-}
+export const outgoingSections = (record: RecordView): Buffer =>
+  memo.find(record) ?? memo.keep(record, make(record));
 
 function make(record: RecordView): Buffer {
   try {

@@ -17,6 +17,7 @@ import { headerOf } from "../../src/model/properties.ts";
 import { propertyFromText, valueText } from "../../src/model/property-text.ts";
 import { homeOf, neutralFromRecord } from "../../src/model/record-fields.ts";
 import { ENCODING, type RecordView } from "../../src/model/record-view.ts";
+import { TurnMemo } from "../../src/model/turn-memo.ts";
 import { StoredBlock } from "./codec/header-block.ts";
 import { headerLine, type StompVersion } from "./codec/header-escape.ts";
 import type { ConvertedMessage } from "./codec/message-writer.ts";
@@ -202,18 +203,12 @@ function unconverted(record: RecordView, reason: string, version: StompVersion):
   };
 }
 
-/** A power of two. */
-const CACHE_SIZE = 64;
-interface Cached {
-  readonly buffer: Buffer;
-  readonly start: number;
-  readonly seq: number;
+interface Converted {
   readonly version: StompVersion;
   readonly style: string;
   readonly message: ConvertedMessage;
 }
-const cache: Array<Cached | undefined> = new Array(CACHE_SIZE).fill(undefined);
-let isClearing = false;
+const memo = new TurnMemo<Converted>();
 
 /** The record as a STOMP message: converted once per turn for all consumers of a version and style. */
 export function convertRecord(
@@ -222,26 +217,10 @@ export function convertRecord(
   style: string,
   spell: Spell,
 ): ConvertedMessage {
-  const seq = record.physicalOffset;
-  const place = (seq ^ (seq >>> 7)) & (CACHE_SIZE - 1);
-  const cached = cache[place];
-  if (
-    cached !== undefined &&
-    cached.seq === seq &&
-    cached.start === record.start &&
-    cached.buffer === record.buffer &&
-    cached.version === version &&
-    cached.style === style
-  ) {
-    return cached.message;
-  }
+  const known = memo.find(record);
+  if (known?.version === version && known.style === style) return known.message;
   const message = convertNow(record, version, spell);
-  cache[place] = { buffer: record.buffer, start: record.start, seq, version, style, message };
-  if (!isClearing) {
-    isClearing = true;
-    setImmediate(clear).unref();
-  }
-  return message;
+  return memo.keep(record, { version, style, message }).message;
 }
 
 function convertNow(record: RecordView, version: StompVersion, spell: Spell): ConvertedMessage {
@@ -250,10 +229,4 @@ function convertNow(record: RecordView, version: StompVersion, spell: Spell): Co
   } catch (error) {
     return unconverted(record, error instanceof Error ? error.message : String(error), version);
   }
-}
-
-/** Views must not outlive the turn: they would keep buffers and mapped files alive. */
-function clear(): void {
-  isClearing = false;
-  cache.fill(undefined);
 }

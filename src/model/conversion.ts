@@ -6,6 +6,7 @@ import { BrokerError } from "./errors.ts";
 import { decodeForeign, decodeRaw } from "./foreign.ts";
 import type { NeutralMessage } from "./neutral.ts";
 import { ENCODING, ENCODING_NAMES, type Encoding, type RecordView } from "./record-view.ts";
+import { TurnMemo } from "./turn-memo.ts";
 import type { Typed } from "./values.ts";
 
 export type NeutralDecoder = (record: RecordView) => NeutralMessage;
@@ -43,42 +44,14 @@ export function readProperty(
   return reader === undefined ? NOT_ALONE : reader(record, name);
 }
 
-/** A power of two: neighbours in the log hardly ever share a place. */
-const CACHE_SIZE = 64;
-interface Cached {
-  readonly buffer: Buffer;
-  readonly start: number;
-  readonly seq: number;
-  readonly message: NeutralMessage;
-}
-const cache: Array<Cached | undefined> = new Array(CACHE_SIZE).fill(undefined);
-let isClearing = false;
+const memo = new TurnMemo<NeutralMessage>();
 
 /**
  * The neutral message of a record. The same object for the same record while the turn lasts: do not change it. Throws
  * BrokerError when the encoding has no decoder (its protocol is switched off) or the stored bytes cannot be read.
  */
-export function toNeutral(record: RecordView): NeutralMessage {
-  const seq = record.physicalOffset;
-  const place = (seq ^ (seq >>> 7)) & (CACHE_SIZE - 1);
-  const cached = cache[place];
-  // The bytes at this very place hold this very record, so views into them made earlier are right.
-  if (
-    cached !== undefined &&
-    cached.seq === seq &&
-    cached.start === record.start &&
-    cached.buffer === record.buffer
-  ) {
-    return cached.message;
-  }
-  const message = decode(record);
-  cache[place] = { buffer: record.buffer, start: record.start, seq, message };
-  if (!isClearing) {
-    isClearing = true;
-    setImmediate(clear).unref();
-  }
-  return message;
-}
+export const toNeutral = (record: RecordView): NeutralMessage =>
+  memo.find(record) ?? memo.keep(record, decode(record));
 
 function decode(record: RecordView): NeutralMessage {
   const { encoding } = record;
@@ -92,10 +65,4 @@ function decode(record: RecordView): NeutralMessage {
     );
   }
   return decoder(record);
-}
-
-/** Cached views must not outlive the turn: they would keep buffers and mapped files alive. */
-function clear(): void {
-  isClearing = false;
-  cache.fill(undefined);
 }
