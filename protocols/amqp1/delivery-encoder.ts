@@ -2,18 +2,12 @@
  * Writes transfer frames and the header section of outgoing messages by offset. The stored sections follow unchanged
  * (spec protocols.md §6.6): only the header is made anew for every delivery.
  */
+import { putUint32 } from "../../src/util/big-endian.ts";
 import { CODE, PERFORMATIVE, SECTION } from "./codec/codes.ts";
 
 /** Most bytes of a transfer's frame header and performative, and of a header section. */
 export const TRANSFER_MAX = 40;
 export const HEADER_MAX = 32;
-
-function writeUint32(out: Buffer, at: number, value: number): void {
-  out[at] = value >>> 24;
-  out[at + 1] = value >>> 16;
-  out[at + 2] = value >>> 8;
-  out[at + 3] = value;
-}
 
 function writeUint(out: Buffer, at: number, value: number): number {
   if (value < 256) {
@@ -22,13 +16,13 @@ function writeUint(out: Buffer, at: number, value: number): number {
     return at + 2;
   }
   out[at] = CODE.UINT;
-  writeUint32(out, at + 1, value);
+  putUint32(out, at + 1, value);
   return at + 5;
 }
 
 /** The frame's size, once its end is known. */
 export const setFrameSize = (out: Buffer, start: number, end: number): void =>
-  writeUint32(out, start, end - start);
+  putUint32(out, start, end - start);
 
 /** First (or only) frame of a delivery, up to its payload. The tag is the delivery-id: unique among what is unsettled. */
 export function writeTransfer(
@@ -52,10 +46,10 @@ export function writeTransfer(
   out[start + 13] = hasMore ? 6 : 5;
   let at = writeUint(out, start + 14, handle);
   out[at] = CODE.UINT;
-  writeUint32(out, at + 1, deliveryId);
+  putUint32(out, at + 1, deliveryId);
   out[at + 5] = CODE.BINARY8;
   out[at + 6] = 4;
-  writeUint32(out, at + 7, deliveryId);
+  putUint32(out, at + 7, deliveryId);
   at += 11;
   if (messageFormat === 0) out[at++] = CODE.UINT0;
   else at = writeUint(out, at, messageFormat);
@@ -79,8 +73,8 @@ export function patchTransfer(
   out[start + 6] = channel >>> 8;
   out[start + 7] = channel;
   out[start + 15] = handle;
-  writeUint32(out, start + 17, deliveryId);
-  writeUint32(out, start + 23, deliveryId);
+  putUint32(out, start + 17, deliveryId);
+  putUint32(out, start + 23, deliveryId);
 }
 
 /** A later frame of the same delivery. */

@@ -23,6 +23,7 @@
  * offsets lie beyond the recovered log are clamped: the log is the truth.
  */
 import type { OwnerJournal } from "../store/message-store.ts";
+import { putUint32 } from "../util/big-endian.ts";
 import { VARINT_MAX, VarintReader, writeVarint } from "../util/varint.ts";
 import { AckState } from "./ack-state.ts";
 import { applyExpiries, EXPIRY_ENTRY, type ExpiryImage } from "./expiry-entry.ts";
@@ -327,16 +328,9 @@ const HIGH = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1 ? 1 : 0;
 
 function writeLow(bytes: Buffer, at: number, progress: number, low: number): void {
   double[0] = low;
-  writeWord(bytes, at, progress);
-  writeWord(bytes, at + 4, words[HIGH]!);
-  writeWord(bytes, at + 8, words[1 - HIGH]!);
-}
-
-function writeWord(bytes: Buffer, at: number, word: number): void {
-  bytes[at] = word >>> 24;
-  bytes[at + 1] = word >>> 16;
-  bytes[at + 2] = word >>> 8;
-  bytes[at + 3] = word;
+  putUint32(bytes, at, progress);
+  putUint32(bytes, at + 4, words[HIGH]!);
+  putUint32(bytes, at + 8, words[1 - HIGH]!);
 }
 
 function settleRuns(state: AckState, bytes: Buffer): void {

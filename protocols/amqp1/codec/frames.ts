@@ -5,6 +5,7 @@
  * A list is trusted only after it was read: reading past its end yields nonsense but touches nothing, and `finish`
  * then refuses the frame.
  */
+import { putUint32 } from "../../../src/util/big-endian.ts";
 import { decodeError } from "../errors.ts";
 import { CODE, PERFORMATIVE } from "./codes.ts";
 import { skipValue } from "./decode.ts";
@@ -237,13 +238,6 @@ export class FlowFrame extends FieldReader {
 export const DISPOSITION_MAX = 48;
 export const FLOW_MAX = 64;
 
-function writeUint32(out: Buffer, at: number, value: number): void {
-  out[at] = value >>> 24;
-  out[at + 1] = value >>> 16;
-  out[at + 2] = value >>> 8;
-  out[at + 3] = value;
-}
-
 function writeUintField(out: Buffer, at: number, value: number): number {
   if (value === 0) {
     out[at] = CODE.UINT0;
@@ -255,7 +249,7 @@ function writeUintField(out: Buffer, at: number, value: number): number {
     return at + 2;
   }
   out[at] = CODE.UINT;
-  writeUint32(out, at + 1, value);
+  putUint32(out, at + 1, value);
   return at + 5;
 }
 
@@ -288,19 +282,19 @@ function beginLongFrame(
 ): number {
   beginFrame(out, at, channel, performative, fields);
   out[at + 11] = CODE.LIST32;
-  writeUint32(out, at + 16, fields);
+  putUint32(out, at + 16, fields);
   return at + 20;
 }
 
 function endLongFrame(out: Buffer, start: number, at: number): number {
-  writeUint32(out, start + 12, at - start - 16);
-  writeUint32(out, start, at - start);
+  putUint32(out, start + 12, at - start - 16);
+  putUint32(out, start, at - start);
   return at;
 }
 
 function endFrame(out: Buffer, start: number, at: number): number {
   out[start + 12] = at - start - 13;
-  writeUint32(out, start, at - start);
+  putUint32(out, start, at - start);
   return at;
 }
 
