@@ -173,7 +173,7 @@ function oldestReady(node: Node): { shard: ShardProgress; offset: number } | und
   return undefined;
 }
 
-/** Where the key's message was before; `leave` for each group that has not taken it. */
+/** Where the key's message was before: `leave` for each group that has not taken it. Who has it now gets it no more when it gives it back. */
 export function replaceValue(
   node: Node,
   queue: StoreQueue,
@@ -185,9 +185,10 @@ export function replaceValue(
   if (older === null) return;
   for (const group of node.groups.values()) {
     const shard = group.shards[older.shard]!;
+    if (older.offset < shard.state.low) continue;
     const state = shard.state.stateOf(older.offset);
-    const isReady = state === STATE.READY || state === STATE.READY_AGAIN;
-    if (older.offset >= shard.state.low && isReady) leave(shard, older.offset);
+    if (state === STATE.READY || state === STATE.READY_AGAIN) leave(shard, older.offset);
+    else if (state !== STATE.SETTLED) shard.noteOutdated(older.offset);
   }
 }
 

@@ -342,6 +342,9 @@ export class Broker
   markDirty(shard: ShardProgress): void {
     this.#journal.markDirty(shard);
   }
+  outdated(shard: ShardProgress, offset: number): void {
+    this.superseded.add(shard, offset);
+  }
   scheduleDrain(consumer: Consumer): void {
     this.#dispatcher.scheduleDrain(consumer);
   }

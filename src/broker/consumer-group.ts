@@ -12,6 +12,8 @@ import type { ShardProgress } from "./shard-progress.ts";
 export interface GroupHost {
   schedule(shard: ShardProgress): void;
   markDirty(shard: ShardProgress): void;
+  /** Came back after a newer value of its key had been stored: nobody gets it again. */
+  outdated(shard: ShardProgress, offset: number): void;
 }
 
 export interface GroupSettings {
@@ -139,6 +141,10 @@ export class ConsumerGroup {
     if (shard.isDirty || !this.settings.isDurable) return;
     shard.isDirty = true;
     this.#host.markDirty(shard);
+  }
+
+  outdated(shard: ShardProgress, offset: number): void {
+    this.#host.outdated(shard, offset);
   }
 
   add(consumer: Consumer): void {

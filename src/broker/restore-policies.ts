@@ -5,6 +5,7 @@
 import { entryBatch } from "../model/entry-batch.ts";
 import { RecordView } from "../model/record-view.ts";
 import type { MessageStore, StoreQueue } from "../store/message-store.ts";
+import { STATE } from "./ack-state.ts";
 import { dedupIdOf, isEndOfKey, replaceValue } from "./admission.ts";
 import type { Node } from "./node.ts";
 import type { StoredBytes } from "./stored-bytes.ts";
@@ -19,7 +20,7 @@ export function restorePolicies(
 ): void {
   if (node.isPlain) return;
   if (node.kind === "queue" && node.countsBytes) storedBytes.restore(node);
-  const times = new Map<string, number>();
+  const firsts = new Map<string, number>();
   for (const queue of node.shards) {
     if (node.duplicates !== null) {
       const from = store.searchByTime(queue, now - node.settings.dedupWindowMs);
@@ -29,33 +30,51 @@ export function restorePolicies(
       });
     }
     if (node.lastValues !== null) {
-      restoreLastValues(node, node.shards.indexOf(queue), store, times);
+      restoreLastValues(node, node.shards.indexOf(queue), store, firsts);
     }
   }
 }
 
-/** `times`: when the newest message of a key was stored; a key may have been in several shards. */
+/** `firsts`: where the newest message of a key was stored first; a key may have been in several shards. */
 function restoreLastValues(
   node: Node,
   index: number,
   store: MessageStore,
-  times: Map<string, number>,
+  firsts: Map<string, number>,
 ): void {
   const queue = node.shards[index]!;
   let from = queue.minOffset;
-  if (!node.keepsLastValues) {
+  const isOne = node.shards.length === 1;
+  // In another shard than what it replaced, the newest is looked for among what was taken as well: that it was is known
+  // to the journal sooner, perhaps, than that it had replaced another.
+  if (!node.keepsLastValues && isOne) {
     const lows = [...node.groups.values()].map((group) => group.shards[index]!.state.low);
     from = Math.max(from, Math.min(queue.maxOffset, ...lows));
   }
   forEachRecord(store, queue, from, (view, offset) => {
     const key = view.property("KEYS");
-    if (key === undefined || (times.get(key) ?? 0) > view.storeTimestamp) return;
-    if (node.shards.length > 1) times.set(key, view.storeTimestamp);
+    if (key === undefined) return;
+    if (!isOne) {
+      const first = view.firstOffset;
+      if ((firsts.get(key) ?? -1) > first) {
+        leaveReady(node, index, offset);
+        return;
+      }
+      firsts.set(key, first);
+    }
     replaceValue(node, queue, offset, key, (shard, older) => shard.settle(older, 1));
     if (isEndOfKey(view)) {
       node.lastValues!.end(key, view.storeTimestamp + node.settings.endedKeysMs);
     }
   });
+}
+
+/** A newer one of its key was found before. */
+function leaveReady(node: Node, index: number, offset: number): void {
+  for (const group of node.groups.values()) {
+    const shard = group.shards[index]!;
+    if (shard.state.stateOf(offset) !== STATE.SETTLED) shard.settle(offset, 1);
+  }
 }
 
 function forEachRecord(

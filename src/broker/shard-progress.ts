@@ -40,6 +40,8 @@ export class ShardProgress {
   isDirty = false;
   /** Already in the dispatch list of this turn. */
   isScheduled = false;
+  /** Of last-value nodes: offsets that are with somebody while a newer value of their key is here. */
+  outdated: Set<number> | null = null;
   /** Consumer that holds an ordered shard while it has deliveries outstanding, by consumer id; -1 for none. */
   holder = -1;
 
@@ -99,12 +101,40 @@ export class ShardProgress {
     }
     if (state.settle(from, count)) this.group.node.touch();
     else if (this.group.isDurable) this.#addRun(from, count);
+    if (this.outdated !== null) this.#forgetOutdated(from, end);
     if (this.next < state.low) this.next = state.low;
     this.group.releaseKeys(this, from, count);
     this.group.markDirty(this);
   }
 
   release(from: number, count: number): void {
+    if (this.outdated !== null) {
+      this.#releaseNewest(this.outdated, from, count);
+      return;
+    }
+    this.#release(from, count);
+  }
+
+  /** What a newer value has replaced meanwhile does not come back. */
+  #releaseNewest(outdated: Set<number>, from: number, count: number): void {
+    for (let offset = from; offset < from + count; offset++) {
+      if (outdated.has(offset)) this.group.outdated(this, offset);
+      else this.#release(offset, 1);
+    }
+  }
+
+  noteOutdated(offset: number): void {
+    this.outdated ??= new Set();
+    this.outdated.add(offset);
+  }
+
+  #forgetOutdated(from: number, end: number): void {
+    const outdated = this.outdated!;
+    for (const offset of outdated) if (offset >= from && offset < end) outdated.delete(offset);
+    if (outdated.size === 0) this.outdated = null;
+  }
+
+  #release(from: number, count: number): void {
     this.state.release(from, count);
     if (from < this.next) this.next = from;
     this.group.releaseKeys(this, from, count);

@@ -1,6 +1,7 @@
 /** What stands for something else may be taken by a crash as long as it is not durable: then nothing was changed. */
 import test from "ava";
 import type { Broker } from "../../src/broker/broker.ts";
+import { OUTCOME } from "../../src/broker/facade.ts";
 import type { Policy } from "../../src/broker/policy.ts";
 import { RecordView } from "../../src/model/record-view.ts";
 import { makeBroker } from "../support/log-broker.ts";
@@ -216,5 +217,26 @@ test("a duplicate of a message in a commit is confirmed with the whole commit", 
   transaction.publish(target, draft("n", { dedupId: "2" }));
   const end = transaction.commit();
   t.is(target.publish(draft("m", { dedupId: "1" })), end);
+  await broker.close();
+});
+
+test("a value that is given back or fails does not come again once there is a newer one of its key", async (t) => {
+  const store = new MemoryStore();
+  const broker = await open(store);
+  const reader = consume(connect(broker), queue("latest"), { credit: 1 });
+  for (const outcome of [OUTCOME.RELEASE, OUTCOME.FAIL]) {
+    send(broker, "latest", "old");
+    await settle();
+    send(broker, "latest", "new");
+    await settle();
+    const number = reader.received.length - 1;
+    reader.consumer.settle(number, number, outcome);
+    reader.consumer.setCredit(1);
+    await settle();
+    t.deepEqual(reader.texts.slice(-2), ["old", "new"]);
+    reader.consumer.settle(number + 1, number + 1, OUTCOME.ACCEPT);
+    t.is(backlogOf(broker, "latest"), 0);
+    reader.consumer.setCredit(1);
+  }
   await broker.close();
 });

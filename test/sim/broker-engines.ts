@@ -172,9 +172,17 @@ class LogEngine implements Engine {
  * "emptied": as "log", with segments so small that records are moved out of them all the time.
  * "troubled": as "log", on a disk that fills up, fails, and dies in the middle of any operation; with topics as well.
  * "retained": as "troubled", with retained messages.
+ * "deep": as "troubled" or "emptied", with everything that policies ask for.
  * "unreadable": as "emptied", on a disk that refuses reads now and then, at any time; with topics and retained messages.
  */
-export type EngineKind = "memory" | "log" | "emptied" | "troubled" | "retained" | "unreadable";
+export type EngineKind =
+  | "memory"
+  | "log"
+  | "emptied"
+  | "troubled"
+  | "retained"
+  | "deep"
+  | "unreadable";
 
 /** Runs the story of this seed. Throws, with the seed in the message, when a promise does not hold. */
 export async function simulateBroker(
@@ -186,13 +194,14 @@ export async function simulateBroker(
   const engine = engineOf(kind, random);
   const hasRetained = kind === "retained" || kind === "unreadable";
   const simulation = new BrokerSimulation(random, engine, trace, {
-    isTroubled: kind === "troubled" || hasRetained,
+    isTroubled: kind === "troubled" || kind === "deep" || hasRetained,
     hasRetained,
+    isDeep: kind === "deep",
   });
   const time = new SimulatedPerformance(new Random(seed + 1_000_000));
   if (engine instanceof LogEngine) engine.time = time;
   try {
-    await time.during(() => simulation.run());
+    await time.during(() => simulation.run(), kind === "deep" ? simulation.now : null);
     if (engine instanceof LogEngine) simulation.movedRecords = engine.movedRecords;
   } catch (error) {
     const reason = error instanceof Error ? (error.stack ?? error.message) : String(error);
@@ -204,5 +213,6 @@ export async function simulateBroker(
 function engineOf(kind: EngineKind, random: Random): Engine {
   if (kind === "memory") return new MemoryEngine(random);
   if (kind === "unreadable") return new LogEngine(random, 1 << 12, true, true);
+  if (kind === "deep" && random.chance(50)) return new LogEngine(random, 1 << 13, true);
   return kind === "emptied" ? new LogEngine(random, 1 << 12, true) : new LogEngine(random);
 }

@@ -29,6 +29,8 @@ export interface ModelMessage {
   /** A copy was moved back: it has no expiry. */
   wasMoved: boolean;
   wasDelivered: boolean;
+  /** A failed one: when it may come again at the earliest. */
+  notBefore: number;
   /** Consumers (by number) that hold it now. */
   holders: number;
 }
@@ -56,6 +58,7 @@ export class BrokerModel {
       hasCopies: fields.expiresAt !== 0,
       wasMoved: false,
       wasDelivered: false,
+      notBefore: 0,
       holders: 0,
     };
     this.messages.set(text, message);
@@ -192,6 +195,7 @@ export class BrokerModel {
       message.isAckConfirmed = false;
       message.holders = 0;
       message.wasDelivered = false;
+      message.notBefore = 0;
     }
   }
 }

@@ -61,6 +61,31 @@ test.serial("retained messages stay, and stay away (retained seeds 14, 66)", asy
   for (const seed of [14, 66]) await t.notThrowsAsync(simulateBroker(seed, "retained"));
 });
 
+test.serial(
+  "the same holds with newest values, duplicates, histories, full queues that refuse or hold back, and messages taken back",
+  async (t) => {
+    for (let seed = 1; seed <= 15; seed++) {
+      await t.notThrowsAsync(simulateBroker(seed, "deep"));
+    }
+  },
+);
+
+/** It came after the newer one, and the last thing that a consumer heard of the key was wrong. */
+test.serial(
+  "a value that is given back does not come again when there is a newer one of its key (deep seeds 18, 24, 31, 32)",
+  async (t) => {
+    for (const seed of [18, 24, 31, 32]) await t.notThrowsAsync(simulateBroker(seed, "deep"));
+  },
+);
+
+/** Values of one priority each were all kept, or the older one, when they were stored in the same millisecond. */
+test.serial(
+  "after a crash a key has one value, the newest, whatever the priorities of its messages were (deep seeds 19, 21, 23, 25)",
+  async (t) => {
+    for (const seed of [19, 21, 23, 25]) await t.notThrowsAsync(simulateBroker(seed, "deep"));
+  },
+);
+
 /** Reads failed while free segments were looked for, and took the broker with them. */
 test.serial(
   "what the disk refuses to give costs nothing but time (unreadable seeds 39, 43, 139, 179)",

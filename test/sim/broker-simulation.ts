@@ -7,15 +7,20 @@ import type { Broker } from "../../src/broker/broker.ts";
 import { type BrokerConnection, OUTCOME, type Outcome } from "../../src/broker/facade.ts";
 import { Operations } from "../../src/broker/operations.ts";
 import type { Policy } from "../../src/broker/policy.ts";
+import { BrokerError } from "../../src/model/errors.ts";
 import { RecordView } from "../../src/model/record-view.ts";
 import type { MessageStore } from "../../src/store/message-store.ts";
 import { makeBroker } from "../support/log-broker.ts";
 import type { Random } from "../support/random.ts";
-import { Collector, connect, draft, queue } from "../support/test-client.ts";
+import { Collector, connect, consume, draft, queue } from "../support/test-client.ts";
 import { BrokerModel, type ModelMessage } from "./broker-model.ts";
+import { DEEP_POLICIES, DEEP_QUEUES, DeepQueues, FIRST_RETRY_MS } from "./deep-queues.ts";
+import { HistoryStory } from "./history-story.ts";
 import { RetainedStory } from "./retained-story.ts";
 import { SimulatedClock } from "./simulated-clock.ts";
+import type { Story } from "./story.ts";
 import { isOfTopic, TopicStory } from "./topic-story.ts";
+import { ValueStory } from "./value-story.ts";
 
 type Trace = ((line: string) => void) | null;
 
@@ -47,6 +52,8 @@ export interface StoryOptions {
   /** With trouble of the disk, and with topics. */
   readonly isTroubled?: boolean;
   readonly hasRetained?: boolean;
+  /** With everything that policies ask for: newest values, duplicates, histories, full queues; and messages taken back. */
+  readonly isDeep?: boolean;
 }
 
 const QUEUES = ["plain", "ranked", "keyed", "slow", "short", "single"] as const;
@@ -54,6 +61,7 @@ const POLICIES: Policy[] = [
   { match: "slow", settings: { retry: { kind: "fixed", delayMs: 40 }, maxDeliveries: 3 } },
   { match: "short", settings: { maxLength: 4, overflow: "drop-head" } },
   { match: "single", settings: { isSingleActive: true, maxBytes: 3000, overflow: "dead-letter" } },
+  ...DEEP_POLICIES,
 ];
 
 class Reader extends Collector {
@@ -61,6 +69,7 @@ class Reader extends Collector {
   readonly number: number;
   readonly connection: BrokerConnection;
   readonly held = new Map<number, ModelMessage>();
+  priority = 0;
   readonly #onMessage: (reader: Reader, text: string) => ModelMessage;
   #seen = 0;
 
@@ -112,6 +121,9 @@ export class BrokerSimulation {
   readonly #isTroubled: boolean;
   readonly #topics: TopicStory;
   readonly #retained: RetainedStory | null;
+  readonly #queues: readonly string[];
+  readonly #deep: DeepQueues | null;
+  readonly #stories: readonly Story[];
   /** Refusals of the disk before this life. */
   #refusals = 0;
 
@@ -123,7 +135,14 @@ export class BrokerSimulation {
     this.#topics = new TopicStory(random, this.#model, (line) => this.#note(line));
     this.#retained =
       options.hasRetained === true ? new RetainedStory(random, (line) => this.#note(line)) : null;
+    const isDeep = options.isDeep ?? false;
+    const world = { random, clock: this.#clock, note: (line: string) => this.#note(line) };
+    this.#queues = isDeep ? [...QUEUES, ...DEEP_QUEUES] : QUEUES;
+    this.#deep = isDeep ? new DeepQueues(world, this.#model) : null;
+    this.#stories = isDeep ? [new ValueStory(world), new HistoryStory(world)] : [];
   }
+
+  now = (): number => this.#clock.time;
 
   async run(): Promise<void> {
     const lives = this.#random.between(2, 4);
@@ -132,7 +151,7 @@ export class BrokerSimulation {
       await this.#open();
       const steps = this.#random.between(5, 60);
       for (let i = 0; i < steps; i++) {
-        if (!this.#retain()) await this.#step();
+        if (!this.#retain() && !this.#goDeep()) await this.#step();
       }
       if (life === lives - 1) this.#drainAll();
       else if (this.#random.chance(75)) this.#crash();
@@ -149,7 +168,7 @@ export class BrokerSimulation {
       for (let i = this.#random.between(5, 60); i > 0 && engine.isBroken !== true; i--) {
         if (this.#random.chance(8)) this.#note(engine.trouble?.() ?? "");
         else if (this.#random.chance(20)) this.#topics.step();
-        else if (!this.#retain()) await this.#step();
+        else if (!this.#retain() && !this.#goDeep()) await this.#step();
       }
       // Nothing may be confirmed that a failing disk does not have.
       for (let i = 0; i < 5; i++) {
@@ -175,11 +194,52 @@ export class BrokerSimulation {
     return true;
   }
 
+  #goDeep(): boolean {
+    const random = this.#random;
+    if (this.#deep === null) return false;
+    // As whoever hears from a peer does.
+    this.#broker.turn.touch();
+    if (!random.chance(55)) return false;
+    const roll = random.below(20);
+    if (roll < 16) random.pick(this.#stories).step();
+    else if (roll < 18) this.#cancelDelayed();
+    else if (roll < 19) this.#transactOnce(this.#deep);
+    else this.#deep.waitAtGate(random.pick(this.#peers));
+    if (random.chance(70)) this.#turn();
+    return true;
+  }
+
+  #transactOnce(deep: DeepQueues): void {
+    if (!this.#broker.hasRoom(65_536)) return;
+    const number = ++this.#nextTransaction;
+    this.#note(`transaction ${number}`);
+    const nextText = (): string => `m${this.#nextText++}`;
+    const position = deep.transact(this.#random.pick(this.#peers), nextText, number);
+    this.#transactions.set(number, { settled: [], position, isConfirmed: false });
+  }
+
+  /** One that waits for its time is taken back: it never comes, and when that was confirmed, not after a crash either. */
+  #cancelDelayed(): void {
+    const waiting = this.#broker.delayed.list({ name: this.#random.pick(DEEP_QUEUES) }).messages;
+    if (waiting.length === 0) return;
+    const { number, keys } = this.#random.pick(waiting);
+    const message = this.#model.messages.get(keys);
+    if (message === undefined) throw new Error(`invented: '${keys}' waits for its time`);
+    this.#note(`cancel ${keys}`);
+    const life = this.restarts;
+    const cancelled = this.#broker.delayed.cancel(number).then((isDone) => {
+      if (isDone && life === this.restarts) message.isAckConfirmed = true;
+    });
+    void cancelled;
+    message.isAcked = true;
+    this.#deep!.cancelled(message);
+  }
+
   async #open(): Promise<void> {
     this.#store = this.#engine.open();
     this.#broker = makeBroker(this.#store, {
       keepAwake: 0,
-      policies: POLICIES,
+      policies: [...POLICIES, ...this.#stories.flatMap(({ policies }) => policies)],
       settings: { maxDeliveries: 4 },
       clock: this.#clock,
     });
@@ -194,6 +254,8 @@ export class BrokerSimulation {
     this.#note(`open: ${JSON.stringify([...found])}`);
     this.#model.recovered(found, this.#clock.time, this.#transactions);
     this.#retained?.opened(this.#broker, this.#isRefused);
+    this.#deep?.opened(this.#broker);
+    for (const story of this.#stories) story.opened(this.#broker);
     this.#transactions = new Map();
   }
 
@@ -207,7 +269,7 @@ export class BrokerSimulation {
       tagHash: new Int32Array(1),
     };
     for (const node of this.#broker.registry.nodes()) {
-      if (node.kind === "topic") continue;
+      if (node.kind === "topic" || this.#isOfStory(node.address.name)) continue;
       const texts: string[] = [];
       for (const { state, queue: entries } of node.ownGroup.levels ?? node.ownGroup.shards) {
         const end = entries.maxOffset;
@@ -229,6 +291,10 @@ export class BrokerSimulation {
     }
     for (const [name, texts] of this.#topics.contents(this.#store)) found.set(name, texts);
     return found;
+  }
+
+  #isOfStory(name: string): boolean {
+    return this.#stories.some((story) => story.owns(name));
   }
 
   async #step(): Promise<void> {
@@ -261,6 +327,7 @@ export class BrokerSimulation {
     this.#model.confirm(broker.confirmedTo("fsync"), broker.settledTo());
     this.#topics.turn(this.#isRefused);
     this.#retained?.turn();
+    for (const story of this.#stories) story.turn();
     const to = broker.confirmedTo("fsync");
     for (const transaction of this.#transactions.values()) {
       if (transaction.position > to || transaction.isConfirmed) continue;
@@ -281,12 +348,16 @@ export class BrokerSimulation {
   }
 
   #publishSome(): void {
-    const name = this.#random.pick(QUEUES);
+    const name = this.#random.pick(this.#queues);
     const target = this.#random.pick(this.#peers).openTarget(queue(name));
     for (let i = this.#random.between(1, 6); i > 0; i--) {
       if (!this.#broker.hasRoom(4096)) break;
       const text = `m${this.#nextText++}`;
       const fields = this.#fields(name);
+      if (this.#deep?.owns(name)) {
+        this.#deep.publish(name, target, text, fields);
+        continue;
+      }
       const message = this.#model.add(text, name, { ...fields, transaction: 0 });
       this.#note(`publish ${text} to ${name} ${JSON.stringify(fields)}`);
       message.position = target.publish(this.#draft(text, fields));
@@ -323,18 +394,21 @@ export class BrokerSimulation {
   #openReader(): void {
     if (this.#readers.length >= 6) return;
     const name = this.#random.chance(10)
-      ? `DLQ.${this.#random.pick(QUEUES)}`
-      : this.#random.pick(QUEUES);
+      ? `DLQ.${this.#random.pick(this.#queues)}`
+      : this.#random.pick(this.#queues);
+    if (name === "sole" && this.#mustBeLocked()) return;
     const connection = this.#random.pick(this.#peers);
     const reader = new Reader(name, ++this.#nextReader, connection, (own, text) =>
       this.#onMessage(own, text),
     );
+    reader.priority = this.#random.below(2);
     reader.consumer = connection.openConsumer(
       {
         address: queue(name),
         mode: "consume",
         preSettled: false,
-        priority: this.#random.below(2),
+        priority: reader.priority,
+        isExclusive: name === "sole",
         onLost: this.#random.pick([OUTCOME.RELEASE, OUTCOME.FAIL]),
       },
       reader,
@@ -344,18 +418,45 @@ export class BrokerSimulation {
     this.#readers.push(reader);
   }
 
+  /** An exclusive consumer is the only one. */
+  #mustBeLocked(): boolean {
+    if (!this.#readers.some((reader) => reader.queue === "sole")) return false;
+    try {
+      consume(this.#random.pick(this.#peers), queue("sole"));
+    } catch (error) {
+      if (error instanceof BrokerError && error.code === "resource-locked") return true;
+      throw error;
+    }
+    throw new Error("sole: a second consumer was let in");
+  }
+
   #onMessage(reader: Reader, text: string): ModelMessage {
     this.delivered++;
     this.#note(`  ${text} to reader ${reader.number}`);
-    const message = this.#model.delivered(text, reader.queue, this.#broker.turn.now);
+    const { now } = this.#broker.turn;
+    const message = this.#model.delivered(text, reader.queue, now);
+    if (this.#deep !== null && reader.queue === message.queue) {
+      this.#checkActive(reader);
+      if (message.notBefore > now) throw new Error(`early: '${text}' was to be tried again later`);
+    }
     if (reader.queue === message.queue) this.#checkOrder(reader, message);
     return message;
+  }
+
+  /** Of several consumers only the first gets messages. */
+  #checkActive(reader: Reader): void {
+    if (reader.queue !== "single") return;
+    const first = this.#readers
+      .filter((each) => each.queue === "single")
+      .reduce((a, b) => (b.priority > a.priority ? b : a), reader);
+    if (first.priority === reader.priority && first.number >= reader.number) return;
+    throw new Error(`single: reader ${reader.number} got a message beside ${first.number}`);
   }
 
   /** Nothing older of the same queue, priority and key is ready: it was delivered, is held by somebody, or may be gone. */
   #checkOrder(reader: Reader, message: ModelMessage): void {
     const { queue: name, number, priority, key } = message;
-    if (name === "slow" || message.deliverAt > 0 || message.hasCopies) return;
+    if (name === "slow" || name === "table" || message.deliverAt > 0 || message.hasCopies) return;
     if (name === "keyed" && key === "") return;
     for (const older of this.#model.messages.values()) {
       if (older.number >= number) return;
@@ -394,7 +495,13 @@ export class BrokerSimulation {
   }
 
   /** What the model makes of an outcome. */
-  #take(reader: Reader, first: number, last: number, outcome: Outcome): ModelMessage[] {
+  #take(
+    reader: Reader,
+    first: number,
+    last: number,
+    outcome: Outcome,
+    isSettled = true,
+  ): ModelMessage[] {
     const taken: ModelMessage[] = [];
     for (let number = first; number <= last; number++) {
       const message = reader.held.get(number);
@@ -408,6 +515,9 @@ export class BrokerSimulation {
       if (outcome === OUTCOME.ACCEPT) message.isAcked = true;
       // It may have failed often enough by now.
       else if (outcome !== OUTCOME.RELEASE) message.hasCopies = true;
+      if (outcome === OUTCOME.FAIL && isSettled && message.queue === "table") {
+        message.notBefore = this.#broker.turn.now + FIRST_RETRY_MS;
+      }
       taken.push(message);
     }
     return taken;
@@ -481,12 +591,13 @@ export class BrokerSimulation {
       this.#takeAll(reader, OUTCOME.FAIL);
     }
     this.#readers = this.#readers.filter(({ connection }) => connection !== peer);
+    this.#deep?.peerLost();
     peer.close();
     this.#peers[at] = connect(this.#broker, at === 0 ? "a" : "b");
   }
 
   #purge(): void {
-    const name = this.#random.pick(QUEUES);
+    const name = this.#random.pick(this.#queues);
     const node = { kind: "queue", namespace: "/", name } as const;
     if (this.#broker.registry.find("queue", "/", name) === undefined) return;
     this.#note(`purge ${name}`);
@@ -497,7 +608,7 @@ export class BrokerSimulation {
   }
 
   async #moveBack(): Promise<void> {
-    const name = `DLQ.${this.#random.pick(QUEUES)}`;
+    const name = `DLQ.${this.#random.pick(this.#queues)}`;
     if (this.#broker.registry.find("queue", "/", name) === undefined) return;
     // It waits for space, which only this story could make.
     if (this.#isTroubled) return;
@@ -530,6 +641,8 @@ export class BrokerSimulation {
   #crash(): void {
     this.#snapshot = null;
     this.#topics.crashed();
+    this.#deep?.crashed();
+    for (const story of this.#stories) story.crashed();
     this.#note("--- crash");
     this.#clock.forget();
     this.#engine.crash();
@@ -544,6 +657,7 @@ export class BrokerSimulation {
     this.#model.confirm(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY);
     for (const transaction of this.#transactions.values()) transaction.isConfirmed = true;
     this.#retained?.stopped();
+    for (const story of this.#stories) story.stopped();
   }
 
   async #close(): Promise<void> {
@@ -563,7 +677,7 @@ export class BrokerSimulation {
   }
 
   #takeAll(reader: Reader, outcome: Outcome): void {
-    this.#take(reader, 0, reader.received.length, outcome);
+    this.#take(reader, 0, reader.received.length, outcome, false);
   }
 
   /** In the end everything that is owed comes out, and the counts say zero. */
@@ -592,7 +706,7 @@ export class BrokerSimulation {
       .map((node) => node.address.name);
     const got = new Set<string>();
     for (const name of names) {
-      if (name === "~delayed") continue;
+      if (name === "~delayed" || this.#isOfStory(name)) continue;
       const reader = new Reader(name, ++this.#nextReader, this.#peers[0]!, (own, text) => {
         got.add(text);
         return this.#onMessage(own, text);
@@ -613,6 +727,13 @@ export class BrokerSimulation {
       const node = this.#broker.registry.find("queue", "/", name)!;
       if (node.backlog !== 0) throw new Error(`count: ${name} says ${node.backlog}, nothing comes`);
       if (node.storedBytes !== 0) throw new Error(`bytes: ${name} says ${node.storedBytes}`);
+    }
+    this.#deep?.finish();
+    for (const story of this.#stories) {
+      story.finish(() => {
+        this.#turn();
+        this.#engine.sync();
+      });
     }
     const delayed = this.#broker.registry.find("queue", "/", "~delayed")?.backlog ?? 0;
     if (delayed !== 0) throw new Error(`${delayed} delayed messages never came`);

@@ -12,7 +12,16 @@ import { isMainThread, parentPort, Worker } from "node:worker_threads";
 import { simulateBroker } from "./broker-engines.ts";
 import { simulateStore } from "./store-simulation.ts";
 
-const KINDS = ["store", "memory", "log", "emptied", "troubled", "retained", "unreadable"] as const;
+const KINDS = [
+  "store",
+  "memory",
+  "log",
+  "emptied",
+  "troubled",
+  "retained",
+  "deep",
+  "unreadable",
+] as const;
 type Kind = (typeof KINDS)[number];
 
 interface Seeds {
@@ -24,8 +33,9 @@ interface Seeds {
 /** What `.ci/run` runs, each from its first seed on. */
 const ALL: readonly Seeds[] = [
   { kind: "store", first: 1, count: 6000 },
-  { kind: "troubled", first: 1, count: 1700 },
-  { kind: "retained", first: 1, count: 700 },
+  { kind: "troubled", first: 1, count: 1500 },
+  { kind: "retained", first: 1, count: 600 },
+  { kind: "deep", first: 1, count: 300 },
   { kind: "unreadable", first: 1, count: 600 },
   { kind: "log", first: 1, count: 300 },
   { kind: "emptied", first: 1, count: 300 },

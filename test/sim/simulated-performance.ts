@@ -18,14 +18,17 @@ export class SimulatedPerformance {
     this.#now += this.#random.pick(PAUSES_MS);
   }
 
-  /** Runs the story on this time. One at a time. */
-  async during<T>(story: () => Promise<T>): Promise<T> {
+  /** Runs the story on this time, and on that of `clock` where it is given. One at a time. */
+  async during<T>(story: () => Promise<T>, clock: (() => number) | null = null): Promise<T> {
     const real = performance.now;
+    const realDate = Date.now;
     performance.now = () => this.#now;
+    if (clock !== null) Date.now = clock;
     try {
       return await story();
     } finally {
       performance.now = real;
+      Date.now = realDate;
     }
   }
 }
