@@ -432,6 +432,7 @@ export class Broker
     this.#isPublishRequested = false;
     if (this.#flow.hasEased) this.#flow.resume();
     this.#housekeeping.noteAppended(this.store.watermarks.appended);
+    this.registry.keepPace();
     this.#journal.flush();
     this.#transactions.noteJournaled();
     const sync = this.#isSyncWanted;

@@ -12,6 +12,10 @@ import { VolatileIndex } from "./volatile-index.ts";
 
 /** Longest time the event loop is kept from its other work. */
 const SLICE_MS = 2;
+/** While others have work for the event loop, what can wait for a pause takes this part of the time. */
+const PATIENT_PART = 1 / 15;
+/** The event loop comes back within this time when nobody else has anything to do. */
+const PAUSE_MS = 0.2;
 /** The clock is read after so many steps. */
 const STEPS_PER_LOOK = 16;
 /** A history is looked at for its age after at most so many rounds. */
@@ -50,6 +54,11 @@ export class Housekeeping implements NodeHost {
   /** End of the log when busy nodes were trimmed. */
   #trimmedAt = 0;
   #work: Iterator<void> | null = null;
+  /** What the round is at can wait: nodes going to rest, a snapshot. */
+  #isPatient = false;
+  /** End of the last slice or look, and how long others were at work since that slice. */
+  #lookedAt = 0;
+  #othersMs = 0;
   readonly #entries = entryBatch(BATCH);
 
   constructor(host: HousekeepingHost) {
@@ -108,7 +117,12 @@ export class Housekeeping implements NodeHost {
   #slice(): void {
     const work = this.#work;
     if (work === null) return;
-    const until = performance.now() + SLICE_MS;
+    const began = performance.now();
+    if (this.#isPatient && this.#hasToWait(began)) {
+      this.#host.turn.clock.soon(() => this.#slice());
+      return;
+    }
+    const until = began + SLICE_MS;
     this.#host.turn.touch();
     do {
       for (let i = 0; i < STEPS_PER_LOOK; i++) {
@@ -117,8 +131,18 @@ export class Housekeeping implements NodeHost {
           return;
         }
       }
-    } while (performance.now() < until);
+      this.#lookedAt = performance.now();
+    } while (this.#lookedAt < until);
+    this.#othersMs = 0;
     this.#host.turn.clock.soon(() => this.#slice());
+  }
+
+  /** Others are at work, and had not enough of the time since the last slice. */
+  #hasToWait(now: number): boolean {
+    const passed = now - this.#lookedAt;
+    this.#lookedAt = now;
+    this.#othersMs += passed;
+    return passed > PAUSE_MS && this.#othersMs * PATIENT_PART < SLICE_MS;
   }
 
   /** Once per turn: under load the store hears more often what is done with, so that it need not stay in memory. */
@@ -130,6 +154,7 @@ export class Housekeeping implements NodeHost {
 
   *#round(): Generator<void> {
     const { expirer, turn } = this.#host;
+    this.#isPatient = false;
     for (const node of this.#expiring) {
       if (node.expiry === null || node.isDeleted) this.#expiring.delete(node);
       else if (node.expiry.isDue(turn.now)) yield* expirer.sweep(node, turn.now);
@@ -148,6 +173,7 @@ export class Housekeeping implements NodeHost {
       yield;
     }
     this.#host.keepHouse();
+    this.#isPatient = true;
     const rest = this.#host.restWork();
     while (rest.next().done !== true) yield;
     const snapshot = this.#host.snapshotWork();

@@ -30,6 +30,10 @@ import { DEFAULT_SETTINGS, type NodeSettings } from "./policy.ts";
 import type { ProgressJournal } from "./progress-journal.ts";
 import { imageOfTaken, RestingNodes } from "./resting-nodes.ts";
 
+/** Beyond those that may stay awake: so many more may before each turn puts some to rest, and so many of those are looked at. */
+const SPARE_AWAKE = 4096;
+const RESTS_PER_TURN = 2048;
+
 export class NodeRegistry implements NodeMaker {
   readonly #nodes = new Map<string, Node>();
   /** Indexes of sessions and shares, by name: nobody can address them. */
@@ -42,6 +46,9 @@ export class NodeRegistry implements NodeMaker {
   readonly groups: NodeGroups;
   readonly #nodeHost: NodeHost;
   readonly #onNode: (node: Node) => void;
+  /** Made or woken since the last turn, and where putting others to rest for them goes on. */
+  #made = 0;
+  #pace: Iterator<void> | null = null;
   readonly #restorer: NodeRestorer;
   #nextNodeId = 1;
   /** Somebody who reads all topics asked not to get its own messages. */
@@ -385,6 +392,22 @@ export class NodeRegistry implements NodeMaker {
     this.#resting.tidy();
   }
 
+  /**
+   * Once per turn: where many are made or woken, as many others are put to rest, and who made them waits for that. Otherwise
+   * a million made in a burst would lie in memory, and be put to rest at the cost of whoever sends messages then.
+   */
+  keepPace(): void {
+    const steps = Math.min(this.#made * 2, RESTS_PER_TURN);
+    this.#made = 0;
+    if (this.awakeCount <= this.#rules.keepAwake + SPARE_AWAKE) return;
+    this.#pace ??= this.restIdle(this.#rules.keepAwake + SPARE_AWAKE);
+    for (let i = 0; i < steps; i++) {
+      if (this.#pace.next().done !== true) continue;
+      this.#pace = null;
+      return;
+    }
+  }
+
   /** Whatever can be put to rest: at the end, so that the next start finds it so. */
   restAll(): void {
     for (const nodes of [this.#light, this.#nodes])
@@ -452,6 +475,7 @@ export class NodeRegistry implements NodeMaker {
         ? this.#rules.ofLight(name)
         : this.#rules.settingsOf(kind, namespace, name, isTemporary);
     const node = new Node(id, address, kind, isTemporary, settings, shards);
+    this.#made++;
     node.host = this.#nodeHost;
     for (const queue of shards) queue.owner = node;
     if (isLight === true) {

@@ -52,6 +52,11 @@ export class Checkpoints {
     return planner.isDueBy(log.appended);
   }
 
+  /** Somebody is owed more than before. */
+  owesAgain(): void {
+    this.#parts.retention.forget();
+  }
+
   /** After each publish: one is made when enough of the log has been written. */
   onPublish(): void {
     const { planner, log } = this.#parts;

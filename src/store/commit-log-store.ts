@@ -401,6 +401,7 @@ export class CommitLogStore implements MessageStore {
 
   owesAgain(queue: StoreQueue): void {
     Object.assign(queue as ConsumeQueue, { owed: -1, isOwedAnew: true });
+    this.#checkpoints.owesAgain();
   }
 
   get reclaimed(): ReclaimFigures {

@@ -18,6 +18,9 @@ const BATCH = 2048;
 const QUEUE_COST = 4;
 const SEEN_SLOTS = 1 << 16;
 
+const slotOf = (physicalOffset: number): number =>
+  Math.floor(physicalOffset / 91) & (SEEN_SLOTS - 1);
+
 export class LiveSurvey {
   /** Where the first segment counted begins, and how long each is. */
   readonly base: number;
@@ -29,7 +32,7 @@ export class LiveSurvey {
   isDone = false;
   readonly #table: QueueTable;
   readonly #owed: OwedMask;
-  readonly #walk: Iterator<ConsumeQueue>;
+  readonly #walk: Iterator<ConsumeQueue | null>;
   #queue: ConsumeQueue | null = null;
   #at = 0;
   #end = 0;
@@ -54,7 +57,7 @@ export class LiveSurvey {
     this.base = base;
     this.#segmentBytes = segmentBytes;
     this.live = new Float64Array(Math.max(0, Math.floor((end - base) / segmentBytes)));
-    this.#walk = table.names.queues()[Symbol.iterator]();
+    this.#walk = table.names.withEntries();
     this.#logEnd = logEnd;
   }
 
@@ -65,7 +68,7 @@ export class LiveSurvey {
       if (this.#queue === null) {
         const next = this.#walk.next();
         if (next.done === true) this.isDone = true;
-        else this.#begin(next.value);
+        else if (next.value !== null) this.#begin(next.value);
         left -= QUEUE_COST;
       } else {
         left -= this.#look(this.#queue);
@@ -96,6 +99,11 @@ export class LiveSurvey {
       this.#at = from + count;
       return Math.ceil(count / 16);
     }
+    if (count === 1 && this.#isKnown(queue, from)) {
+      this.#lowest = Math.min(this.#lowest, queue.owed);
+      this.#at = from + 1;
+      return 1;
+    }
     const got = this.#table.read(queue, from, count, this.#batch);
     if (got === 0) {
       queue.owed = 0; // Not known: nothing may go.
@@ -106,6 +114,12 @@ export class LiveSurvey {
     this.#at = from + got;
     this.entries += got;
     return got;
+  }
+
+  /** The one entry of a light queue, of a record that was counted already: no need to read it again to know so. */
+  #isKnown({ isLight, owed, minOffset, maxOffset, movedTo }: ConsumeQueue, from: number): boolean {
+    if (!isLight || owed < 0 || minOffset !== from || maxOffset !== from + 1) return false;
+    return movedTo <= from && this.#seen?.[slotOf(owed)] === owed;
   }
 
   #count(queue: ConsumeQueue, count: number): void {
@@ -129,7 +143,7 @@ export class LiveSurvey {
 
   #wasSeen(physicalOffset: number): boolean {
     this.#seen ??= new Float64Array(SEEN_SLOTS).fill(-1);
-    const slot = Math.floor(physicalOffset / 91) & (SEEN_SLOTS - 1);
+    const slot = slotOf(physicalOffset);
     if (this.#seen[slot] === physicalOffset) return true;
     this.#seen[slot] = physicalOffset;
     return false;

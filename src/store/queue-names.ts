@@ -92,6 +92,12 @@ export class QueueNames {
     yield* this.awake();
   }
 
+  /** The same with those that have entries, and perhaps some others; null now and then, where there are many others. */
+  *withEntries(): Generator<ConsumeQueue | null> {
+    yield* this.#resting.withEntries();
+    yield* this.awake();
+  }
+
   /** The same without light ones. */
   *topicQueues(): Generator<ConsumeQueue> {
     yield* this.#resting.topicQueues();
@@ -169,9 +175,14 @@ export class QueueNames {
     }
   }
 
-  /** Those that rest, but for those whose range says that they are left out. */
-  resting(isOut: (min: number, max: number) => boolean): Generator<ConsumeQueue> {
-    return this.#resting.queues(isOut);
+  /** Those that rest and owe something before this place, as far as they know. */
+  restingOwedBelow(limit: number, passed: { lowest: number }): Generator<ConsumeQueue> {
+    return this.#resting.owedBelow(limit, passed);
+  }
+
+  /** Those that rest and have entries that were settled up to this offset at least. */
+  restingSettledTo(offset: number): Generator<ConsumeQueue> {
+    return this.#resting.settledTo(offset);
   }
 
   /** After recovery: nobody uses any of them yet. */

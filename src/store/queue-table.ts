@@ -369,8 +369,9 @@ export class QueueTable {
 
   /** Adds the paths of files that hold only entries before the queues' minOffset. */
   oldFiles(paths: string[]): void {
-    const isShort = (minOffset: number): boolean => minOffset < QUEUE_FILE_ENTRIES;
-    for (const queue of this.names.resting(isShort)) this.#oldFiles(queue, paths);
+    for (const queue of this.names.restingSettledTo(QUEUE_FILE_ENTRIES)) {
+      this.#oldFiles(queue, paths);
+    }
     for (const queue of this.names.awake()) this.#oldFiles(queue, paths);
   }
 

@@ -4,8 +4,8 @@
  * The segments then go by retention.ts, as any other.
  *
  * All of it in pieces of a few milliseconds, with pauses between them in which the log and its readers have their turn;
- * surveys take at most a fiftieth of the time, moving about a fourth; a twentieth while producers are at work and the disk
- * has room. Nothing happens while the log has less than
+ * surveys take at most a fiftieth of the time, and a fourth of it while one is under way, as moving does; both a twentieth
+ * while producers are at work and the disk has room. Nothing happens while the log has less than
  * two full segments, or while nothing was published and nothing settled since the last look.
  */
 import { LiveSurvey } from "./live-survey.ts";
@@ -13,7 +13,10 @@ import type { ReclaimFigures } from "./message-store.ts";
 import { type ReclaimRules, type SurveyResult, segmentsToEmpty } from "./reclaim-plan.ts";
 import { type MoverHost, SegmentMover } from "./segment-mover.ts";
 
-const SURVEY_ENTRIES = 20_000;
+const SURVEY_ENTRIES = 10_000;
+/** The pause after each piece of a survey, by how long that took; while producers are at work. */
+const SURVEY_PAUSE = 3;
+const BUSY_SURVEY_PAUSE = 24;
 /** Longest piece of moving, and the pause after each piece. */
 const SLICE_MS = 3;
 const PAUSE_MS = 6;
@@ -190,7 +193,12 @@ export class Reclaimer {
     const isDone = survey.step(SURVEY_ENTRIES);
     const cost = performance.now() - begun;
     this.#surveyCost += cost;
-    if (!isDone) return this.#options.surveyMs === 0 ? 0 : cost * 3;
+    const isBusy = this.#isBusy(now);
+    this.#noteLeft();
+    if (!isDone) {
+      if (this.#options.surveyMs === 0) return 0;
+      return cost * (isBusy ? BUSY_SURVEY_PAUSE : SURVEY_PAUSE);
+    }
     this.#survey = null;
     this.#surveys++;
     this.#plan({ base: survey.base, live: survey.live, at: now });
@@ -235,14 +243,18 @@ export class Reclaimer {
     }
     const isBusy = this.#isBusy(now);
     if (this.#mover.step(performance.now() + SLICE_MS)) host.publish();
-    this.#leftAt = host.log.appended;
-    this.#leftOn = performance.now();
+    this.#noteLeft();
     if (!this.#mover.isBusy && !this.#mover.isPending && this.#targets.length === 0) {
       // How much is free now is only known when it has been looked at.
       this.#nextSurveyAt = now;
       this.#activity = -1;
     }
     return isBusy ? BUSY_PAUSE_MS : PAUSE_MS;
+  }
+
+  #noteLeft(): void {
+    this.#leftAt = this.#host.log.appended;
+    this.#leftOn = performance.now();
   }
 
   /** Do producers append a lot between our pieces? */

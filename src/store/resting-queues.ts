@@ -23,6 +23,8 @@ const MAX_BLOCKS = 4096;
 /** Longest name that is taken from a catalog as it lies, and what an id may add to it. */
 const MAX_NAME = 4096;
 const ID_BYTES = 16;
+/** Looked at and passed over before there is a pause. */
+const QUEUES_PER_PAUSE = 4096;
 const LIGHT = "\x01";
 const LIGHT_BYTE = 1;
 
@@ -33,6 +35,9 @@ function numberOf(value: Buffer): number {
   const number = value.readUInt32LE(0);
   return number >= HAS_MOVED ? number - HAS_MOVED : number;
 }
+
+const hasEntries = (view: DataView, at: number): boolean =>
+  view.getFloat64(at + 8, true) < view.getFloat64(at + 16, true);
 
 export class RestingQueues {
   readonly #table = new ByteTable();
@@ -122,41 +127,65 @@ export class RestingQueues {
 
   /**
    * All of them to look at, one after the other. What retention notes on one (`owed`, `firstFile`) is kept. Queues may
-   * be taken between two steps; `isOut`: by the range, queues that are left out.
+   * be taken between two steps.
    */
-  *queues(isOut?: (min: number, max: number) => boolean): Generator<ConsumeQueue> {
-    yield* this.#queues(isOut, true);
+  *queues(): Generator<ConsumeQueue> {
+    for (const reference of this.#table.references()) yield* this.#look(reference);
+  }
+
+  /** The same with those that have entries; null after every so many that have none. */
+  *withEntries(): Generator<ConsumeQueue | null> {
+    for (const reference of this.#table.seek(hasEntries, QUEUES_PER_PAUSE)) {
+      if (reference < 0) yield null;
+      else yield* this.#look(reference);
+    }
+  }
+
+  /** Those that owe something before this place, or do not know; of all others with entries the lowest place is noted. */
+  *owedBelow(limit: number, passed: { lowest: number }): Generator<ConsumeQueue> {
+    const isWanted = (view: DataView, at: number): boolean => {
+      if (!hasEntries(view, at)) return false;
+      const owed = view.getFloat64(at + 24, true);
+      if (owed < limit) return true;
+      if (owed < passed.lowest) passed.lowest = owed;
+      return false;
+    };
+    for (const reference of this.#table.seek(isWanted, Number.POSITIVE_INFINITY)) {
+      yield* this.#look(reference);
+    }
+  }
+
+  /** Those with entries that were settled up to this offset at least. */
+  *settledTo(offset: number): Generator<ConsumeQueue> {
+    const isWanted = (view: DataView, at: number): boolean =>
+      view.getFloat64(at + 8, true) >= offset;
+    for (const reference of this.#table.seek(isWanted, QUEUES_PER_PAUSE)) {
+      if (reference >= 0) yield* this.#look(reference);
+    }
   }
 
   /** Those that are packed now, also when more are packed meanwhile. */
-  present(): Generator<ConsumeQueue> {
-    return this.#queues(undefined, true, this.#table.end);
+  *present(): Generator<ConsumeQueue> {
+    for (const reference of this.#table.references(this.#table.end)) yield* this.#look(reference);
   }
 
   /** The same without light ones. */
-  topicQueues(): Generator<ConsumeQueue> {
-    return this.#queues(undefined, false);
+  *topicQueues(): Generator<ConsumeQueue> {
+    for (const reference of this.#table.references()) {
+      if (this.#table.headOf(reference) !== LIGHT_BYTE) yield* this.#look(reference);
+    }
   }
 
-  *#queues(
-    isOut: ((min: number, max: number) => boolean) | undefined,
-    withLight: boolean,
-    until?: number,
-  ): Generator<ConsumeQueue> {
-    for (const reference of this.#table.references(until)) {
-      if (!withLight && this.#table.headOf(reference) === LIGHT_BYTE) continue;
-      const value = this.#table.valueOf(reference);
-      if (isOut?.(value.readDoubleLE(8), value.readDoubleLE(16)) === true) continue;
-      const key = this.#table.keyOf(reference);
-      const isLight = key.startsWith(LIGHT);
-      const end = isLight ? key.length : key.lastIndexOf("\x00");
-      const topic = key.slice(isLight ? 1 : 0, end);
-      const queueId = isLight ? 0 : Number(key.slice(end + 1));
-      const queue = this.#unpack(topic, queueId, isLight, value);
-      const { owed, firstFile } = queue;
-      yield queue;
-      if (queue.owed !== owed || queue.firstFile !== firstFile) this.#note(key, queue);
-    }
+  *#look(reference: number): Generator<ConsumeQueue> {
+    const key = this.#table.keyOf(reference);
+    const isLight = key.startsWith(LIGHT);
+    const end = isLight ? key.length : key.lastIndexOf("\x00");
+    const topic = key.slice(isLight ? 1 : 0, end);
+    const queueId = isLight ? 0 : Number(key.slice(end + 1));
+    const queue = this.#unpack(topic, queueId, isLight, this.#table.valueOf(reference));
+    const { owed, firstFile } = queue;
+    yield queue;
+    if (queue.owed !== owed || queue.firstFile !== firstFile) this.#note(key, queue);
   }
 
   /** Topics of queues with entries, and files for them. */

@@ -157,3 +157,20 @@ test("a queue that is deleted while at rest is gone, and its name begins anew", 
   t.deepEqual(texts, []);
   await again.close();
 });
+
+test("of tens of thousands that are made in a row most rest at once: whoever makes them waits for it", async (t) => {
+  const broker = await open(new MemoryStore());
+  let most = 0;
+  for (let i = 0; i < 30_000; i++) {
+    broker.registry.lightNode(`light-${i}`);
+    if (i % 500 !== 499) continue;
+    broker.requestPublish();
+    await new Promise(setImmediate);
+    await new Promise(setImmediate);
+    most = Math.max(most, broker.registry.awakeCount);
+  }
+  t.true(most < 6000, `${most} awake at once`);
+  t.true(broker.registry.hasLight("light-0"));
+  t.is(broker.registry.findLight("light-29999")?.address.name, "light-29999");
+  await broker.close();
+});

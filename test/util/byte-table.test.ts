@@ -84,3 +84,29 @@ test("a key or a value too long for a record is refused, at the limit it is not"
   t.throws(() => table.set("a".repeat(10_923), Buffer.alloc(1)), { instanceOf: RangeError });
   t.throws(() => table.set("a", Buffer.alloc(65_536)), { instanceOf: RangeError });
 });
+
+test("a search by value finds what is wanted, with pauses, while records are deleted and their memory is used again", (t) => {
+  const table = new ByteTable();
+  const value = Buffer.alloc(8);
+  for (let i = 0; i < 60_000; i++) {
+    value.writeDoubleLE(i);
+    table.set(`key-${i}`, value);
+  }
+  const isWanted = (view: DataView, at: number): boolean => view.getFloat64(at, true) % 100 === 7;
+  let pauses = 0;
+  const found = new Set<string>();
+  for (const reference of table.seek(isWanted, 1000)) {
+    if (reference >= 0) {
+      found.add(table.keyOf(reference));
+      continue;
+    }
+    // Whole chunks go, before and behind the place, and others of another shape come in their stead.
+    const from = pauses++ * 1000;
+    for (let i = from; i < from + 1000; i++) if (i % 100 !== 7) table.delete(`key-${i}`);
+    table.tidy();
+    for (let i = 0; i < 300; i++) table.set(`new-${from + i}-${"x".repeat(i % 50)}`, value, 3);
+  }
+  t.true(pauses >= 59, `${pauses} pauses`);
+  for (const key of found) t.regex(key, /^(key|new)-/);
+  for (let i = 7; i < 60_000; i += 100) t.true(table.find(`key-${i}`) >= 0, `key-${i}`);
+});
