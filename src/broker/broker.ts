@@ -106,7 +106,8 @@ export class Broker
     this.nodeName = options.nodeName;
     this.version = options.version;
     this.limits = options.limits;
-    this.#pacer = options.isPaced === true ? new Pacer(turn, store) : null;
+    this.#pacer =
+      options.isPaced === true ? new Pacer(turn, store, () => this.#dispatcher.delivered) : null;
     this.#connections = new Connections(this, options.authorizer);
     this.quotas = new Quotas(options.quotas ?? NO_QUOTAS, {
       turn,
@@ -252,7 +253,7 @@ export class Broker
     this.sessions.close();
     this.#undelivered.close();
     this.#connections.closeAll();
-    this.runTurn();
+    this.#handOver();
     this.#housekeeping.close();
     this.#journal.collector = null;
     this.registry.restAll();
@@ -431,14 +432,20 @@ export class Broker
   runTurn(): void {
     this.#isPublishRequested = false;
     if (this.#flow.hasEased) this.#flow.resume();
-    this.#housekeeping.noteAppended(this.store.watermarks.appended);
+    const { appended } = this.store.watermarks;
+    this.#housekeeping.noteAppended(appended);
     this.registry.keepPace();
+    if (this.#pacer?.holdsBack(appended)) this.requestPublish();
+    else this.#handOver();
+  }
+
+  /** Everything so far, to the store thread. */
+  #handOver(): void {
     this.#journal.flush();
     this.#transactions.noteJournaled();
     const sync = this.#isSyncWanted;
     this.#isSyncWanted = false;
     this.store.publish(sync);
-    this.#pacer?.onPublish(this.store.watermarks.appended);
   }
 
   confirmedTo(level: DurabilityLevel): number {

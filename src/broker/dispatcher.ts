@@ -32,6 +32,8 @@ export class Dispatcher implements TurnTask {
   readonly #run: Run;
   readonly #prefix: RunPrefix;
   readonly #browsing: Browsing;
+  /** Messages given to consumers so far. */
+  delivered = 0;
   /** For the next round. */
   #shards: ShardProgress[] = [];
   /** Being served, in as many turns as it takes. */
@@ -308,6 +310,7 @@ export class Dispatcher implements TurnTask {
     run.assign(shard, consumer, at, count);
     const counters = shard.group.node.counters;
     counters.delivered += count;
+    this.delivered += count;
     this.#left -= count + ((count * run.size[0]!) >> 10);
     if (consumer.isPreSettled) {
       shard.state.acquire(at, count);
