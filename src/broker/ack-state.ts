@@ -12,9 +12,12 @@
  * - Ranges are filled and searched natively (fill, indexOf): a batch costs a few hundred nanoseconds, not per message.
  */
 import assert from "node:assert/strict";
+import { fillFrom, maskOf } from "./settled-mask.ts";
 import { PAGE_MASK, PAGE_SIZE, STATE, StatePages } from "./state-pages.ts";
 
 export { STATE };
+
+const scratch = new Uint8Array(PAGE_SIZE);
 
 export class AckState {
   /** Everything below is settled. */
@@ -202,6 +205,57 @@ export class AckState {
       }
     }
     if (runStart >= 0) callback(runStart, this.frontier - runStart);
+  }
+
+  /** The page that `low` lies in, and the one behind the last that has anything settled, or held. */
+  get firstPage(): number {
+    return Math.floor(this.low / PAGE_SIZE);
+  }
+  get endPage(): number {
+    return this.#settledAbove === 0 ? this.firstPage : Math.ceil(this.frontier / PAGE_SIZE);
+  }
+
+  /**
+   * Says of one page what is settled of it at `low` and above: a bit each in `into`, the first offset in the lowest of the
+   * first byte. Returns how many runs that makes, or -1 for all of the page.
+   */
+  settledMask(number: number, into: Uint8Array): number {
+    const page = this.#pages?.peek(number);
+    if (page === undefined) return 0;
+    const base = number * PAGE_SIZE;
+    if (this.low <= base && this.#pages!.isAllSettled(page)) return -1;
+    const start = Math.max(0, this.low - base);
+    const end = Math.min(PAGE_SIZE, this.frontier - base);
+    if (start > 0 || end < PAGE_SIZE) {
+      scratch.fill(STATE.READY);
+      if (start < end) scratch.set(page.subarray(start, end), start);
+      return maskOf(scratch, into);
+    }
+    return maskOf(page, into);
+  }
+
+  /** Settles what such a mask says, which begins at `mask[at]`. */
+  settleMask(number: number, mask: Uint8Array, at: number): void {
+    const base = number * PAGE_SIZE;
+    if (base + PAGE_SIZE <= this.low) return;
+    if (this.#pages === null) this.#writeOut();
+    const pages = this.#pages!;
+    const isNew = this.frontier <= base && pages.get(number) === undefined;
+    const page = pages.getOrAdd(number);
+    if (pages.isAllSettled(page)) return;
+    if (isNew && this.low <= base) {
+      this.#settledAbove += fillFrom(page, mask, at);
+    } else {
+      for (let i = Math.max(0, this.low - base); i < PAGE_SIZE; i++) {
+        if ((mask[at + (i >>> 3)]! & (1 << (i & 7))) === 0) continue;
+        if (base + i < this.frontier) this.#uncount(page, base, i, i + 1);
+        page[i] = STATE.SETTLED;
+        this.#settledAbove++;
+      }
+    }
+    const last = page.lastIndexOf(STATE.SETTLED);
+    if (this.frontier < base + last + 1) this.frontier = base + last + 1;
+    if (this.stateOf(this.low) === STATE.SETTLED) this.#advance(this.low);
   }
 
   /** The same progress over a log that ends at `maxOffset`: what lies beyond never happened. */

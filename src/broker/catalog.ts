@@ -18,6 +18,8 @@
  *   BORN       0e | as RESTING                            nodes in use: what comes later may be about them
  *   RUNS       0b | u32 progress | f64 from | (gap, count)…   settled above low: each so far behind the one before, the
  *                                                         first behind `from`; varints (util/varint.ts)
+ *   MASK       0f | u32 progress | f64 from | 512 bytes   settled above low: a bit for each of 4,096 offsets from `from`
+ *                                                         on, a multiple of that, the first in the lowest bit
  *
  * `progress` numbers one (group, shard). A group's entries come after its GROUP entry. Entries whose
  * offsets lie beyond the recovered log are clamped: the log is the truth.
@@ -29,6 +31,8 @@ import { AckState } from "./ack-state.ts";
 import { applyExpiries, EXPIRY_ENTRY, type ExpiryImage } from "./expiry-entry.ts";
 import type { SubscriptionIdentity } from "./facade.ts";
 import { nodeKey } from "./node-key.ts";
+import { MASK_BYTES } from "./settled-mask.ts";
+import { PAGE_SIZE } from "./state-pages.ts";
 
 export const ENTRY = {
   NODE: 1,
@@ -45,6 +49,7 @@ export const ENTRY = {
   LOWS: 12,
   EXPIRY: EXPIRY_ENTRY,
   BORN: 14,
+  MASK: 15,
 } as const;
 
 export interface NodeEntry {
@@ -79,6 +84,7 @@ const LOW_BYTES = 12;
 const LOWS_BYTES = 1 + 256 * LOW_BYTES;
 const RUNS_HEADER = 13;
 const RUNS_BYTES = 4096;
+const MASK_HEADER = 13;
 const LONGEST_RUN = 2 * VARINT_MAX;
 
 export class CatalogWriter {
@@ -155,6 +161,15 @@ export class CatalogWriter {
     if (this.#runsAt > 0) this.#journal.append(this.#runs!, 0, this.#runsAt);
     this.#runsAt = 0;
     this.#runsEnd = 0;
+  }
+  /** What is settled of a whole page (ack-state.ts): where it is strewn this is shorter than its runs, and read faster. */
+  mask(progress: number, page: number, mask: Uint8Array): void {
+    const bytes = Buffer.allocUnsafe(MASK_HEADER + MASK_BYTES);
+    bytes[0] = ENTRY.MASK;
+    bytes.writeUInt32BE(progress, 1);
+    bytes.writeDoubleBE(page * PAGE_SIZE, 5);
+    bytes.set(mask, MASK_HEADER);
+    this.#journal.append(bytes, 0, bytes.length);
   }
   attempts(progress: number, offset: number, failed: number, lost: number): number {
     scratch[0] = ENTRY.ATTEMPTS;
@@ -240,6 +255,11 @@ export function applyEntry(image: CatalogImage, bytes: Buffer): void {
     case ENTRY.RUNS: {
       const progress = image.progress.get(bytes.readUInt32BE(1));
       if (progress !== undefined) settleRuns(progress.state, bytes);
+      return;
+    }
+    case ENTRY.MASK: {
+      const progress = image.progress.get(bytes.readUInt32BE(1));
+      if (progress !== undefined) settleMask(progress.state, bytes);
       return;
     }
     case ENTRY.ATTEMPTS: {
@@ -343,4 +363,14 @@ function settleRuns(state: AckState, bytes: Buffer): void {
     state.settle(from, count);
     from += count;
   }
+}
+
+function settleMask(state: AckState, bytes: Buffer): void {
+  const from = bytes.readDoubleBE(5);
+  if (bytes.length !== MASK_HEADER + MASK_BYTES || from % PAGE_SIZE !== 0) {
+    throw new Error(
+      `journal entry of a settled page has ${bytes.length} bytes from ${from} on, expected ${MASK_HEADER + MASK_BYTES} at a multiple of ${PAGE_SIZE}`,
+    );
+  }
+  state.settleMask(from / PAGE_SIZE, bytes, MASK_HEADER);
 }

@@ -79,6 +79,7 @@ export class JournalReplay {
       case ENTRY.GROUP_GONE:
       case ENTRY.RUN:
       case ENTRY.RUNS:
+      case ENTRY.MASK:
       case ENTRY.ATTEMPTS:
         this.unpack(this.#progress.get(entry.readUInt32BE(1)));
         break;

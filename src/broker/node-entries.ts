@@ -3,6 +3,7 @@ import type { CatalogWriter, GroupEntry, NodeEntry } from "./catalog.ts";
 import type { ConsumerGroup } from "./consumer-group.ts";
 import { writeNodeExpiries } from "./expiry-notes.ts";
 import type { Node } from "./node.ts";
+import { writeSettled } from "./settled-pages.ts";
 
 export function nodeEntry(node: Node): NodeEntry {
   const { namespace, name } = node.address;
@@ -42,7 +43,7 @@ export function* writeNode(node: Node, catalog: CatalogWriter): Generator<void> 
   catalog.node(nodeEntry(node));
   for (const group of node.groups.values()) {
     if (!group.isDurable) continue;
-    writeGroup(group, catalog);
+    yield* writeGroup(group, catalog);
     yield;
   }
   writeNodeExpiries(node, catalog);
@@ -67,7 +68,7 @@ export function makeLasting(
   groups.set(name, group);
   for (const shard of group.shards) if (shard.journalId < 0) shard.journalId = nextProgress();
   group.journalId = group.shards[0]!.journalId;
-  writeGroup(group, catalog);
+  for (const _ of writeGroup(group, catalog));
 }
 
 /** The group that a global shared subscription has become, by the name it had before. */
@@ -82,17 +83,14 @@ export function keptAs(node: Node, nameBefore: string): ConsumerGroup | undefine
   return undefined;
 }
 
-function writeGroup(group: ConsumerGroup, catalog: CatalogWriter): void {
+function* writeGroup(group: ConsumerGroup, catalog: CatalogWriter): Generator<void> {
   const lows = group.shards.map((shard) => shard.state.low);
   catalog.group(groupEntry(group, lows));
   for (const { journalId, state, attempts } of group.shards) {
     // Of a group that is known already, `from` says nothing.
     catalog.low(journalId, state.low);
     catalog.endLows();
-    state.forEachSettledRun((from, count) => {
-      catalog.run(journalId, from, count);
-    });
-    catalog.endRuns();
+    yield* writeSettled(journalId, state, catalog);
     for (const [offset, { failed, lost }] of attempts) {
       if (failed + lost > 0) catalog.attempts(journalId, offset, failed, lost);
     }

@@ -8,18 +8,11 @@ import { nodeKey } from "../../src/broker/node-key.ts";
 import { RestingNodes } from "../../src/broker/resting-nodes.ts";
 import { MemoryStorage } from "../../src/store/memory-storage.ts";
 import type { StoreQueue } from "../../src/store/message-store.ts";
-import { makeStore, openLogBroker } from "../support/log-broker.ts";
+import { crash, makeStore, openLogBroker } from "../support/log-broker.ts";
 import { connect, consume, draft, queue, settle, topic } from "../support/test-client.ts";
 
 const COUNT = 300;
 const lightName = (i: number): string => `light-${i}`;
-
-/** Cut off without a word: whatever still runs finds a store that takes nothing any more. */
-async function crash(broker: Broker): Promise<void> {
-  await settle();
-  Object.assign(broker.store, { publish() {}, trim() {}, dropQueue() {}, close: async () => {} });
-  broker.sessions.close();
-}
 
 async function fill(broker: Broker, count: number): Promise<void> {
   const queues: StoreQueue[] = [];

@@ -9,6 +9,7 @@ import type { Storage } from "../../src/store/storage-file.ts";
 import type { InlineSchedule } from "../../src/store/writer-link.ts";
 import { SILENT } from "../../src/telemetry/log.ts";
 import { type Clock, Turn } from "../../src/util/turn.ts";
+import { settle } from "./test-client.ts";
 
 export interface LogBrokerOptions {
   readonly settings?: Partial<NodeSettings>;
@@ -60,6 +61,13 @@ export async function openLogBroker(
   const broker = makeBroker(store, options);
   await broker.open();
   return { broker, store };
+}
+
+/** Cut off without a word: whatever still runs finds a store that takes nothing any more. */
+export async function crash(broker: Broker): Promise<void> {
+  await settle();
+  Object.assign(broker.store, { publish() {}, trim() {}, dropQueue() {}, close: async () => {} });
+  broker.sessions.close();
 }
 
 /** Every file below `folder`; `edit` may change the bytes on the way. */
