@@ -10,6 +10,7 @@ import { int32At } from "../model/record-view.ts";
 import { copyBytes } from "../util/copy-memory.ts";
 import { DispatchList, type ListedQueue } from "./dispatch-list.ts";
 import type { RecordFields } from "./message-store.ts";
+import type { MovedRecord } from "./moved-record.ts";
 import {
   BATCH_END,
   BATCH_MARK_FROM_END,
@@ -282,21 +283,28 @@ export class CommitLog {
     return physicalOffset;
   }
 
-  /** Appends a record that is laid out already (moved-record.ts), in its own place. Returns the physical offset. */
-  appendLaidOut(record: Buffer, size: number, hasKeys: boolean): number {
+  /** Appends a record that is laid out already. Returns the physical offset. */
+  appendLaidOut(record: MovedRecord): number {
+    const { bytes, headEnd, tailEnd, body, bodyStart, bodyEnd, size } = record;
     if (size + BLANK_SIZE > this.#segmentEnd - this.appended) this.#roll(size);
     const physicalOffset = this.appended;
-    record.writeInt32BE(hasKeys ? HINT_HAS_KEYS : 0, 8);
-    record.writeInt32BE(Math.floor(physicalOffset / 2 ** 32), 28);
-    record.writeInt32BE(physicalOffset | 0, 32);
+    bytes.writeInt32BE(record.hasKeys ? HINT_HAS_KEYS : 0, 8);
+    bytes.writeInt32BE(Math.floor(physicalOffset / 2 ** 32), 28);
+    bytes.writeInt32BE(physicalOffset | 0, 32);
+    let target = this.#ring.bytes;
+    let at: number;
     if (size <= this.#ring.maxRecord && physicalOffset + size - this.written <= this.#ring.size) {
-      record.copy(this.#ring.bytes, this.#ring.indexOf(physicalOffset), 0, size);
+      at = this.#ring.indexOf(physicalOffset);
       this.#ringFloor = Math.max(this.#ringFloor, physicalOffset + size - this.#ring.size);
     } else {
       const chunk = this.#sideChunk(physicalOffset, size);
-      record.copy(chunk.bytes, chunk.used, 0, size);
+      target = chunk.bytes;
+      at = chunk.used;
       chunk.used += size;
     }
+    at = copyBytes(bytes, 0, headEnd, target, at);
+    at = copyBytes(body, bodyStart, bodyEnd, target, at);
+    copyBytes(bytes, headEnd, tailEnd, target, at);
     this.appended = physicalOffset + size;
     this.lastSize = size;
     return physicalOffset;

@@ -15,6 +15,7 @@
  * named by the copy has forgotten the record, or was dropped: its entry is left as it is.
  */
 import type { RecordView } from "../model/record-view.ts";
+import { copyBytes, fastBuffer } from "../util/copy-memory.ts";
 import {
   CRC_TAIL,
   CRC_TAIL_SIZE,
@@ -35,6 +36,8 @@ const OWN: readonly Buffer[] = [
   "__MOVED",
   "__CRC32#",
 ].map((name) => Buffer.from(`${name}\x01`, "latin1"));
+/** Room for what most records have around their body. */
+const USUAL_BYTES = 16 << 10;
 const VALUE_END = 0x02;
 const COLON = 0x3a;
 const HYPHEN = 0x2d;
@@ -47,8 +50,15 @@ const MOVED_NAME = Buffer.from("__MOVED\x01", "latin1");
 const MOVED_MAX = 64;
 
 export class MovedRecord {
-  /** The copy, without its place and its checksums, in `bytes[0, size)`. */
-  bytes = Buffer.alloc(64 << 10);
+  /** Before the body and behind it, without its place and its checksums: `bytes[0, headEnd)` and `bytes[headEnd, tailEnd)`. */
+  bytes = fastBuffer(USUAL_BYTES);
+  headEnd = 0;
+  tailEnd = 0;
+  /** The body is that of the original, where it lies. */
+  body = this.bytes;
+  bodyStart = 0;
+  bodyEnd = 0;
+  /** Of the whole. */
   size = 0;
   hasKeys = false;
 
@@ -63,7 +73,7 @@ export class MovedRecord {
     homeEnd: number,
     lights: readonly number[],
   ): boolean {
-    const { buffer, start, propertiesStart } = view;
+    const { buffer, start, bodyStart, bodyEnd, propertiesStart, propertiesEnd } = view;
     const first = dispatch.movedFrom >= 0 ? dispatch.movedFrom : view.physicalOffset;
     let text = "";
     if (lights.length > 0) {
@@ -72,21 +82,28 @@ export class MovedRecord {
       text += `INNER_MULTI_DISPATCH\x01${names.join(",")}\x02`;
       text += `INNER_MULTI_QUEUE_OFFSET\x01${offsets.join(",")}\x02`;
     }
-    const head = propertiesStart - start;
-    const most = view.propertiesEnd - start + text.length * 3 + 1 + MOVED_MAX + CRC_TAIL_SIZE;
-    if (this.bytes.length < most) this.bytes = Buffer.alloc(most * 2);
+    const headEnd = bodyStart - start;
+    const own = text.length * 3 + 1 + MOVED_MAX + CRC_TAIL_SIZE;
+    const most = headEnd + propertiesEnd - bodyEnd + own;
+    if (this.bytes.length < most) this.bytes = Buffer.allocUnsafeSlow(most * 2);
     const { bytes } = this;
-    buffer.copy(bytes, 0, start, propertiesStart);
-    let at = copyProperties(view, bytes, head);
+    copyBytes(buffer, start, bodyStart, bytes, 0);
+    const properties = copyBytes(buffer, bodyEnd, propertiesStart, bytes, headEnd);
+    let at = copyProperties(view, bytes, properties);
     if (text !== "") at += bytes.write(text, at);
     at = writeMoved(bytes, at, first, keepsHome, homeEnd);
-    at += CRC_TAIL.copy(bytes, at);
-    if (at - head > MAX_PROPERTIES_BYTES) return false;
-    bytes.writeUInt16BE(at - head, head - 2);
-    bytes.writeInt32BE(at, 0);
+    at = writeShort(bytes, at, CRC_TAIL);
+    if (at - properties > MAX_PROPERTIES_BYTES) return false;
+    this.body = buffer;
+    this.bodyStart = bodyStart;
+    this.bodyEnd = bodyEnd;
+    this.headEnd = headEnd;
+    this.tailEnd = at;
+    this.size = at + bodyEnd - bodyStart;
+    bytes.writeUInt16BE(at - properties, properties - 2);
+    bytes.writeInt32BE(this.size, 0);
     bytes.writeInt32BE((bytes.readInt32BE(36) | SYS_FLAG.MOVED) & ~SYS_FLAG.FANNED, 36);
     if ((view.sysFlag & SYS_FLAG.FANNED) !== 0) this.#setFirstFan(0);
-    this.size = at;
     this.hasKeys = dispatch.keys !== "" || dispatch.uniqueKey !== "";
     return true;
   }
@@ -130,13 +147,13 @@ function copyProperties(view: RecordView, bytes: Buffer, to: number): number {
     let stop = buffer.indexOf(VALUE_END, at);
     if (stop < 0 || stop > end) stop = end;
     if (isOwn(buffer, at, stop)) {
-      to += buffer.copy(bytes, to, from, at);
+      to = copyBytes(buffer, from, at, bytes, to);
       from = stop + 1;
     }
     at = stop + 1;
   }
   if (from >= end) return to;
-  to += buffer.copy(bytes, to, from, end);
+  to = copyBytes(buffer, from, end, bytes, to);
   if (buffer[end - 1] !== VALUE_END) bytes[to++] = VALUE_END; // RocketMQ may leave out the last one.
   return to;
 }

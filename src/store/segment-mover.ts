@@ -12,6 +12,7 @@
  */
 import { entryBatch } from "../model/entry-batch.ts";
 import { RecordView } from "../model/record-view.ts";
+import { fastBuffer } from "../util/copy-memory.ts";
 import { KnownBytes } from "../util/known-bytes.ts";
 import type { CommitLog } from "./commit-log.ts";
 import type { ConsumeQueue } from "./consume-queue.ts";
@@ -98,8 +99,10 @@ export class SegmentMover {
   /** Next place to look at, and the end of the segment; -1: none is being emptied. */
   #at = -1;
   #end = 0;
-  #chunk = NO_CHUNK;
-  #chunkView = new DataView(new ArrayBuffer(0));
+  #chunk: Buffer = NO_CHUNK;
+  /** For records of every day: where copies and checksums are fast, from the first segment on. */
+  #usual: Buffer = NO_CHUNK;
+  #chunkView: DataView = new DataView(new ArrayBuffer(0));
   #chunkFrom = 0;
   #chunkTo = 0;
   #isReading = false;
@@ -139,6 +142,7 @@ export class SegmentMover {
   }
 
   begin(start: number): void {
+    if (this.#usual === NO_CHUNK) this.#usual = fastBuffer(CHUNK);
     this.#gathering.clear();
     this.#at = start;
     this.#end = start + this.#segmentBytes;
@@ -173,6 +177,7 @@ export class SegmentMover {
   #letGo(): void {
     if (this.isBusy || this.isPending) return;
     this.#switches.release();
+    // A long record's goes.
     this.#chunk = NO_CHUNK;
     this.#chunkFrom = this.#chunkTo = 0;
   }
@@ -327,7 +332,7 @@ export class SegmentMover {
       const offsets = lights.map((i) => lightOffsets[i]!);
       copy.setFanned(fan.write(queues, offsets, size));
     }
-    const to = log.appendLaidOut(copy.bytes, size, copy.hasKeys);
+    const to = log.appendLaidOut(copy);
     this.records++;
     this.bytes += size;
     const switches = this.#switches;
@@ -368,6 +373,17 @@ export class SegmentMover {
     return at >= this.#chunkFrom && at + size <= this.#chunkTo;
   }
 
+  /** A record that is longer than all others has room of its own, until the next read. */
+  #makeRoom(length: number): void {
+    if (length > CHUNK) {
+      if (this.#chunk.length < length) this.#chunk = Buffer.allocUnsafeSlow(length);
+    } else if (this.#chunk !== this.#usual) {
+      this.#chunk = this.#usual;
+    }
+    const { buffer, byteOffset, byteLength } = this.#chunk;
+    this.#chunkView = new DataView(buffer, byteOffset, byteLength);
+  }
+
   /** Reads from `at` on: at once, or so that a later step finds it. True when it is here. */
   #read(at: number, wanted: number): boolean {
     const start = this.#end - this.#segmentBytes;
@@ -376,10 +392,7 @@ export class SegmentMover {
     if (file === undefined || (at === this.#chunkFrom && this.#chunkTo - at >= length)) {
       return this.#stick();
     }
-    if (this.#chunk.length < length) {
-      this.#chunk = Buffer.allocUnsafeSlow(length);
-      this.#chunkView = new DataView(this.#chunk.buffer);
-    }
+    this.#makeRoom(length);
     this.#chunkFrom = this.#chunkTo = at;
     if (file.readLater === undefined) {
       this.#chunkTo = at + file.readInto(this.#chunk, 0, length, at - start);
