@@ -10,6 +10,7 @@ import { makeUser, UsersFile } from "../src/security/users-file.ts";
 import { SILENT } from "../src/telemetry/log.ts";
 import { temporaryFolder } from "./support/temporary-folder.ts";
 import { openTestBroker } from "./support/test-broker.ts";
+import { connect } from "./support/test-client.ts";
 
 const PEER: PeerInfo = {
   remoteAddress: "127.0.0.1",
@@ -30,15 +31,9 @@ async function scene(t: ExecutionContext) {
   const ended: string[] = [];
   const come = (principal: Partial<Principal>, peer: Partial<PeerInfo> = {}) => {
     const who = { name: "ann", isAnonymous: false, mechanism: "PLAIN", ...principal };
-    const connection = broker.connect({
-      protocol: "test",
-      remoteAddress: "127.0.0.1",
-      remotePort: 1,
+    const connection = connect(broker, "", {
       principal: who,
       peer: { ...PEER, ...peer },
-      clientId: "",
-      namespace: "/",
-      clientIdPolicy: "coexist",
       close: (reason: BrokerError) => {
         ended.push(`${who.mechanism} ${reason.code}`);
         connection.close();

@@ -1,7 +1,6 @@
 import test, { type ExecutionContext } from "ava";
 import { makeAddress } from "../../src/model/address.ts";
 import { Draft } from "../../src/model/draft.ts";
-import { ANONYMOUS } from "../../src/security/principal.ts";
 import type { UserStore } from "../../src/security/users.ts";
 import { makeUser } from "../../src/security/users-file.ts";
 import { openTestAdmin, REMOTE } from "../support/admin.ts";
@@ -16,16 +15,7 @@ async function opened(t: ExecutionContext, options: Parameters<typeof openTestAd
 }
 
 function publish({ broker }: Admin, queue: string, ...bodies: string[]) {
-  const connection = broker.connect({
-    protocol: "test",
-    remoteAddress: "192.0.2.1",
-    remotePort: 99,
-    principal: ANONYMOUS,
-    clientId: "c1",
-    namespace: "/",
-    clientIdPolicy: "coexist",
-    close: () => {},
-  });
+  const connection = connect(broker, "c1", { remoteAddress: "192.0.2.1", remotePort: 99 });
   const target = connection.openTarget(makeAddress("queue", queue));
   for (const body of bodies) {
     const draft = new Draft().reset();
@@ -189,14 +179,7 @@ test("a queue is purged, its messages moved, itself deleted; each only by JSON a
 test("a connection is closed on request", async (t) => {
   const admin = await opened(t);
   let reason = "";
-  const { id } = admin.broker.connect({
-    protocol: "test",
-    remoteAddress: "192.0.2.1",
-    remotePort: 99,
-    principal: ANONYMOUS,
-    clientId: "",
-    namespace: "/",
-    clientIdPolicy: "coexist",
+  const { id } = connect(admin.broker, "", {
     close: (error) => {
       reason = error.message;
     },

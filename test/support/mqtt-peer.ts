@@ -62,6 +62,20 @@ export interface PeerOptions {
 
 let clientNumber = 0;
 
+type Publish = Extract<Packet, { cmd: "publish" }>;
+
+/** Sends a PUBLISH of "x" to "a", or what is said otherwise, and waits for nothing. */
+export const publish = (peer: MqttPeer, packet: Partial<Publish>): void =>
+  peer.send({
+    cmd: "publish",
+    topic: "a",
+    payload: "x",
+    qos: 0,
+    dup: false,
+    retain: false,
+    ...packet,
+  } as Packet);
+
 export class MqttPeer {
   readonly wire: MemoryWire;
   /** What came and was not taken yet. */
@@ -204,10 +218,8 @@ export class MqttPeer {
     return { topic, text: payload.toString(), qos, retain, dup };
   }
 
-  get publishes(): Array<Extract<Packet, { cmd: "publish" }>> {
-    return this.packets.filter(
-      (packet): packet is Extract<Packet, { cmd: "publish" }> => packet.cmd === "publish",
-    );
+  get publishes(): Publish[] {
+    return this.packets.filter((packet): packet is Publish => packet.cmd === "publish");
   }
 
   /** Nothing more is on its way: everything sent before has been answered. */

@@ -1,22 +1,12 @@
 /** QoS 1 and 2 in both directions, order, redelivery, wills, by clause. */
 import test from "ava";
-import type { Packet } from "mqtt-packet";
-import { MqttPeer, V5 } from "../../support/mqtt-peer.ts";
+import type { Packet, QoS } from "mqtt-packet";
+import { MqttPeer, publish, V5 } from "../../support/mqtt-peer.ts";
 import { openTestBroker } from "../../support/test-broker.ts";
 import { until } from "../../support/wait.ts";
 
 const KEPT = { ...V5, clean: false, properties: { sessionExpiryInterval: 600 } } as const;
 
-const publish = (peer: MqttPeer, packet: object): void =>
-  peer.send({
-    cmd: "publish",
-    topic: "a",
-    payload: "x",
-    qos: 0,
-    dup: false,
-    retain: false,
-    ...packet,
-  } as Packet);
 const send = (
   peer: MqttPeer,
   cmd: string,
@@ -245,7 +235,7 @@ test("[MQTT-4.6.0-2] [MQTT-4.6.0-3] acknowledgements go out in the order of the 
   for (let id = 1; id <= 30; id++) {
     // Some are wanted and wait for the disk, some are not and could be answered at once.
     publish(peer, {
-      qos: 1 + (id % 2),
+      qos: id % 2 === 0 ? 1 : 2,
       messageId: id,
       topic: id % 3 === 0 ? "nobody" : "wanted/x",
     });
@@ -268,7 +258,7 @@ test("[MQTT-4.6.0-5] [MQTT-4.6.0-6] messages of one topic and QoS arrive in the 
   const { peer: writer } = await MqttPeer.connect(broker, V5);
   for (let i = 0; i < 300; i++) {
     publish(writer, {
-      qos: i % 3,
+      qos: (i % 3) as QoS,
       messageId: i + 1,
       topic: `o/${i % 3}/${i % 2}`,
       payload: String(i),

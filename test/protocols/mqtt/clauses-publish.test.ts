@@ -1,21 +1,8 @@
 /** PUBLISH: topics, aliases, properties, retained messages, quotas, by clause. */
 import test from "ava";
 import type { Packet } from "mqtt-packet";
-import { MqttPeer, V5 } from "../../support/mqtt-peer.ts";
+import { MqttPeer, publish, V5 } from "../../support/mqtt-peer.ts";
 import { openTestBroker, type TestBroker } from "../../support/test-broker.ts";
-
-type Publish = Partial<Extract<Packet, { cmd: "publish" }>>;
-
-const publish = (peer: MqttPeer, packet: Publish): void =>
-  peer.send({
-    cmd: "publish",
-    topic: "a",
-    payload: "x",
-    qos: 0,
-    dup: false,
-    retain: false,
-    ...packet,
-  } as Packet);
 
 /** The reason the connection is ended with after these bytes. */
 async function endedBy(broker: TestBroker, send: (peer: MqttPeer) => void): Promise<number> {

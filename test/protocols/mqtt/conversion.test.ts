@@ -2,30 +2,20 @@
 import test from "ava";
 import type { Packet } from "mqtt-packet";
 import { decodeMqtt } from "../../../protocols/mqtt/neutral.ts";
-import { type BrokerConnection, OUTCOME } from "../../../src/broker/facade.ts";
+import { OUTCOME } from "../../../src/broker/facade.ts";
 import { makeAddress } from "../../../src/model/address.ts";
 import type { Neutral } from "../../../src/model/neutral.ts";
-import { ANONYMOUS } from "../../../src/security/principal.ts";
 import { MqttPeer, V5 } from "../../support/mqtt-peer.ts";
 import { StompPeer } from "../../support/stomp-peer.ts";
 import type { TestBroker } from "../../support/test-broker.ts";
 import { openTestBroker } from "../../support/test-broker.ts";
+import { connect } from "../../support/test-client.ts";
 import { until } from "../../support/wait.ts";
 
 /** Messages of a topic as other protocols' adapters get them. */
 function neutralReader(test: TestBroker, topic: string): Neutral[] {
   const found: Neutral[] = [];
-  const connection: BrokerConnection = test.broker.connect({
-    protocol: "test",
-    remoteAddress: "127.0.0.1",
-    remotePort: 1,
-    principal: ANONYMOUS,
-    clientId: "",
-    namespace: "/",
-    clientIdPolicy: "coexist",
-    close() {},
-  });
-  const consumer = connection.openConsumer(
+  const consumer = connect(test.broker).openConsumer(
     {
       address: makeAddress("topic", topic),
       mode: "consume",

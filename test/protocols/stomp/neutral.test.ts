@@ -18,29 +18,17 @@ import {
   string,
   timestamp,
 } from "../../../src/model/values.ts";
-import { ANONYMOUS } from "../../../src/security/principal.ts";
 import { parseAll } from "../../support/stomp-frames.ts";
 import { publish } from "../../support/stomp-helpers.ts";
 import { type Frame, StompPeer } from "../../support/stomp-peer.ts";
-import { openTestBroker, type TestBroker } from "../../support/test-broker.ts";
+import { openTestBroker } from "../../support/test-broker.ts";
+import { connect } from "../../support/test-client.ts";
 import { until } from "../../support/wait.ts";
-
-const connectBroker = (broker: TestBroker) =>
-  broker.broker.connect({
-    protocol: "test",
-    remoteAddress: "127.0.0.1",
-    remotePort: 1,
-    principal: ANONYMOUS,
-    clientId: "",
-    namespace: "/",
-    clientIdPolicy: "coexist",
-    close() {},
-  });
 
 /** The neutral message of what a SEND with these headers stores. */
 async function neutralOf(headers: string, body: string, to = "/queue/a"): Promise<Neutral> {
   const broker = await openTestBroker();
-  const connection = connectBroker(broker);
+  const connection = connect(broker.broker);
   let message: Neutral | undefined;
   const address = to.startsWith("/topic") ? makeAddress("topic", "a/b") : makeAddress("queue", "a");
   const consumer = connection.openConsumer(
@@ -217,7 +205,7 @@ test("maps and lists go out as typed JSON and say so", (t) => {
 /** A message that came in neutral form, as a STOMP subscriber gets it. */
 async function received(message: Neutral, version: 10 | 12 = 12): Promise<Frame> {
   const broker = await openTestBroker();
-  const target = connectBroker(broker).openTarget(makeAddress("queue", "a"));
+  const target = connect(broker.broker).openTarget(makeAddress("queue", "a"));
   target.publish(fillRawDraft(new Draft(), message));
   const peer = await StompPeer.connect(broker, version === 10 ? null : version);
   peer.send("SUBSCRIBE\nid:0\ndestination:/queue/a\nack:client\n\n\0");
