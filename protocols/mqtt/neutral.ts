@@ -4,12 +4,11 @@
  * Reading takes the stored property list: what stands for a field of the neutral message goes there, user properties
  * named `x-…` become annotations, all others properties, in order and with repeats. Writing gives a payload and a list.
  */
-import { isUtf8 } from "node:buffer";
 import { formatAddress, parseAddress } from "../../src/model/address-dialects.ts";
 import { mqttBodyKind } from "../../src/model/body-kind.ts";
 import { registerDecoder, toNeutral } from "../../src/model/conversion.ts";
 import { readFieldHeader, writeFieldHeaders } from "../../src/model/field-headers.ts";
-import { identifierFromText, identifierToText } from "../../src/model/identifiers.ts";
+import { correlationFromBytes, correlationToBytes } from "../../src/model/identifiers.ts";
 import type { Neutral, NeutralMessage } from "../../src/model/neutral.ts";
 import { payloadOf, setPayload } from "../../src/model/payload.ts";
 import { headerOf } from "../../src/model/properties.ts";
@@ -37,7 +36,7 @@ export function decodeMqtt(record: RecordView): Neutral {
   if (properties.responseTopic !== undefined)
     message.replyTo = replyAddress(record, properties.responseTopic);
   if (properties.correlationData !== undefined)
-    message.correlation = correlationOf(properties.correlationData);
+    message.correlation = correlationFromBytes(properties.correlationData);
   let bodyKind: string | undefined;
   for (const [name, value] of properties.userProperties ?? []) {
     if (name === BODY_KIND) bodyKind ??= value;
@@ -73,12 +72,6 @@ function addProperty(message: Neutral, name: string, value: string): void {
   else message.properties.push(property);
 }
 
-/** Text ids of other protocols come back typed; bytes that are no text stay bytes. */
-function correlationOf(data: Buffer): Neutral["correlation"] {
-  const isText = isUtf8(data) && !data.some((byte) => byte < 0x20);
-  return isText ? identifierFromText(data.toString("utf8")) : { type: "bytes", value: data };
-}
-
 /** null for what is no address: the response topic stays with MQTT readers. */
 function replyAddress(record: RecordView, topic: string): Neutral["replyTo"] {
   try {
@@ -108,7 +101,7 @@ export function encodeMqtt(record: RecordView): ConvertedMessage {
   if (responseTopic !== "" && fits(responseTopic) && !/[+#]/.test(responseTopic))
     properties.responseTopic = responseTopic;
   if (message.correlation !== null) {
-    const data = correlationData(message.correlation);
+    const data = correlationToBytes(message.correlation);
     if (data.length <= TEXT_MAX_BYTES) properties.correlationData = data;
   }
   const user: UserProperties = [];
@@ -116,10 +109,6 @@ export function encodeMqtt(record: RecordView): ConvertedMessage {
   addUserProperties(user, message);
   if (user.length > 0) properties.userProperties = user;
   return { body: payload.bytes, list: listBytes(properties) };
-}
-
-function correlationData(id: NonNullable<NeutralMessage["correlation"]>): Buffer {
-  return id.type === "bytes" ? Buffer.from(id.value) : Buffer.from(identifierToText(id), "utf8");
 }
 
 function addUserProperties(user: UserProperties, message: NeutralMessage): void {

@@ -91,7 +91,8 @@ export const correlationToBytes = (id: Identifier): Buffer =>
 
 /**
  * From MQTT Correlation Data: text when it reads as text, so that a requester of another protocol gets back what it sent;
- * otherwise binary. Both go out over MQTT as the same bytes.
+ * otherwise binary, also where the text has another spelling than ours (`urn:uuid:` in upper case): as an answer it goes out
+ * over MQTT as the same bytes.
  */
 export function correlationFromBytes(data: Uint8Array): Identifier {
   if (isUtf8(data)) {
@@ -102,7 +103,7 @@ export function correlationFromBytes(data: Uint8Array): Identifier {
       if (Buffer.compare(correlationToBytes(id), data) === 0) return id;
     }
   }
-  return { type: "bytes", value: Uint8Array.from(data) };
+  return { type: "bytes", value: Buffer.from(data) };
 }
 
 const upperHex = (bytes: Uint8Array): string =>

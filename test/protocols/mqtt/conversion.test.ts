@@ -1,15 +1,17 @@
 /** MQTT beside other protocols: what the mapping tables (spec protocols.md §4.3-4.7) say, both ways. */
 import test from "ava";
 import type { Packet } from "mqtt-packet";
+import { encodeAmqp1, registerAmqp1Decoder } from "../../../protocols/amqp1/neutral.ts";
 import { decodeMqtt } from "../../../protocols/mqtt/neutral.ts";
 import { OUTCOME } from "../../../src/broker/facade.ts";
 import { makeAddress } from "../../../src/model/address.ts";
-import type { Neutral } from "../../../src/model/neutral.ts";
+import { Neutral } from "../../../src/model/neutral.ts";
+import { ENCODING } from "../../../src/model/record-view.ts";
 import { MqttPeer, V5 } from "../../support/mqtt-peer.ts";
 import { StompPeer } from "../../support/stomp-peer.ts";
 import type { TestBroker } from "../../support/test-broker.ts";
 import { openTestBroker } from "../../support/test-broker.ts";
-import { connect } from "../../support/test-client.ts";
+import { connect, draft, topic } from "../../support/test-client.ts";
 import { until } from "../../support/wait.ts";
 
 /** Messages of a topic as other protocols' adapters get them. */
@@ -61,6 +63,40 @@ test("golden case 6: response topic and correlation data are reply-to and a bina
   await until("it came", () => found.length === 1);
   t.like(found[0]?.replyTo, { kind: "topic", name: "r/1" });
   t.deepEqual(found[0]?.correlation, { type: "bytes", value: Buffer.from([1, 2]) });
+  await broker.close();
+});
+
+test("what answers a MQTT request over AMQP 1.0 has its correlation data to the byte, however that is spelled", async (t) => {
+  const broker = await openTestBroker();
+  const found = neutralReader(broker, "q");
+  const { peer } = await MqttPeer.connect(broker, V5);
+  await peer.subscribe("answers", 0);
+  const spelled = [
+    "plain",
+    "urn:uuid:00112233-4455-6677-8899-aabbccddeeff",
+    "urn:uuid:00112233-4455-6677-8899-AABBCCDDEEFF",
+    "ID:AMQP_BINARY:0102",
+    "ID:AMQP_ULONG:007",
+    "ID:AMQP_NO_PREFIX:x",
+    "a\x7fb",
+    "",
+  ];
+  for (const text of spelled) {
+    await peer.publish("q", "?", 1, { properties: { correlationData: Buffer.from(text) } });
+  }
+  await until("all came", () => found.length === spelled.length);
+  registerAmqp1Decoder();
+  const target = connect(broker.broker).openTarget(topic("answers"));
+  for (const { correlation } of found) {
+    const answer = new Neutral();
+    answer.correlation = correlation;
+    const bytes = encodeAmqp1(answer);
+    target.publish(draft("", { bytes, end: bytes.length, encoding: ENCODING.AMQP1 }));
+  }
+  for (const text of spelled) {
+    const { properties } = await peer.take("publish");
+    t.is(properties?.correlationData?.toString(), text);
+  }
   await broker.close();
 });
 
