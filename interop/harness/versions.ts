@@ -12,5 +12,3 @@ export const NPM_CHROMIUM = "153.0.0";
 
 export const GO_AMQP = "v1.7.0";
 export const PAHO_GO = "v1.5.1";
-export const AMQP_PY = "5.4.2";
-export const KOMBU = "5.7.0";

@@ -97,11 +97,6 @@ export interface Policy {
   readonly settings: Partial<NodeSettings>;
 }
 
-/** RocketMQ's retry table: 10 s, 30 s, 1 m … 2 h. */
-export const ROCKETMQ_RETRY_MS: readonly number[] = [
-  10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200,
-].map((seconds) => seconds * 1000);
-
 /** What dead-letter queues are called. */
 export const DLQ_PREFIX = "DLQ.";
 

@@ -26,13 +26,7 @@ import {
   splitParams,
   tryCanonical,
 } from "./address.ts";
-import {
-  filterFromDotted,
-  filterToDotted,
-  hasWildcard,
-  pathFromDotted,
-  pathToDotted,
-} from "./topic-path.ts";
+import { filterFromDotted, filterToDotted, pathFromDotted, pathToDotted } from "./topic-path.ts";
 
 export interface ParseOptions {
   /** What a capability, header or the operation says the address is. */
@@ -346,10 +340,3 @@ const encodeSegment = (text: string): string =>
     /[%/?#&=]/g,
     (character) => `%${character.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`,
   );
-
-/** Throws invalid-address when the address holds a wildcard: one cannot send to it. */
-export function checkSendable(address: Address): void {
-  if (isTopicKind(address.kind) && hasWildcard(address.name)) {
-    throw invalid("a message needs one topic, not a filter with wildcards", address.name);
-  }
-}

@@ -80,8 +80,6 @@ export function makeAddress(
   return rest.dialect ? { ...address, dialect: rest.dialect } : address;
 }
 
-export const sameAddress = (a: Address, b: Address): boolean => printAddress(a) === printAddress(b);
-
 export const isTopicKind = (kind: Address["kind"]): boolean =>
   kind === "topic" || kind === "temp-topic";
 

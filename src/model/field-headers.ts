@@ -30,7 +30,7 @@ import { deathCount, deathList, deathSummary } from "./deaths.ts";
 import { identifierFromText, identifierToText } from "./identifiers.ts";
 import type { Neutral, NeutralMessage } from "./neutral.ts";
 import { valueText } from "./property-text.ts";
-import { bool, i32, integer, long, string, symbol, type Typed, timestamp } from "./values.ts";
+import { bool, i32, integer, long, string, type Typed, timestamp } from "./values.ts";
 
 type Field =
   | "tag"
@@ -245,6 +245,3 @@ function readNumber(
   } else message[field] = value;
   return true;
 }
-
-/** Names in AMQP annotations are symbols. */
-export const annotationKey = (name: string): Typed => symbol(name);

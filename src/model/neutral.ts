@@ -120,7 +120,3 @@ export class Neutral implements NeutralMessage {
 /** Priority with the default for everybody. */
 export const priorityOf = (message: NeutralMessage): number =>
   message.priority < 0 ? 4 : message.priority;
-
-/** Time left in ms, at least 1; 0 when the message does not expire. What has expired is not delivered at all. */
-export const remainingTtl = (message: NeutralMessage, nowMs: number): number =>
-  message.expiresAt === 0 ? 0 : Math.max(1, message.expiresAt - nowMs);

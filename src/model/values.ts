@@ -33,7 +33,6 @@ export type Typed =
   | { readonly type: "list"; readonly value: readonly Typed[] }
   | { readonly type: "map"; readonly value: ReadonlyArray<readonly [key: Typed, value: Typed]> };
 
-export type ValueType = Typed["type"];
 export type TypedMap = Extract<Typed, { type: "map" }>;
 export type TypedList = Extract<Typed, { type: "list" }>;
 
@@ -91,9 +90,6 @@ export function parseInteger(type: IntegerType | LongType, text: string): Typed 
   if (value < least || value > most) return undefined;
   return type === "i64" || type === "u64" ? long(type, value) : { type, value: Number(value) };
 }
-
-/** Does this integer fit into a signed 64-bit field? */
-export const fitsI64 = (value: number | bigint): boolean => BigInt(value) <= RANGES.i64[1];
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 export const isUuid = (text: string): boolean => UUID.test(text);

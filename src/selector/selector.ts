@@ -69,9 +69,6 @@ export function compileSelector(text: string): MessageSelector {
   return selector;
 }
 
-/** No selector is the empty text, or blanks. */
-export const isSelector = (text: string): boolean => text.trim() !== "";
-
 interface TagCondition {
   readonly tags: readonly string[];
   /** The expression is this condition and nothing else. */

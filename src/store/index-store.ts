@@ -19,8 +19,6 @@ import {
 } from "./index-format.ts";
 import type { Storage, StorageFile } from "./storage-file.ts";
 
-/** RocketMQ answers at most so many. */
-export const MAX_KEY_RESULTS = 64;
 const UNIQ_KEY = Buffer.from("UNIQ_KEY\x01", "latin1");
 const KEYS = Buffer.from("KEYS\x01", "latin1");
 

@@ -55,8 +55,6 @@ export const PLACED_FILLER_SIZE = 0x40000000;
 export const isFiller = (size: number): boolean =>
   size === FILLER_SIZE || size === PLACED_FILLER_SIZE;
 export const MAX_PROPERTIES_BYTES = 32_767;
-/** What `RecordFields.properties` may have at most: the rest is for what the store adds. */
-export const MAX_OWNER_PROPERTIES_BYTES = 32_000;
 
 export const CRC_TAIL_SIZE = 20;
 /** First property of every record of ours (model/record-view.ts). */

@@ -2,12 +2,7 @@ import test from "ava";
 import { OUTCOME } from "../../src/broker/facade.ts";
 import { Inspection } from "../../src/broker/inspect.ts";
 import { Operations } from "../../src/broker/operations.ts";
-import {
-  DEFAULT_SETTINGS,
-  ROCKETMQ_RETRY_MS,
-  retryDelayMs,
-  settingsFor,
-} from "../../src/broker/policy.ts";
+import { DEFAULT_SETTINGS, retryDelayMs, settingsFor } from "../../src/broker/policy.ts";
 import { type Clock, REAL_CLOCK } from "../../src/util/turn.ts";
 import { openTestBroker } from "../support/test-broker.ts";
 import { connect, consume, draft, queue, settle, topic } from "../support/test-client.ts";
@@ -170,17 +165,17 @@ test("a failed message waits for its retry delay, others go on meanwhile", async
   await close();
 });
 
-test("retry delays: fixed, doubling up to a bound, RocketMQ's table", (t) => {
+test("retry delays: fixed, doubling up to a bound, a table whose last entry holds for all later ones", (t) => {
   t.is(retryDelayMs({ kind: "none" }, 1), 0);
   const exponential = { kind: "exponential", delayMs: 100, maxDelayMs: 1000 } as const;
   t.deepEqual(
     [1, 2, 3, 4, 5, 60].map((n) => retryDelayMs(exponential, n)),
     [100, 200, 400, 800, 1000, 1000],
   );
-  const table = { kind: "table", delaysMs: ROCKETMQ_RETRY_MS } as const;
+  const table = { kind: "table", delaysMs: [10_000, 30_000, 7_200_000] } as const;
   t.deepEqual(
-    [1, 2, 16, 17].map((n) => retryDelayMs(table, n)),
-    [10_000, 30_000, 7_200_000, 7_200_000],
+    [1, 2, 3, 4, 17].map((n) => retryDelayMs(table, n)),
+    [10_000, 30_000, 7_200_000, 7_200_000, 7_200_000],
   );
 });
 

@@ -11,7 +11,6 @@ import {
   splitParams,
 } from "../../src/model/address.ts";
 import {
-  checkSendable,
   formatAddress,
   type ParseOptions,
   parseAddress,
@@ -176,6 +175,4 @@ test("bad names are refused with the reason", (t) => {
   }
   t.notThrows(() => checkName("x".repeat(MAX_NAME_BYTES)));
   t.throws(() => checkName("é".repeat(128)));
-  t.throws(() => checkSendable(parseAddress("topic://a.*", "amqp1")));
-  t.notThrows(() => checkSendable(parseAddress("topic://a.b", "amqp1")));
 });

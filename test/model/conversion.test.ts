@@ -9,7 +9,7 @@ import { Draft } from "../../src/model/draft.ts";
 import { readFieldHeader, writeFieldHeaders } from "../../src/model/field-headers.ts";
 import { decodeRaw, fillRawDraft } from "../../src/model/foreign.ts";
 import { topicNameOf } from "../../src/model/names.ts";
-import { Neutral, priorityOf, remainingTtl } from "../../src/model/neutral.ts";
+import { Neutral, priorityOf } from "../../src/model/neutral.ts";
 import { propertyText } from "../../src/model/properties.ts";
 import { neutralFromRecord, pathOfRecord } from "../../src/model/record-fields.ts";
 import { ENCODING } from "../../src/model/record-view.ts";
@@ -286,14 +286,6 @@ test("deaths count per queue and reason, the latest first", (t) => {
       ]),
     ),
   );
-});
-
-test("the time left is at least a millisecond, and none is none", (t) => {
-  const message = new Neutral();
-  t.is(remainingTtl(message, 1000), 0);
-  message.expiresAt = 1500;
-  t.is(remainingTtl(message, 1000), 500);
-  t.is(remainingTtl(message, 2000), 1);
 });
 
 test("every body kind survives a record without a protocol", (t) => {

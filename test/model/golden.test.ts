@@ -14,7 +14,7 @@ import {
   identifierToText,
   jmsCorrelationId,
 } from "../../src/model/identifiers.ts";
-import { Neutral, remainingTtl } from "../../src/model/neutral.ts";
+import { Neutral } from "../../src/model/neutral.ts";
 import { payloadOf, setPayload } from "../../src/model/payload.ts";
 import { headerOf } from "../../src/model/properties.ts";
 import { restoreProperty, simpleProperty } from "../../src/model/property-text.ts";
@@ -50,7 +50,6 @@ test("1–3: a JMS TextMessage is UTF-8 text with text headers for everybody", (
     ["a", "1"],
     ["b", "true"],
   ]);
-  t.is(remainingTtl(message, 100_500), 4500);
   t.is(formatAddress(message.to, "stomp"), "/queue/Q");
   t.is(formatAddress(message.to, "amqp091"), "Q");
   t.is(formatAddress(makeAddress("topic", "s/t"), "amqp1"), "s.t");

@@ -19,7 +19,6 @@ export const PACKET = {
   DISCONNECT: 14,
   AUTH: 15,
 } as const;
-export type PacketType = (typeof PACKET)[keyof typeof PACKET];
 
 export const PACKET_NAMES = [
   "reserved packet 0",

@@ -107,19 +107,6 @@ export function encodeUnsuback(
   return writer.finish();
 }
 
-/** An acknowledgement with a reason string or user properties (MQTT 5). */
-export function encodeAck(
-  type: number,
-  packetId: number,
-  reason: number,
-  properties: Properties,
-): Buffer {
-  writer.begin(type, type === PACKET.PUBREL ? 2 : 0).u16(packetId);
-  writer.u8(reason);
-  writeProperties(writer, properties);
-  return writer.finish();
-}
-
 /** DISCONNECT from a server exists in MQTT 5 only. */
 export function encodeDisconnect(reason: number, properties: Properties = NOTHING): Buffer {
   writer.begin(PACKET.DISCONNECT).u8(reason);
