@@ -67,7 +67,7 @@ const SINGLE_P50_MS = 0.15;
 
 const short = (value: number): string => String(Number(value.toPrecision(3)));
 
-export function goalsOf(report: BenchReport): Goal[] {
+function goalsOf(report: BenchReport): Goal[] {
   const [ours] = report.brokers;
   if (ours === undefined) return [];
   const find = ({ protocol, row, placement }: Row, broker = ours.name): Measured | undefined =>

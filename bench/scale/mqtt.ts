@@ -10,7 +10,7 @@ const SETTLE_MS = 5000;
 const TICKS_PER_SECOND = 100;
 
 /** User and system time of all threads so far, in microseconds. */
-export function cpuMicros(pid: number): number {
+function cpuMicros(pid: number): number {
   const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]!.split(" ");
   return ((Number(fields[11]) + Number(fields[12])) * 1e6) / TICKS_PER_SECOND;
 }

@@ -20,7 +20,7 @@ const UNITS: Readonly<Record<string, string>> = {
 };
 
 /** `startAfterKillCpuMs` → `start after kill CPU ms`. */
-export const wordsOf = (key: string): string =>
+const wordsOf = (key: string): string =>
   key
     .split(/(?=MiB)|(?<!Mi)(?=[A-Z])/)
     .map((word) => UNITS[word] ?? word.toLowerCase())

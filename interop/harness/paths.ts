@@ -18,7 +18,7 @@ function findRoot(): string {
 }
 
 export const ROOT = findRoot();
-export const WORK = join(ROOT, ".work");
+const WORK = join(ROOT, ".work");
 
 /** What `npm start` tells Node.js. */
 export const NODE_FLAGS: readonly string[] = /\bnode ((?:--\S+ )*)dist\/src\/main\.js serve/

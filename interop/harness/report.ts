@@ -36,7 +36,7 @@ export interface TabledCell {
   readonly cell: Cell;
 }
 
-export function markdownTables(cells: readonly TabledCell[]): string {
+function markdownTables(cells: readonly TabledCell[]): string {
   return tablesOf(cells)
     .map((table) => {
       const head = `| ${["", ...table.clients].join(" | ")} |`;

@@ -34,7 +34,7 @@ const TABLE = "Load: nothing lost, duplicated or out of order";
 const LARGEST = mode("body of 10 MiB", "-n 10 -b 10485760 --window 2");
 const CONNECTIONS = 10_000;
 
-export async function runModes(
+async function runModes(
   context: StepContext,
   protocol: LoadProtocol,
   client: string,

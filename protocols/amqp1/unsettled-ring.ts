@@ -8,7 +8,7 @@
 
 const INITIAL = 16;
 /** Most delivery-ids between the oldest unsettled one and the next: then the session sends nothing more. */
-export const MAX_SPAN = 131_072;
+const MAX_SPAN = 131_072;
 
 /** Gets runs of consecutive deliveries of one link. */
 export interface SettledRuns {

@@ -87,7 +87,7 @@ function textOf(bytes: Buffer, start: number, end: number, parsed: PublishProper
 }
 
 /** Calls back for each user property of a list that was checked before. */
-export function forEachUserProperty(
+function forEachUserProperty(
   bytes: Buffer,
   start: number,
   end: number,
@@ -104,7 +104,7 @@ export function forEachUserProperty(
 }
 
 /** Calls back with the number, place and size of each property's value, in a message's property list that was checked before. */
-export function walkList(
+function walkList(
   bytes: Buffer,
   start: number,
   end: number,

@@ -16,7 +16,7 @@ const OTHER_SPAN = 65_535 - OWN_SPAN;
 /** Stream index of retained messages: nothing is settled for them. */
 export const RETAINED = 0xffff;
 /** Stream index of what an earlier connection left. */
-export const PENDING = 0xfffe;
+const PENDING = 0xfffe;
 
 export interface UnfinishedShared extends KeptDelivery {
   readonly packetId: number;

@@ -14,7 +14,7 @@ import { TopicNames } from "./topic-names.ts";
 const DIRECT_BYTES_MAX = 16 * 1024;
 
 /** A PUBLISH of QoS 0 that many clients get alike. Kept from the second one on who asks for it. */
-export class DirectPacket {
+class DirectPacket {
   bytes: Buffer | null = null;
   length = 0;
   bodyLength = 0;

@@ -50,7 +50,7 @@ export class TopicOut {
 }
 
 /** Where the tag of a record stands; filled by `findTag`. */
-export class TagPlace {
+class TagPlace {
   start = 0;
   end = 0;
   /** Where the properties behind the tag begin. */

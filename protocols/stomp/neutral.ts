@@ -150,7 +150,7 @@ const RESERVED: ReadonlySet<string> = new Set([
   "x-delivery-count",
   "x-stream-offset",
 ]);
-export const RESERVED_PREFIX = "property-";
+const RESERVED_PREFIX = "property-";
 
 /** How an address is spelled for this peer. */
 export type Spell = (address: NonNullable<NeutralMessage["replyTo"]>) => string;

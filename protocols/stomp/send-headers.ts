@@ -18,7 +18,7 @@ const MAX_REPEATS = 1000;
 const MAX_TIME_MS = 8.64e15;
 
 /** Headers behind these are not looked for in the block. */
-export const MAX_PLACES = 16;
+const MAX_PLACES = 16;
 
 export interface SendHeadersContext {
   readonly destinations: Destinations;

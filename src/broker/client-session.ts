@@ -52,7 +52,7 @@ const FORMER_MAX = 64;
 /** Longest filter, in characters, of a session that is kept: it is written into a journal entry. */
 const KEPT_FILTER_MAX = 8_192;
 /** More filters than this in one session are refused. */
-export const SUBSCRIPTIONS_MAX = 100_000;
+const SUBSCRIPTIONS_MAX = 100_000;
 
 export class ClientSession implements Session, RouteReader, SessionSource, NodeTenant {
   /** Number in the journal. */

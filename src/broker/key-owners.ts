@@ -2,7 +2,7 @@
  * Ordering keys in work: while deliveries of a key are unsettled, only their consumer gets more of it. Bounded by what is
  * in flight. A key is free for anybody as soon as nothing of it is outstanding, so members may come and go.
  */
-export const NOBODY = -1;
+const NOBODY = -1;
 
 export class KeyOwners {
   /** Key → consumer id (NOBODY while its message waits for a retry) and deliveries outstanding. */

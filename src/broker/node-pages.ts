@@ -16,7 +16,7 @@ export interface PageRequest {
   readonly isAwake?: boolean;
 }
 
-export const PAGE_NODES = 1000;
+const PAGE_NODES = 1000;
 
 /** Shows each node of the page. Returns what to ask for the next one after, or null. Temporary ones are on the first. */
 export function forEachOfPage(

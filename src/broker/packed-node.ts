@@ -175,7 +175,7 @@ export function bodyLengthOf(value: Buffer): number {
   return backlogAt(value, flags) + ((flags & PACKED.BACKLOG) === 0 ? 0 : 8);
 }
 
-export function* entriesOf(value: Buffer): Generator<Buffer> {
+function* entriesOf(value: Buffer): Generator<Buffer> {
   let at = HEADER + ENTRIES_HEADER;
   for (let i = value.readUInt16LE(HEADER + 8); i > 0; i--) {
     const end = at + 2 + value.readUInt16LE(at);

@@ -16,7 +16,7 @@ import type { Tally } from "./tally.ts";
 import type { Indexes } from "./topic-routes.ts";
 import { CHUNK, IndexMemory, VolatileIndex } from "./volatile-index.ts";
 
-export const DEFAULT_SESSION_LIMITS: SessionLimits = {
+const DEFAULT_SESSION_LIMITS: SessionLimits = {
   maxQueued: 0,
   maxQueuedInMemory: 1_000_000,
   overflow: "drop-oldest",

@@ -7,7 +7,7 @@ import type { DeathReason } from "../model/deaths.ts";
 const DEATHS: readonly DeathReason[] = ["rejected", "expired", "maxlen", "delivery_limit"];
 
 /** Dropped: of a dead message, why it died, where there is no dead-letter queue for it. */
-export const DROP_REASONS = [
+const DROP_REASONS = [
   ...DEATHS,
   /** Published to a topic that nobody reads. */
   "no_reader",
@@ -30,7 +30,7 @@ export const DROP_REASONS = [
 ] as const;
 export type DropReason = (typeof DROP_REASONS)[number];
 
-export const REFUSAL_REASONS = [
+const REFUSAL_REASONS = [
   "unauthorized",
   "full",
   "session_full",

@@ -17,8 +17,8 @@ import type { Node } from "./node.ts";
 import type { Target } from "./target.ts";
 import { controlRun } from "./transaction-log.ts";
 
-export const TRANSACTION_MAX_OPERATIONS = 100_000;
-export const TRANSACTION_MAX_BYTES = 64 * 1024 * 1024;
+const TRANSACTION_MAX_OPERATIONS = 100_000;
+const TRANSACTION_MAX_BYTES = 64 * 1024 * 1024;
 
 export interface TransactionHost {
   /**

@@ -47,7 +47,7 @@ export interface Address {
 export const DEFAULT_NAMESPACE = "/";
 export const MAX_NAME_BYTES = 255;
 /** Topic paths may be longer than other names: MQTT clients count on more, and the store only names the root. */
-export const MAX_PATH_BYTES = 65_535;
+const MAX_PATH_BYTES = 65_535;
 /** What may follow "?" in an address. One unknown key, and the "?" belongs to the name. */
 const PARAMS: ReadonlySet<string> = new Set([
   "tag",

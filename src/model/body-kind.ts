@@ -5,7 +5,7 @@
 import { AMQP_TYPE, isTextual, JAVA_OBJECT, JSON_TYPE, mediaType } from "./content-type.ts";
 
 /** "amqp": any other AMQP 1.0 body (several data sections, numbers, described values), kept as encoded sections. */
-export const BODY_KINDS = ["none", "bytes", "text", "map", "list", "object", "amqp"] as const;
+const BODY_KINDS = ["none", "bytes", "text", "map", "list", "object", "amqp"] as const;
 export type BodyKind = (typeof BODY_KINDS)[number];
 
 /** Annotation `x-opt-jms-msg-type`, a byte. */

@@ -6,7 +6,7 @@
  */
 
 /** code → [meaning, may the same request succeed later without a change]. */
-export const ERROR_CODES = {
+const ERROR_CODES = {
   "not-found": ["the named node does not exist and may not be created", false],
   "already-exists": ["the name is taken by something with other properties", false],
   "invalid-address": ["the address cannot be parsed", false],

@@ -22,7 +22,7 @@ import { createHash } from "node:crypto";
 import { type Address, type AddressKind, DEFAULT_NAMESPACE, makeAddress } from "./address.ts";
 import { rootLength } from "./tag.ts";
 
-export const MAX_TOPIC_NAME_BYTES = 127;
+const MAX_TOPIC_NAME_BYTES = 127;
 const KEPT_BYTES = 80;
 const HASH_CHARACTERS = 26;
 const HASHED = /^[%|a-zA-Z0-9_-]{80}-[A-Z2-7]{26}$/;

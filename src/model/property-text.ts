@@ -11,7 +11,7 @@ import { Buffer } from "node:buffer";
 import { fromTypedJson, toTypedJson } from "./typed-json.ts";
 import { floatText, type Property, string, type Typed } from "./values.ts";
 
-export const BYTES_SUFFIX = ";b64";
+const BYTES_SUFFIX = ";b64";
 export const JSON_SUFFIX = ";json";
 
 /** The suffix this value adds to its name: "" for nearly all. */

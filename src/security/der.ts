@@ -7,7 +7,7 @@ export interface Element {
   readonly content: Buffer;
 }
 
-export class DerError extends Error {}
+class DerError extends Error {}
 
 export const TAG = { INTEGER: 0x02, SEQUENCE: 0x30, CONTEXT_0: 0xa0 } as const;
 

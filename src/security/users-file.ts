@@ -36,7 +36,7 @@ const HEAD = `# Users of this broker and what they may do. Written by \`sluice u
 
 `;
 
-export class UsersFileError extends Error {}
+class UsersFileError extends Error {}
 
 export class UsersFile implements UserStore {
   readonly path: string;

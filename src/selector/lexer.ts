@@ -4,7 +4,7 @@
  */
 import { SelectorError } from "./errors.ts";
 
-export const KEYWORDS = [
+const KEYWORDS = [
   "AND",
   "OR",
   "NOT",

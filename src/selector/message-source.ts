@@ -129,7 +129,7 @@ const HEADER: Readonly<Record<string, Read>> = {
   "first-acquirer": ({ deliveryCount }) => deliveryCount === 0,
 };
 
-export function selectorValue(value: Typed | undefined): SelectorValue {
+function selectorValue(value: Typed | undefined): SelectorValue {
   if (value === undefined) return null;
   switch (value.type) {
     case "decimal":

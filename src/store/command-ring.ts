@@ -10,7 +10,7 @@
  */
 import { type SharedControl, WORD } from "./shared-control.ts";
 
-export const COMMAND_WORDS = 8;
+const COMMAND_WORDS = 8;
 
 export const COMMAND = {
   /** Write entries into a topic queue's file. */

@@ -13,7 +13,7 @@ import type { Quarantine } from "./quarantine.ts";
 import type { SegmentList } from "./segment-list.ts";
 import { isSystemError, type Storage } from "./storage-file.ts";
 
-export const rebuildPath = (directory: string): string => join(directory, "queues", "rebuild");
+const rebuildPath = (directory: string): string => join(directory, "queues", "rebuild");
 
 /** Why an earlier run wants all queues to be made again, or null. */
 export function wantedRebuild(storage: Storage, directory: string): string | null {

@@ -26,8 +26,8 @@ export const INDEX_HEADER_SIZE = 40;
 export const SLOT_SIZE = 4;
 export const INDEX_ENTRY_SIZE = 20;
 /** RocketMQ's defaults: 420,000,040 bytes, sparse. */
-export const DEFAULT_SLOTS = 5_000_000;
-export const DEFAULT_ENTRIES = 20_000_000;
+const DEFAULT_SLOTS = 5_000_000;
+const DEFAULT_ENTRIES = 20_000_000;
 
 const TWO_POW_32 = 2 ** 32;
 

@@ -8,8 +8,8 @@
  * worst, which is worth it once: the moved part has to be settled by a third again before it is looked at anew.
  */
 
-export const ALMOST_DEAD = 0.2;
-export const HALF_DEAD = 0.667;
+const ALMOST_DEAD = 0.2;
+const HALF_DEAD = 0.667;
 /** So little is not worth waiting for. */
 const NEXT_TO_NOTHING = 0.01;
 

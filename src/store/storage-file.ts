@@ -129,7 +129,7 @@ const FLAGS: Record<OpenMode, number> = {
 };
 
 /** A file of the operating system, read and written by position. */
-export class PositionedFile implements StorageFile {
+class PositionedFile implements StorageFile {
   readonly path: string;
   #descriptor: number;
 

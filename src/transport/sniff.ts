@@ -26,7 +26,7 @@ export type Sniffed =
   | { readonly kind: "unknown" };
 
 /** More than any protocol needs to make itself known. */
-export const SNIFF_BYTES_MAX = 4096;
+const SNIFF_BYTES_MAX = 4096;
 
 export const AMQP_TLS_HEADER = Buffer.from("AMQP\x02\x01\x00\x00", "latin1");
 const AMQP_SASL_HEADER = Buffer.from("AMQP\x03\x01\x00\x00", "latin1");

@@ -22,7 +22,7 @@ export interface FoundQueue {
   readonly bodies: ReadonlyArray<Buffer | null>;
 }
 
-export class ModelQueue {
+class ModelQueue {
   readonly key: string;
   /** By offset; null for a place whose message is lost for good. */
   content: Array<ModelMessage | null> = [];

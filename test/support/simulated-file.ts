@@ -7,7 +7,7 @@ import type { Random } from "./random.ts";
 export const PAGE = 4096;
 
 /** Sparse bytes: a page that was never written reads as zeros and takes no space. */
-export class SparseBytes {
+class SparseBytes {
   readonly pages = new Map<number, Buffer>();
   size = 0;
 

@@ -80,7 +80,7 @@ export function loadFixture(name: string): StoreFixture {
 }
 
 /** `test/fixtures/rocketmq-store` of the sources, also when this file runs from dist. */
-export function fixtureFolder(): string {
+function fixtureFolder(): string {
   let root = dirname(fileURLToPath(import.meta.url));
   for (;;) {
     const folder = join(root, "test/fixtures/rocketmq-store");

@@ -150,7 +150,7 @@ for (const [id, field, kind, places, isPositive] of RULES) {
 const IN_ORDER: readonly Rule[] = RULES.map(([id]) => BY_ID[id]!);
 
 /** More user properties than this in one packet are refused: each costs objects. */
-export const MAX_USER_PROPERTIES = 1024;
+const MAX_USER_PROPERTIES = 1024;
 
 /** Reads a property list with its length, as it may stand at `place`. */
 export function readProperties(reader: PacketReader, place: Place): Properties {

@@ -20,7 +20,7 @@ import { escapeHeader, headerLine, type StompVersion, unescapeHeader } from "./h
 import { LINE } from "./header-table.ts";
 
 export const BLOCK = { BASE: 0x40, BYTES: 1, ESCAPED: 2, SEPARATORS: 4 } as const;
-export const BLOCK_PROPERTY = "x-hd";
+const BLOCK_PROPERTY = "x-hd";
 const DEATH = Buffer.from("x-death", "latin1");
 const PROPERTY_HEAD = Buffer.from(`${BLOCK_PROPERTY}\x01`, "latin1");
 
