@@ -50,6 +50,7 @@ export class EntryReader {
   find(queue: ConsumeQueue, folders: QueueFolders, offset: number, end: number): EntryBlock {
     let oldest: EntryBlock | null = null;
     let before: EntryBlock | null = null;
+    let empty: EntryBlock | null = null;
     for (const block of this.#blocks) {
       const blockEnd = block.firstOffset + block.count;
       if (block.queue === queue && offset >= block.firstOffset && offset < blockEnd) {
@@ -58,10 +59,11 @@ export class EntryReader {
       }
       // Whoever reads a queue from its beginning to its end needs one.
       if (block.queue === queue && offset === blockEnd) before = block;
+      if (block.queue === null) empty = block;
       if (oldest === null || block.lastUse < oldest.lastUse) oldest = block;
     }
     const isFull = this.#blocks.length >= MAX_BLOCKS;
-    const block = before ?? (isFull ? oldest! : this.#newBlock());
+    const block = before ?? empty ?? (isFull ? oldest! : this.#newBlock());
     block.queue = null; // Holds nothing if the read throws.
     this.#makeRoom(block, queue.isLight ? BLOCK_ENTRIES : BLOCK_OF_FILE);
     const first = offset - (offset % queue.pageEntries);

@@ -185,14 +185,18 @@ export class PagePool {
     if (gone > 0) this.#leaving.splice(0, gone);
   }
 
+  /** The queue's oldest page, where it can be had. What it has beyond its share, because the writer was behind, is free again. */
   #takeOwn(owner: ConsumeQueue): number {
+    let taken = -1;
     for (const page of owner.oldestPages(OWN_TRIES)) {
       if (this.#lastCommands[page]! > this.#commands.done) continue;
       if (!owner.dropPage(page, this.#pageNumbers[page]!)) continue;
       this.#owners[page] = null;
-      return page;
+      if (taken < 0) taken = page;
+      else this.#free.push(page);
+      if (owner.pageCount < this.#host.ownLimit) break;
     }
-    return -1;
+    return taken;
   }
 
   #takeBack(): number {

@@ -7,12 +7,12 @@ import { SharedControl } from "../../src/store/shared-control.ts";
 /** Pages in a slab. */
 const PER_SLAB = 640;
 
-function makePool(limit: number) {
+function makePool(limit: number, ownLimit = Number.POSITIVE_INFINITY) {
   const commands = new CommandRing(new SharedControl(), 1 << 16);
   const slabs = new Map<number, boolean>();
   const pool = new PagePool(LIGHT_PAGE_ENTRIES, commands, {
     limit: () => limit,
-    ownLimit: Number.POSITIVE_INFINITY,
+    ownLimit,
     onSlab: (index, memory) => slabs.set(index, memory !== null),
   });
   const held = (): number => [...slabs.values()].filter(Boolean).length;
@@ -65,4 +65,27 @@ test("a pool of which nothing can be taken back is not searched again before the
   commands.flush();
   commands.complete(1);
   t.false(pool.isOverfull());
+});
+
+test("what a deep queue took while the writer was behind it gives back when it has caught up", (t) => {
+  const share = 8;
+  const { commands, pool } = makePool(PER_SLAB * 2, share);
+  const queue = queueOf(1);
+  let next = 0;
+  const fillOne = (): void => {
+    const page = pool.allocate(queue, next, 0);
+    queue.addPage(next, page);
+    queue.maxOffset = queue.flushedOffset = ++next * LIGHT_PAGE_ENTRIES;
+    pool.setCommand(page, commands.push(COMMAND.BLOCK, 1, page, 0, 0, 1, 0));
+    commands.flush();
+  };
+  for (let i = 0; i < share * 10; i++) fillOne();
+  t.is(queue.pageCount, share * 10, "nothing was written");
+  commands.complete(share * 10);
+  for (let i = 0; i < share * 4; i++) {
+    fillOne();
+    commands.complete(1);
+  }
+  t.true(queue.pageCount <= share, `${queue.pageCount} pages`);
+  t.is(pool.size, queue.pageCount);
 });
