@@ -22,6 +22,7 @@ import {
 } from "./catalog.ts";
 import {
   factsOf,
+  idOf,
   ownLowOf,
   ownProgressOf,
   PACKED,
@@ -94,7 +95,7 @@ export class JournalReplay {
   }
 
   #born(key: Buffer, value: Buffer): void {
-    const { id } = factsOf(value);
+    const id = idOf(value);
     // A snapshot may have met it before it comes to what was journaled meanwhile: it only ever gets further.
     if (this.image.nodes.has(id)) return;
     const known = this.#used.get(id);
@@ -104,20 +105,22 @@ export class JournalReplay {
       return;
     }
     if (this.image.ids.size > 0) forgetNamed(this.image, key.toString("utf8"), id);
-    this.#forget(this.packed.findBytes(key));
-    this.#use(this.packed.setBytes(key, value));
+    const before = this.packed.findBytes(key);
+    this.#forget(before);
+    const { packed } = this;
+    this.#use(before < 0 ? packed.addBytes(key, value) : packed.setBytes(key, value), value);
   }
 
   #woken(key: Buffer): void {
     const found = this.packed.findBytes(key);
     if (found < 0) return;
-    if ((this.packed.valueOf(found)[0]! & PACKED.ENTRIES) === 0) this.#use(found);
+    const value = this.packed.valueOf(found);
+    if ((value[0]! & PACKED.ENTRIES) === 0) this.#use(found, value);
     else this.unpack(found);
   }
 
-  #use(reference: number): void {
-    const value = this.packed.valueOf(reference);
-    this.#used.set(factsOf(value).id, reference);
+  #use(reference: number, value: Buffer): void {
+    this.#used.set(idOf(value), reference);
     if ((value[0]! & PACKED.OWN) !== 0) this.#progress.set(ownProgressOf(value), reference);
   }
 
@@ -157,7 +160,7 @@ export class JournalReplay {
   #forget(reference: number): void {
     if (reference < 0) return;
     const value = this.packed.valueOf(reference);
-    this.#used.delete(factsOf(value).id);
+    this.#used.delete(idOf(value));
     if ((value[0]! & PACKED.OWN) !== 0) this.#progress.delete(ownProgressOf(value));
   }
 }

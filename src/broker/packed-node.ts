@@ -136,6 +136,7 @@ export function factsOf(value: Buffer): PackedFacts {
   };
 }
 
+export const idOf = (value: Buffer): number => value.readUInt32LE(1);
 /** Of one with its own group only. */
 export const ownProgressOf = (value: Buffer): number => value.readUInt32LE(HEADER);
 export const ownLowOf = (value: Buffer): number => value.readDoubleLE(HEADER + 4);

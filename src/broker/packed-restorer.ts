@@ -4,7 +4,7 @@
  */
 import { makeAddress } from "../model/address.ts";
 import { addressOfTopicName, lightNameOf, topicNameOf } from "../model/names.ts";
-import type { MessageStore, StoreQueue } from "../store/message-store.ts";
+import type { MessageStore, QueueRange, StoreQueue } from "../store/message-store.ts";
 import type { JournalReplay } from "./journal-replay.ts";
 import { namesOfKey, nodeKey } from "./node-key.ts";
 import { WILDCARD_PREFIX } from "./node-restorer.ts";
@@ -20,6 +20,7 @@ export function reconcile(
   store: MessageStore,
 ): void {
   const { packed } = replay;
+  const range = { minOffset: 0, maxOffset: 0 };
   const toUnpack = new Set<number>();
   for (const reference of replay.used) {
     const key = packed.keyOf(reference);
@@ -27,8 +28,8 @@ export function reconcile(
     const address = makeAddress(kind === "light" ? "sub" : kind, name, { namespace });
     const isLight = kind === "light";
     const topic = isLight ? lightNameOf(address) : topicNameOf(address);
-    const queue = store.look(topic, 0, isLight);
-    if (!bringInLine(packed.valueOf(reference), key, queue)) toUnpack.add(reference);
+    store.rangeOf(topic, 0, isLight, range);
+    if (!bringInLine(packed.valueOf(reference), key, range)) toUnpack.add(reference);
   }
   for (const queue of changed) {
     const address = queue.isLight ? addressOfTopicName(queue.topic) : undefined;
@@ -42,9 +43,8 @@ export function reconcile(
 }
 
 /** False when bytes do not suffice. */
-function bringInLine(value: Buffer, key: string, queue: StoreQueue | undefined): boolean {
-  const min = queue?.minOffset ?? 0;
-  const max = queue?.maxOffset ?? 0;
+function bringInLine(value: Buffer, key: string, range: QueueRange): boolean {
+  const { minOffset: min, maxOffset: max } = range;
   const isLight = (value[0]! & PACKED.LIGHT) !== 0;
   if (!isLight && min < max) return false;
   if ((value[0]! & PACKED.OWN) === 0) return (value[0]! & PACKED.ENTRIES) === 0;

@@ -12,6 +12,7 @@ import {
   NodePacker,
   ownLowOf,
   PACKED,
+  type PackedFacts,
   readCounters,
   unpackInto,
 } from "./packed-node.ts";
@@ -54,8 +55,7 @@ export class RestingNodes {
     this.#table = table;
     for (const reference of table.references()) {
       const value = table.valueOf(reference);
-      this.#sum(value, 1);
-      const { id, largestProgress } = factsOf(value);
+      const { id, largestProgress } = this.#sum(value, 1);
       this.largestId = Math.max(this.largestId, id);
       this.largestProgress = Math.max(this.largestProgress, largestProgress);
     }
@@ -106,17 +106,19 @@ export class RestingNodes {
     return { key, value, flags: value[0]!, counters };
   }
 
-  #sum(value: Buffer, sign: 1 | -1): void {
-    const { flags, groups, backlog } = factsOf(value);
+  #sum(value: Buffer, sign: 1 | -1): PackedFacts {
+    const facts = factsOf(value);
+    const { flags, groups, backlog } = facts;
     const isLight = (flags & PACKED.LIGHT) !== 0;
     const sums = this.sums[isLight ? "light" : (flags & PACKED.TOPIC) !== 0 ? "topic" : "queue"];
     sums.nodes += sign;
     sums.groups += sign * groups;
     sums.backlog += sign * backlog;
-    if ((flags & PACKED.COUNTERS) === 0) return;
+    if ((flags & PACKED.COUNTERS) === 0) return facts;
     const counters = noCounts();
     readCounters(value, counters);
     for (const name of COUNTER_NAMES) sums.counters[name] += sign * counters[name];
+    return facts;
   }
 
   /** Keys of a kind, as they lie. Nodes may be taken between two steps. */

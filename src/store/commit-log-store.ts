@@ -27,6 +27,7 @@ import type {
   EntryBatch,
   MessageStore,
   OpenReport,
+  QueueRange,
   ReclaimFigures,
   RecordFields,
   StoreEvents,
@@ -233,8 +234,8 @@ export class CommitLogStore implements MessageStore {
   lightQueue(name: string): StoreQueue {
     return this.#table.names.lightQueue(name);
   }
-  look(topic: string, queueId: number, isLight: boolean): StoreQueue | undefined {
-    return this.#table.names.peek(topic, queueId, isLight);
+  rangeOf(topic: string, queueId: number, isLight: boolean, into: QueueRange): void {
+    this.#table.names.rangeOf(topic, queueId, isLight, into);
   }
   queues(): Iterable<StoreQueue> {
     return this.#table.names.queues();

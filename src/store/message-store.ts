@@ -37,6 +37,12 @@ export interface RecordFields {
   dispatch: readonly StoreQueue[] | null;
 }
 
+/** Which entries a queue has: the first, and behind the last. */
+export interface QueueRange {
+  minOffset: number;
+  maxOffset: number;
+}
+
 /** One ConsumeQueue: a topic's shard, or a light queue. */
 export interface StoreQueue {
   readonly topic: string;
@@ -142,8 +148,8 @@ export interface MessageStore {
   queue(topic: string, queueId: number): StoreQueue;
   /** A light queue by name: entries only, its records live elsewhere. */
   lightQueue(name: string): StoreQueue;
-  /** The queue when it is there, to look at as it is now: one to be used is asked for by its name, as above. */
-  look(topic: string, queueId: number, isLight: boolean): StoreQueue | undefined;
+  /** The range of a queue as it is now, empty where there is none; nothing is made for it. */
+  rangeOf(topic: string, queueId: number, isLight: boolean, into: QueueRange): void;
   /** Queues found on disk or opened since, to look at. */
   queues(): Iterable<StoreQueue>;
   /** The same without light ones. */

@@ -4,6 +4,7 @@
  */
 import type { CatalogLoader, CatalogTail } from "./catalog-loader.ts";
 import { ConsumeQueue } from "./consume-queue.ts";
+import type { QueueRange } from "./message-store.ts";
 import { RestingQueues } from "./resting-queues.ts";
 
 /** Who has the entries of the queues. */
@@ -60,6 +61,14 @@ export class QueueNames {
   peek(topic: string, queueId: number, isLight: boolean): ConsumeQueue | undefined {
     const awake = isLight ? this.#light.get(topic) : this.#topics.get(topic)?.get(queueId);
     return awake ?? this.#resting.peek(topic, queueId, isLight);
+  }
+
+  /** Its range alone; that of no queue is empty. */
+  rangeOf(topic: string, queueId: number, isLight: boolean, into: QueueRange): void {
+    const awake = isLight ? this.#light.get(topic) : this.#topics.get(topic)?.get(queueId);
+    if (awake === undefined && this.#resting.rangeOf(topic, queueId, isLight, into)) return;
+    into.minOffset = awake?.minOffset ?? 0;
+    into.maxOffset = awake?.maxOffset ?? 0;
   }
 
   /** The queue, if it is there, to change. One that nobody uses rests again as soon as it can. */

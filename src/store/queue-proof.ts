@@ -27,8 +27,8 @@ export function doubtfulQueue(
   const proof = new QueueProof(table, segments, end);
   const until = performance.now() + TIME_MAX_MS;
   let count = 0;
-  for (const queue of table.names.queues()) {
-    if (queue.minOffset >= queue.maxOffset) continue;
+  for (const queue of table.names.withEntries()) {
+    if (queue === null || queue.minOffset >= queue.maxOffset) continue;
     const fault = proof.fault(queue);
     if (fault !== null) return `${nameOf(queue)}: ${fault}`;
     if (++count >= QUEUES_MAX || performance.now() > until) break;

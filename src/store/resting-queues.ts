@@ -13,6 +13,7 @@
 import { ByteTable } from "../util/byte-table.ts";
 import type { CatalogLoader } from "./catalog-loader.ts";
 import { ConsumeQueue } from "./consume-queue.ts";
+import type { QueueRange } from "./message-store.ts";
 
 const FIXED = 32;
 const PAIR = 8;
@@ -123,6 +124,16 @@ export class RestingQueues {
     const found = this.#table.find(keyOf(topic, queueId, isLight));
     if (found < 0) return undefined;
     return this.#unpack(topic, queueId, isLight, this.#table.valueOf(found));
+  }
+
+  /** The range of one, without an object for it. False when it is not here. */
+  rangeOf(topic: string, queueId: number, isLight: boolean, into: QueueRange): boolean {
+    const found = this.#table.find(keyOf(topic, queueId, isLight));
+    if (found < 0) return false;
+    const value = this.#table.valueOf(found);
+    into.minOffset = value.readDoubleLE(8);
+    into.maxOffset = value.readDoubleLE(16);
+    return true;
   }
 
   /**

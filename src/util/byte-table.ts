@@ -80,6 +80,14 @@ export class ByteTable {
     return this.#set(key.length, value, value.length);
   }
 
+  /** The same with a key that is known not to be there. */
+  addBytes(key: Uint8Array, value: Uint8Array): number {
+    if (key.length > MAX_KEY || value.length > MAX_VALUE) {
+      throw new RangeError(`byte table: key of ${key.length} bytes, value of ${value.length}`);
+    }
+    return this.#add(key, key.length, value, value.length);
+  }
+
   /** Where a key can be written that `setWritten` is to take. */
   keyRoom(length: number): Buffer {
     if (length > this.#key.length) this.#key = Buffer.allocUnsafe(length);
@@ -111,14 +119,18 @@ export class ByteTable {
       }
       this.#remove(known);
     }
+    return this.#add(this.#key, keyLength, value, length);
+  }
+
+  #add(key: Uint8Array, keyLength: number, value: Uint8Array, length: number): number {
     if ((this.#size + 1) * 4 > this.#slots.length * 3) this.#resize(this.#slots.length * 2);
     const reference = this.#allocate(HEADER + keyLength + length);
     const { chunk, at } = this.#at(reference);
     write16(chunk, at, keyLength);
     write16(chunk, at + 2, length);
-    copy(this.#key, keyLength, chunk, at + HEADER);
+    copy(key, keyLength, chunk, at + HEADER);
     copy(value, length, chunk, at + HEADER + keyLength);
-    this.#enter(reference, hashOf(this.#key, 0, keyLength));
+    this.#enter(reference, hashOf(key, 0, keyLength));
     this.#size++;
     return reference;
   }
@@ -142,7 +154,7 @@ export class ByteTable {
   startsWith(reference: number, prefix: Uint8Array): boolean {
     const { chunk, at } = this.#at(reference);
     if ((read16(chunk, at) & ~DELETED) < prefix.length) return false;
-    return chunk.compare(prefix, 0, prefix.length, at + HEADER, at + HEADER + prefix.length) === 0;
+    return isEqual(prefix, chunk, at + HEADER, prefix.length);
   }
 
   /** Removes a record that is there. */
@@ -340,12 +352,13 @@ export class ByteTable {
   }
 
   #remove(reference: number): void {
-    this.#vacate(this.#slotOf(reference));
+    const slot = this.#slotOf(reference);
     const { chunk, at } = this.#at(reference);
     const number = Math.floor((reference * 4) / CHUNK_BYTES);
     this.#dead[number] = this.#dead[number]! + sizeOf(chunk, at);
     write16(chunk, at, read16(chunk, at) | DELETED);
     this.#size--;
+    this.#vacate(slot);
     if (number !== this.#open && this.#dead[number] === this.#used[number]) this.#giveBack(number);
   }
 
@@ -365,10 +378,18 @@ export class ByteTable {
     if (slots.length > MIN_SLOTS && this.#size * 8 < slots.length) this.#resize(slots.length / 2);
   }
 
+  /** Records are read as they lie, one after the other: in the order of the slots each would be far from the last. */
   #resize(length: number): void {
-    const before = this.#slots;
     this.#slots = new Uint32Array(length);
-    for (const entry of before) if (entry !== NONE) this.#enter(entry - 1, this.#hashAt(entry - 1));
+    for (let number = 0; number < this.#chunks.length; number++) {
+      const chunk = this.#chunks[number]!;
+      for (let at = 0; at < this.#used[number]!; at += sizeOf(chunk, at)) {
+        const head = read16(chunk, at);
+        if ((head & DELETED) !== 0) continue;
+        const hash = hashOf(chunk, at + HEADER, at + HEADER + head);
+        this.#enter((number * CHUNK_BYTES + at) / 4, hash);
+      }
+    }
   }
 }
 

@@ -143,9 +143,13 @@ test("a node that is told twice only ever gets further, and one that is unpacked
 test("a store tells of a queue without waking it", async (t) => {
   const store = makeStore(new MemoryStorage());
   await store.open({ onWatermark() {}, onRoom() {}, onHealth() {}, onReadable() {} });
-  t.is(store.look("q", 0, false), undefined);
+  const range = { minOffset: -1, maxOffset: -1 };
+  store.rangeOf("q", 0, false, range);
+  t.deepEqual(range, { minOffset: 0, maxOffset: 0 });
   store.trim(store.queue("q", 0), 3);
-  t.is(store.look("q", 0, false)?.maxOffset, 3);
-  t.is(store.look("q", 0, true), undefined);
+  store.rangeOf("q", 0, false, range);
+  t.is(range.maxOffset, 3);
+  store.rangeOf("q", 0, true, range);
+  t.is(range.maxOffset, 0);
   await store.close();
 });

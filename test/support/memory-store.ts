@@ -8,6 +8,7 @@ import type {
   MessageStore,
   OpenReport,
   OwnerJournal,
+  QueueRange,
   RecordFields,
   StoreEvents,
   StoreHealth,
@@ -119,8 +120,10 @@ export class MemoryStore implements MessageStore {
   lightQueue(name: string): StoreQueue {
     return this.#queue(name, 0, true);
   }
-  look(topic: string, queueId: number, isLight: boolean): StoreQueue | undefined {
-    return this.#queues.get(`${isLight}/${topic}/${queueId}`);
+  rangeOf(topic: string, queueId: number, isLight: boolean, into: QueueRange): void {
+    const queue = this.#queues.get(`${isLight}/${topic}/${queueId}`);
+    into.minOffset = queue?.minOffset ?? 0;
+    into.maxOffset = queue?.maxOffset ?? 0;
   }
   queues(): Iterable<StoreQueue> {
     return this.#queues.values();

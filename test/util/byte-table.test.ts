@@ -27,6 +27,10 @@ test("behaves as a map does, whatever is set, changed, deleted and tidied", (t) 
       }
       t.is(table.size, map.size);
       for (const [key, value] of map) t.is(valueAt(table, key), value);
+      // With what is known not to be there; and once more after it has grown, and shrunk.
+      for (let i = 0; i < 40; i++) table.addBytes(Buffer.from(`more ${i}`), Buffer.from("+"));
+      for (const [key, value] of map) t.is(valueAt(table, key), value);
+      for (let i = 0; i < 40; i++) t.true(table.delete(`more ${i}`));
       const found = [...table.references()].map((reference) => table.keyOf(reference));
       t.deepEqual(found.sort(), [...map.keys()].sort());
     }),
