@@ -1,6 +1,7 @@
 /** What the broker tells Prometheus, and where each figure is read. */
 import { performance } from "node:perf_hooks";
-import type { Inspection, NodeSums, NodeView, Overview } from "../broker/inspect.ts";
+import type { Inspection, NodeSums, Overview } from "../broker/inspect.ts";
+import type { NodeView } from "../broker/node-views.ts";
 import type { Outcomes } from "../broker/tally.ts";
 import {
   CardinalityGuard,

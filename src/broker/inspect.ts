@@ -11,10 +11,17 @@ import { STATE } from "./ack-state.ts";
 import type { Broker } from "./broker.ts";
 import type { Connection } from "./connection.ts";
 import type { Consumer } from "./consumer.ts";
-import type { ConsumerGroup } from "./consumer-group.ts";
 import { COUNTER_NAMES, type Node, type NodeCounters, noCounts } from "./node.ts";
 import { nodeKey } from "./node-key.ts";
 import { forEachOfPage, type PageRequest } from "./node-pages.ts";
+import {
+  type GroupView,
+  groupView,
+  type NodeAtRest,
+  type NodeView,
+  nodeView,
+  viewsAtRest,
+} from "./node-views.ts";
 import type { Outcomes } from "./tally.ts";
 
 export interface Overview {
@@ -40,46 +47,6 @@ export interface Overview {
   readonly counters: NodeCounters;
   /** What did not go the usual way, by reason. */
   readonly outcomes: Outcomes;
-}
-
-export interface NodeView {
-  readonly kind: "queue" | "topic";
-  readonly namespace: string;
-  readonly name: string;
-  readonly address: string;
-  readonly isTemporary: boolean;
-  readonly shards: ReadonlyArray<{
-    readonly queueId: number;
-    readonly minOffset: number;
-    readonly maxOffset: number;
-  }>;
-  /** Messages owed by the group that owes most. */
-  readonly backlog: number;
-  readonly ready: number;
-  readonly unsettled: number;
-  readonly consumers: number;
-  readonly producers: number;
-  readonly groups: readonly string[];
-  readonly counters: NodeCounters;
-}
-
-export interface GroupView {
-  readonly node: string;
-  readonly name: string;
-  readonly isDurable: boolean;
-  readonly isOrdered: boolean;
-  readonly tags: string;
-  readonly selector: string;
-  readonly path: string;
-  readonly members: number;
-  readonly backlog: number;
-  readonly ready: number;
-  readonly unsettled: number;
-  readonly shards: ReadonlyArray<{
-    readonly queueId: number;
-    readonly low: number;
-    readonly maxOffset: number;
-  }>;
 }
 
 export interface ConsumerView {
@@ -210,8 +177,10 @@ export class Inspection {
   /** A page of queues or topics (node-pages.ts). */
   nodes(kind: "queue" | "topic", page: PageRequest = {}): Page<NodeView> {
     const items: NodeView[] = [];
+    const { registry, store } = this.#broker;
     const show = (node: Node): void => void items.push(nodeView(node));
-    return { items, next: forEachOfPage(this.#broker.registry, [kind], page, show) };
+    const showAtRest = (node: NodeAtRest): void => void items.push(viewsAtRest(node, store).node);
+    return { items, next: forEachOfPage(registry, [kind], page, show, showAtRest) };
   }
 
   /** Those in memory, and of the others those asked for; `rest`: sums over all others. */
@@ -226,13 +195,13 @@ export class Inspection {
     const rest = { queue: sumsOf(queue), topic: sumsOf(topic) };
     for (const { address, kind, namespace, name } of also) {
       if (known.has(address)) continue;
-      registry.look(nodeKey(kind, namespace, name), (node) => {
-        const view = nodeView(node);
-        nodes.push(view);
-        rest[kind].nodes--;
-        rest[kind].backlog -= view.backlog;
-        for (const name of COUNTER_NAMES) rest[kind].counters[name] -= view.counters[name];
-      });
+      const found = registry.atRest(nodeKey(kind, namespace, name));
+      if (found === undefined) continue;
+      const { node } = viewsAtRest(found, this.#broker.store);
+      nodes.push(node);
+      rest[kind].nodes--;
+      rest[kind].backlog -= node.backlog;
+      for (const name of COUNTER_NAMES) rest[kind].counters[name] -= node.counters[name];
     }
     return { nodes, rest };
   }
@@ -249,19 +218,30 @@ export class Inspection {
 
   /** Groups of a page of queues and topics. */
   groups(page: PageRequest = {}): Page<GroupView> {
+    const { registry } = this.#broker;
     const items: GroupView[] = [];
-    const show = (node: Node): void => {
-      for (const group of node.groups.values()) items.push(groupView(group));
-    };
-    return { items, next: forEachOfPage(this.#broker.registry, ["queue", "topic"], page, show) };
+    const show = (node: Node): void => this.#showGroups(node, items);
+    const showAtRest = (node: NodeAtRest): void => this.#showGroupsAtRest(node, items);
+    return { items, next: forEachOfPage(registry, ["queue", "topic"], page, show, showAtRest) };
   }
 
   groupsOf(kind: "queue" | "topic", namespace: string, name: string): GroupView[] {
+    const { registry } = this.#broker;
     const views: GroupView[] = [];
-    this.#broker.registry.look(nodeKey(kind, namespace, name), (node) => {
-      for (const group of node.groups.values()) views.push(groupView(group));
-    });
+    const key = nodeKey(kind, namespace, name);
+    registry.look(
+      key,
+      (node) => this.#showGroups(node, views),
+      (node) => this.#showGroupsAtRest(node, views),
+    );
     return views;
+  }
+
+  #showGroups(node: Node, into: GroupView[]): void {
+    for (const group of node.groups.values()) into.push(groupView(group));
+  }
+  #showGroupsAtRest(node: NodeAtRest, into: GroupView[]): void {
+    for (const view of viewsAtRest(node, this.#broker.store).groups) into.push(view);
   }
 
   connections(): ConnectionView[] {
@@ -380,60 +360,6 @@ export class Inspection {
       }),
     };
   }
-}
-
-function nodeView(node: Node): NodeView {
-  let unsettled = 0;
-  let backlog = 0;
-  let ready = 0;
-  for (const group of node.groups.values()) {
-    for (const shard of group.shards) unsettled += shard.state.heldCount;
-    backlog = Math.max(backlog, group.backlog);
-    ready = Math.max(ready, group.readyCount);
-  }
-  return {
-    kind: node.kind,
-    namespace: node.address.namespace,
-    name: node.address.name,
-    address: printAddress(node.address),
-    isTemporary: node.isTemporary,
-    shards: node.shards.map(({ queueId, minOffset, maxOffset }) => ({
-      queueId,
-      minOffset,
-      maxOffset,
-    })),
-    backlog,
-    ready,
-    unsettled,
-    consumers: node.consumerCount,
-    producers: node.producerCount,
-    groups: [...node.groups.keys()],
-    counters: { ...node.counters },
-  };
-}
-
-function groupView(group: ConsumerGroup): GroupView {
-  const { isDurable, isOrdered, tags, selector, path } = group.settings;
-  let unsettled = 0;
-  for (const shard of group.shards) unsettled += shard.state.heldCount;
-  return {
-    node: printAddress(group.node.address),
-    name: group.name,
-    isDurable,
-    isOrdered,
-    tags,
-    selector,
-    path,
-    members: group.members.length,
-    backlog: group.backlog,
-    ready: group.readyCount,
-    unsettled,
-    shards: group.shards.map(({ queue, state }) => ({
-      queueId: queue.queueId,
-      low: state.low,
-      maxOffset: queue.maxOffset,
-    })),
-  };
 }
 
 function consumerView(consumer: Consumer): ConsumerView {

@@ -1,10 +1,11 @@
 /**
  * Queues and topics in pages, in the order of their numbers: a list of a hundred thousand is looked at a thousand at a
- * time, and those at rest go back to it.
+ * time, and those at rest stay there.
  */
 import type { Node } from "./node.ts";
 import { nodeKey } from "./node-key.ts";
 import type { NodeRegistry } from "./node-registry.ts";
+import type { NodeAtRest } from "./node-views.ts";
 
 export interface PageRequest {
   /** Numbers above this one; the first page without. */
@@ -24,6 +25,7 @@ export function forEachOfPage(
   kinds: ReadonlyArray<"queue" | "topic">,
   { after, max = PAGE_NODES, prefix, isAwake }: PageRequest,
   show: (node: Node) => void,
+  showAtRest: (node: NodeAtRest) => void,
 ): number | null {
   const found: Array<readonly [id: number, key: string]> = [];
   for (const node of registry.awake()) {
@@ -39,7 +41,7 @@ export function forEachOfPage(
   }
   found.sort((a, b) => a[0] - b[0]);
   const page = found.slice(0, max);
-  for (const [, key] of page) registry.look(key, show);
+  for (const [, key] of page) registry.look(key, show, showAtRest);
   return found.length > max ? page.at(-1)![0] : null;
 }
 

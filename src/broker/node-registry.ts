@@ -23,6 +23,7 @@ import {
   NodeRules,
   type RegistryOptions,
 } from "./node-rules.ts";
+import type { NodeAtRest } from "./node-views.ts";
 import { PACKED } from "./packed-node.ts";
 import { reconcile } from "./packed-restorer.ts";
 import { PackedRows } from "./packed-rows.ts";
@@ -167,13 +168,19 @@ export class NodeRegistry implements NodeMaker {
     return this.#nodes.get(key) ?? this.#wake(key);
   }
 
-  /** Looks at a node; one that was at rest goes back to it. */
-  look(key: string, show: (node: Node) => void): void {
+  /** Looks at a node, or at what is known of one at rest: it stays there. */
+  look(key: string, show: (node: Node) => void, showAtRest: (node: NodeAtRest) => void): void {
     const awake = this.#nodes.get(key);
-    const node = awake ?? this.#wake(key);
-    if (node === undefined) return;
-    show(node);
-    if (awake === undefined) this.rest(node);
+    if (awake !== undefined) {
+      show(awake);
+      return;
+    }
+    const found = this.#resting.atRest(key);
+    if (found !== undefined) showAtRest(found);
+  }
+
+  atRest(key: string): NodeAtRest | undefined {
+    return this.#resting.atRest(key);
   }
 
   rests(kind: "queue" | "topic", namespace: string, name: string): boolean {

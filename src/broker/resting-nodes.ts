@@ -6,6 +6,7 @@ import { ByteTable } from "../util/byte-table.ts";
 import { applyEntry, type CatalogImage, type CatalogWriter, ENTRY, emptyImage } from "./catalog.ts";
 import { COUNTER_NAMES, type Node, type NodeCounters, noCounts } from "./node.ts";
 import { type NodeClass, namesOfKey, nodeKey } from "./node-key.ts";
+import type { NodeAtRest } from "./node-views.ts";
 import {
   factsOf,
   isUsual,
@@ -85,6 +86,16 @@ export class RestingNodes {
   image(key: string): CatalogImage | undefined {
     const found = this.#table.find(key);
     return found < 0 ? undefined : imageOf(key, this.#table.valueOf(found));
+  }
+
+  /** The same with what it counted. */
+  atRest(key: string): NodeAtRest | undefined {
+    const found = this.#table.find(key);
+    if (found < 0) return undefined;
+    const value = this.#table.valueOf(found);
+    const counters = noCounts();
+    readCounters(value, counters);
+    return { image: imageOf(key, value), counters };
   }
 
   /** Of a node with its own group only, that has settled all before it: the first offset it is owed. Else -1. */

@@ -1,14 +1,8 @@
 /** `sluice status`, `top`, `queues`, `topics`, `groups`, `consumers`, `connections`, `browse`: looking at a running broker. */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
-import type {
-  ConnectionView,
-  ConsumerView,
-  GroupView,
-  MessageView,
-  NodeView,
-  Overview,
-} from "../broker/inspect.ts";
+import type { ConnectionView, ConsumerView, MessageView, Overview } from "../broker/inspect.ts";
+import type { GroupView, NodeView } from "../broker/node-views.ts";
 import { EXIT, StartError } from "../start-error.ts";
 import { ApiClient, type ApiFlags } from "./api-client.ts";
 import { withConfigFlags } from "./config-flags.ts";

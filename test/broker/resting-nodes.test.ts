@@ -174,3 +174,40 @@ test("of tens of thousands that are made in a row most rest at once: whoever mak
   t.is(broker.registry.findLight("light-29999")?.address.name, "light-29999");
   await broker.close();
 });
+
+test("lists of what is at rest say the same as of what is awake, wake nothing and write nothing", async (t) => {
+  const store = new MemoryStore();
+  const broker = await open(store);
+  const peer = connect(broker, "c");
+  for (const name of ["a", "b", "c"]) send(peer, queue("some"), name);
+  const first = await received(consume(peer, queue("some"), { credit: 2 }));
+  // Out of order: what is left of it is not a mere low-water mark.
+  first.consumer.settle(1, 1, OUTCOME.ACCEPT);
+  first.consumer.close(OUTCOME.RELEASE);
+  send(peer, queue("none"), "x");
+  const none = await received(consume(peer, queue("none"), { credit: 1 }));
+  none.consumer.settle(0, 0, OUTCOME.ACCEPT);
+  none.consumer.close(OUTCOME.RELEASE);
+  const reader = consume(peer, topic("news"), { subscription: SUBSCRIPTION });
+  reader.consumer.close(OUTCOME.RELEASE);
+  send(peer, topic("news"), "y");
+  await settle();
+  const inspection = new Inspection(broker);
+  const all = () => [
+    inspection.nodes("queue").items,
+    inspection.nodes("topic").items,
+    inspection.groups().items,
+    inspection.groupsOf("queue", "/", "some"),
+  ];
+  // What was settled is given back; nobody has been still for long enough to rest.
+  broker.keepHouse();
+  t.is(broker.registry.awakeCount, 3);
+  const awake = all();
+  for (let i = 0; i < 4; i++) broker.keepHouse();
+  t.is(broker.registry.awakeCount, 0);
+  const noted = store.journal.bytesSinceSnapshot;
+  t.deepEqual(all(), awake);
+  t.is(broker.registry.awakeCount, 0);
+  t.is(store.journal.bytesSinceSnapshot, noted);
+  await broker.close();
+});
