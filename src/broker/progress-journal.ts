@@ -19,6 +19,8 @@ export class ProgressJournal {
   readonly #onDue: () => void;
   #isTimed = false;
   #dirty: ShardProgress[] = [];
+  /** When the first of them came. */
+  #dirtySince = 0;
   /** Number of the settlements being collected now; a settle is durable once `settledTo` reaches its epoch. */
   epoch = 1;
   #settledTo = 0;
@@ -62,12 +64,19 @@ export class ProgressJournal {
 
   /** The caller has set `isDirty`. */
   markDirty(shard: ShardProgress): void {
-    this.#dirty.push(shard);
-    if (this.#isTimed) return;
+    if (this.#dirty.push(shard) === 1) this.#dirtySince = this.#clock.now();
+    if (!this.#isTimed) this.#lookIn(LAZY_MS);
+  }
+
+  #lookIn(ms: number): void {
     this.#isTimed = true;
-    this.#clock.after(LAZY_MS, () => {
+    this.#clock.after(ms, () => {
       this.#isTimed = false;
-      if (this.hasWork) this.#onDue();
+      if (this.#dirty.length === 0) return;
+      // What came since another turn took the rest along has time of its own.
+      const left = this.#dirtySince + LAZY_MS - this.#clock.now();
+      if (left > 0 && left <= LAZY_MS) this.#lookIn(left);
+      else this.#onDue();
     });
   }
 
