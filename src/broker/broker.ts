@@ -31,7 +31,13 @@ import { FlowControl } from "./flow-control.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { countIndexed } from "./index-usage.ts";
 import { publishInternal } from "./internal-publish.ts";
-import { isAsSnapshotLeft, type KeptParts, restoreParts, snapshotSteps } from "./kept-state.ts";
+import {
+  isAsSnapshotLeft,
+  isSnapshotWorth,
+  type KeptParts,
+  restoreParts,
+  snapshotSteps,
+} from "./kept-state.ts";
 import type { Node } from "./node.ts";
 import { NodeDirectory } from "./node-directory.ts";
 import { NodePolicies } from "./node-policies.ts";
@@ -57,8 +63,6 @@ import { Undelivered } from "./undelivered.ts";
 import { Entries, type Visibility } from "./visibility.ts";
 import { WildcardSubscriptions } from "./wildcard-subscriptions.ts";
 
-/** The journal is rewritten as a snapshot once it has grown by this much. */
-const SNAPSHOT_BYTES = 64 * 1024 * 1024;
 /** How often retention, snapshots and expiry by time are looked at. */
 const HOUSEKEEPING_MS = 1000;
 
@@ -136,8 +140,7 @@ export class Broker
       noteExpiries: (node) => expiries.note(node),
       isHeld: (queue) => this.core.visibility.holds(queue),
       restWork: () => this.registry.restIdle(),
-      snapshotWork: () =>
-        store.journal.bytesSinceSnapshot > SNAPSHOT_BYTES ? this.snapshotSteps() : null,
+      snapshotWork: () => (isSnapshotWorth(store.journal) ? this.snapshotSteps() : null),
       limit: (node) => this.core.overflow.limit(node),
       keepHouse: () => {
         this.sessions.keepHouse();

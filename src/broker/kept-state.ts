@@ -2,7 +2,7 @@
  * What outlives a process: nodes and groups, transactions, sessions, policies, delays. Brought back from the opened store at
  * the start, and written as a snapshot that replaces the journal.
  */
-import type { MessageStore, OpenReport } from "../store/message-store.ts";
+import type { MessageStore, OpenReport, OwnerJournal } from "../store/message-store.ts";
 import { dedupIdOf } from "./admission.ts";
 import { CatalogWriter } from "./catalog.ts";
 import type { DelayScheduler } from "./delay-scheduler.ts";
@@ -54,6 +54,20 @@ export function restoreParts(parts: KeptParts, report: OpenReport): void {
 /** Nothing in the log is newer than what the last snapshot of the journal knows. */
 export const isAsSnapshotLeft = ({ wasClean, changed }: OpenReport): boolean =>
   wasClean && changed.length === 0;
+
+/**
+ * Is the journal worth rewriting as a snapshot? A start reads all of it: so once there is this much, unless it amounts to so
+ * much more that writing that often would cost more than it saves; and in any case before there is too much.
+ */
+const LEAST_BYTES = 4 << 20;
+const MOST_BYTES = 64 << 20;
+const TIMES_SNAPSHOT = 4;
+
+export const isSnapshotWorth = ({
+  bytesSinceSnapshot,
+  snapshotBytes,
+}: Pick<OwnerJournal, "bytesSinceSnapshot" | "snapshotBytes">): boolean =>
+  bytesSinceSnapshot > Math.min(MOST_BYTES, Math.max(LEAST_BYTES, snapshotBytes * TIMES_SNAPSHOT));
 
 /** The journal as what it amounts to, in steps between which the broker goes on. A newer one replaces one not finished. */
 export function* snapshotSteps(parts: KeptParts): Generator<void> {

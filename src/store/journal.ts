@@ -47,6 +47,7 @@ export class Journal implements OwnerJournal {
   #waiting: Buffer[] = [];
   #syncTo = 0;
   #snapshotAt = 0;
+  #snapshotBytes = 0;
   #file = 0;
   /** What was read at the start, until it is replayed: frames of files, then what was not in any of them. */
   #replay: ReplayRun[] = [];
@@ -105,6 +106,7 @@ export class Journal implements OwnerJournal {
       if (found !== undefined) {
         const { frames } = found;
         this.#replay.push({ frames, from: 0, to: frames.length - (isComplete ? 1 : 0) });
+        this.#snapshotBytes = storage.stat(join(folder, name))?.size ?? 0;
       }
       position = found?.start ?? 0;
     }
@@ -272,8 +274,13 @@ export class Journal implements OwnerJournal {
     return this.#end - this.#snapshotAt;
   }
 
+  get snapshotBytes(): number {
+    return this.#snapshotBytes;
+  }
+
   snapshot(entries: Iterable<Uint8Array>): void {
     this.#isReplayed = true;
+    this.#snapshotBytes = 0;
     this.#forgetReplay();
     const chunks: ArrayBuffer[] = [];
     let chunk = Buffer.allocUnsafeSlow(FIRST_SNAPSHOT_CHUNK);
@@ -282,6 +289,7 @@ export class Journal implements OwnerJournal {
       // Handed over as it is: a frame without a length is none, and ends it.
       chunk.fill(0, used, Math.min(used + FRAME_HEADER, chunk.length));
       chunks.push(chunk.buffer as ArrayBuffer);
+      this.#snapshotBytes += used;
       used = 0;
     };
     const add = (entry: Uint8Array): void => {

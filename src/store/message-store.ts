@@ -230,6 +230,8 @@ export interface OwnerJournal {
   replay(entry: (bytes: Buffer) => void): void;
   /** Bytes since the last snapshot: the owner snapshots when it is worth it. */
   readonly bytesSinceSnapshot: number;
+  /** Bytes that the last snapshot took, about. */
+  readonly snapshotBytes: number;
   /**
    * Replaces the journal by these entries and what is appended later. They must amount to what was there: after a crash
    * before all of them are on the disk, the old entries and what came later are replayed instead.

@@ -51,6 +51,8 @@ test("a snapshot replaces what was before it, and the files of that go", async (
   t.true(store.journal.bytesSinceSnapshot > 0);
   store.journal.snapshot([Buffer.from("a and b")]);
   t.is(store.journal.bytesSinceSnapshot, 0);
+  const { snapshotBytes } = store.journal;
+  t.true(snapshotBytes > "a and b".length && snapshotBytes < 100, `${snapshotBytes} bytes`);
   append(store, "c");
   store.publish(false);
   await turn();
@@ -61,6 +63,8 @@ test("a snapshot replaces what was before it, and the files of that go", async (
   await store.close();
   const again = await opened(storage);
   t.deepEqual(replayed(again), ["a and b", "c"]);
+  const { snapshotBytes: known } = again.journal;
+  t.true(known >= snapshotBytes && known < snapshotBytes + 100, `${known} bytes after a start`);
   // Every opener may begin with a snapshot.
   again.journal.snapshot([Buffer.from("all")]);
   await again.close();

@@ -87,6 +87,7 @@ export class MemoryStore implements MessageStore {
       get bytesSinceSnapshot() {
         return store.#journalEnd;
       },
+      snapshotBytes: Number.POSITIVE_INFINITY,
       snapshot: (entries) => {
         this.#journalBefore ??= this.#journalEntries;
         this.#journalEntries = [...entries].map((entry) => ({ bytes: Buffer.from(entry), end: 0 }));
