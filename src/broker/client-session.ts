@@ -374,10 +374,11 @@ export class ClientSession implements Session, RouteReader, SessionSource, NodeT
     return merged;
   }
 
-  deliverNow(record: RecordView, path: string, grant: Grant): void {
-    if (this.#isAttached && !this.sink!.deliverNow(record, path, grant)) {
-      this.registry.noteDropped();
-    }
+  deliverNow(record: RecordView, path: string, grant: Grant): boolean {
+    if (!this.#isAttached) return false;
+    if (this.sink!.deliverNow(record, path, grant)) return true;
+    this.registry.noteDropped();
+    return false;
   }
 
   openShared(member: SharedMember): ReturnType<SessionSink["openSource"]> {

@@ -180,14 +180,14 @@ export class SharedSubscription implements RouteReader {
   }
 
   /** QoS 0: one of those who are connected, in turn. */
-  deliverNow(record: RecordView, path: string): void {
+  deliverNow(record: RecordView, path: string): boolean {
     const count = this.#members.size;
-    if (count === 0) return;
+    if (count === 0) return false;
     let at = this.#turn++ % count;
     for (const member of this.#members.values()) {
       if (at-- > 0) continue;
-      member.session.deliverNow(record, path, member.grant);
-      return;
+      return member.session.deliverNow(record, path, member.grant);
     }
+    return false;
   }
 }

@@ -134,6 +134,7 @@ export class Target implements TargetFacade {
         : this.shardFor(draft.group);
     const offset = queue.maxOffset;
     if (draft.group !== "") node.noteKey(node.shards.indexOf(queue), offset + 1);
+    const { counters } = node;
     let position: number;
     if (route === null) {
       position = host.store.append(
@@ -154,11 +155,11 @@ export class Target implements TargetFacade {
         received,
       );
       this.hadReaders = topics.hadReaders;
-      if (position === 0) return 0;
     }
-    const counters = node.counters;
     counters.published++;
     counters.publishedBytes += draft.end - draft.start;
+    // Nobody needs it in the log: it has gone to those who are there.
+    if (route !== null && position === 0) return 0;
     if (expiresAt !== 0) node.noteExpiry(queue, offset, expiresAt);
     if (!node.isTouched) node.touch();
     if (!node.isPlain) afterAppend(node, queue, offset, draft, now, position, host);

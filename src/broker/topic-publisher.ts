@@ -82,7 +82,7 @@ export class TopicPublisher {
         const { direct: unstored } = template;
         const fields = host.composer.compose(unstored, draft, bornHost, now, expiresAt, null);
         const record = this.#scratch.make(queue.topic, fields, now);
-        deliver(direct, record, route.path);
+        deliver(node, direct, record, route.path);
       }
       return 0;
     }
@@ -105,7 +105,7 @@ export class TopicPublisher {
     if (direct.length > 0) {
       const isThere = host.store.view(position - size, size, this.#view);
       const record = isThere ? this.#view : this.#scratch.make(queue.topic, fields, now);
-      deliver(direct, record, route.path);
+      deliver(node, direct, record, route.path);
     }
     return position;
   }
@@ -166,8 +166,17 @@ function noteKeys({ durableProgress, volatileProgress }: Indexes): void {
   for (const { group, queue } of volatileProgress) group.node.noteKey(0, queue.maxOffset + 1);
 }
 
-function deliver(direct: readonly DirectReader[], record: RecordView, path: string): void {
+/** What goes out at once, at most once, is settled with that. */
+function deliver(
+  { counters }: Node,
+  direct: readonly DirectReader[],
+  record: RecordView,
+  path: string,
+): void {
+  let count = 0;
   for (let i = 0; i < direct.length; i++) {
-    direct[i]!.reader.deliverNow(record, path, direct[i]!.grant);
+    if (direct[i]!.reader.deliverNow(record, path, direct[i]!.grant)) count++;
   }
+  counters.delivered += count;
+  counters.accepted += count;
 }

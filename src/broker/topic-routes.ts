@@ -24,7 +24,8 @@ export interface RouteReader {
   readonly isShared: boolean;
   /** Messages that are not durable go through its index like all others. */
   readonly takesAll?: boolean;
-  deliverNow(record: RecordView, path: string, grant: Grant): void;
+  /** True when it went to somebody. */
+  deliverNow(record: RecordView, path: string, grant: Grant): boolean;
 }
 
 /** A filter of a reader's. */

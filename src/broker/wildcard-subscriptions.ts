@@ -37,7 +37,9 @@ class WildcardReader implements RouteReader {
   }
 
   /** Everything comes through the index. */
-  deliverNow(): void {}
+  deliverNow(): boolean {
+    return false;
+  }
 }
 
 export class WildcardSubscriptions {

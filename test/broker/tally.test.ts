@@ -17,6 +17,28 @@ const guarded: Authorizer = {
 const some = (counts: Readonly<Record<string, number>>) =>
   Object.fromEntries(Object.entries(counts).filter(([, count]) => count > 0));
 
+test("a message that is stored nowhere counts as published, and as delivered to each who got it", async (t) => {
+  const broker = await openTestBroker();
+  const readers: MqttPeer[] = [];
+  for (const filter of ["news", "#"]) {
+    const { peer } = await MqttPeer.connect(broker, V5);
+    await peer.subscribe(filter, 0);
+    readers.push(peer);
+  }
+  const target = connect(broker.broker).openTarget(topic("news"));
+  for (const text of ["one", "three"]) target.publish(draft(text, { isDurable: true }));
+  for (const reader of readers) t.is((await reader.message()).text, "one");
+  const { counters, shards } = broker.broker.registry.find("topic", "/", "news")!;
+  t.is(shards[0]!.maxOffset, 0, "nobody needs it in the log");
+  t.like(counters, { published: 2, publishedBytes: 8, delivered: 4, accepted: 4, dropped: 0 });
+  for (const reader of readers) reader.drop();
+  await settle();
+  target.publish(draft("nobody", { isDurable: true }));
+  t.like(counters, { published: 3, delivered: 4, dropped: 1 });
+  t.is(new Inspection(broker.broker).overview().counters.published, 3);
+  await broker.close();
+});
+
 test("every drop, dead letter and refusal is counted by its reason", async (t) => {
   const { broker, turn, close } = await openTestBroker({
     authorizer: guarded,

@@ -6,7 +6,7 @@ import { Binding, Route, type RouteReader, TopicRoutes } from "../../src/broker/
 const NS = "/";
 
 function reader(isShared = false): RouteReader {
-  return { index: null, volatileIndex: null, progress: null, isShared, deliverNow() {} };
+  return { index: null, volatileIndex: null, progress: null, isShared, deliverNow: () => false };
 }
 
 const options = (qos: 0 | 1 | 2, more: Partial<SubscriptionOptions> = {}): SubscriptionOptions => ({
