@@ -166,7 +166,7 @@ export class SegmentReader {
     if (position + size > found.usedTo) found.usedTo = position + size;
     if (found !== this.#large) this.#hot = found;
     this.buffer = found.buffer;
-    this.offset = position - found.start;
+    this.offset = (position - found.start) | 0;
     this.#intact = found.intact;
     return true;
   }
@@ -189,7 +189,8 @@ export class SegmentReader {
     if (position < hot.start || usedTo > hot.end) return false;
     if (usedTo > hot.usedTo) hot.usedTo = usedTo;
     this.buffer = hot.buffer;
-    this.offset = position - hot.start;
+    // A small integer, as offsets in the ring are: all that is computed from it stays one.
+    this.offset = (position - hot.start) | 0;
     this.#intact = hot.intact;
     return true;
   }
