@@ -2,7 +2,7 @@
  * When the event loop lingers. Under light load a message costs what its wake-ups cost: one for the message, one for
  * the sync, one for the acknowledgement, each with a thread or a core to be woken. Where messages arrive thousands of
  * times a second, a few at a time, a short sleep after each turn makes the next one serve several of them, with one
- * write per connection; and every second such turn is handed to the store thread, with one sync for both.
+ * write per connection; and every third such turn is handed to the store thread, with one sync for all three.
  *
  * A sender that waits for its confirms, or a consumer that gets a few messages at a time, would only be slowed down. So
  * it is measured: when less is published or delivered while the loop lingers than was before, it stops and looks. Where
@@ -19,6 +19,8 @@ export interface Sleeper {
 
 /** A turn ends this long after the one before it while the loop lingers. */
 const LINGER_MS = 1.2;
+/** Turns that wait for another to be handed to the store with it. */
+const MAX_HELD_BACK = 2;
 const WINDOW_MS = 20;
 /** A turn after a longer pause says nothing: what a hitch of the machine or the disk held up comes with it. */
 const MAX_GAP_MS = 2 * LINGER_MS;
@@ -92,7 +94,8 @@ export class Pacer implements TurnTask {
   messages = 0;
   #appended = 0;
   #deliveredBefore = 0;
-  #isHeldBack = false;
+  /** Turns that wait to be handed over. */
+  #heldBack = 0;
   #isLingering = false;
   readonly #in = new Flow();
   readonly #out = new Flow();
@@ -131,8 +134,8 @@ export class Pacer implements TurnTask {
    * next turn, which the caller then asks for.
    */
   holdsBack(appended: number): boolean {
-    const wasHeldBack = this.#isHeldBack;
-    this.#isHeldBack = false;
+    const heldBack = this.#heldBack;
+    this.#heldBack = 0;
     if (this.messages === 0) return false;
     const bytes = appended - this.#appended;
     this.#appended = appended;
@@ -140,8 +143,9 @@ export class Pacer implements TurnTask {
     this.messages = 0;
     if (!this.#isLingering || bytes > MAX_LINGERED_BYTES) return false;
     this.#turn.request(PHASE.REST, this);
-    this.#isHeldBack = !wasHeldBack;
-    return this.#isHeldBack;
+    if (heldBack === MAX_HELD_BACK) return false;
+    this.#heldBack = heldBack + 1;
+    return true;
   }
 
   runTurn(): void {

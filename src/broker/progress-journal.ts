@@ -72,10 +72,10 @@ export class ProgressJournal {
     this.#isTimed = true;
     this.#clock.after(ms, () => {
       this.#isTimed = false;
-      if (this.#dirty.length === 0) return;
+      if (!this.hasWork) return;
       // What came since another turn took the rest along has time of its own.
       const left = this.#dirtySince + LAZY_MS - this.#clock.now();
-      if (left > 0 && left <= LAZY_MS) this.#lookIn(left);
+      if (!this.#hasState && left > 0 && left <= LAZY_MS) this.#lookIn(left);
       else this.#onDue();
     });
   }
