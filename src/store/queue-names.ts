@@ -89,6 +89,11 @@ export class QueueNames {
     return this.#resting.size + this.#light.size + this.#topics.size;
   }
 
+  /** The same of those that do not rest. */
+  get awakeCount(): number {
+    return this.#light.size + this.#topics.size;
+  }
+
   #take(topic: string, queueId: number, isLight: boolean): ConsumeQueue | undefined {
     const queue = this.#resting.take(topic, queueId, isLight);
     if (queue !== undefined) this.#woken?.set(queue.number, queue);

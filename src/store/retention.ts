@@ -19,9 +19,6 @@ import type { SegmentList } from "./segment-list.ts";
 /** Queues of which the files are asked in one call. */
 const READS_PER_CALL = 2000;
 
-/** With more queues than this the page cache is left to the kernel. */
-const FORGET_QUEUES_MAX = 2000;
-
 class Retention {
   readonly #table: QueueTable;
   readonly #entry = entryBatch();
@@ -70,13 +67,16 @@ class Retention {
     return true;
   }
 
-  /** Everything before this offset is owed to nobody, as far as a bounded look tells. */
-  freeBelow(limit: number): number {
-    if (this.#table.names.count > FORGET_QUEUES_MAX) return 0;
+  /**
+   * Everything before this offset is owed by no queue that anybody uses: those at rest will read theirs from the disk. 0 when
+   * that is less than `least`.
+   */
+  unusedBelow(limit: number, least: number): number {
     let free = limit;
-    for (const queue of this.#table.names.queues()) {
+    for (const queue of this.#table.names.awake()) {
       if (queue.isDropped || queue.minOffset >= queue.maxOffset) continue;
       if (queue.owed < 0) queue.owed = this.#firstOwed(queue);
+      if (queue.owed < least) return 0;
       if (queue.owed < free) free = queue.owed;
     }
     return free;
@@ -142,8 +142,12 @@ export class SegmentRetention {
     this.#onReadError = onReadError;
   }
 
-  freeBelow(limit: number): number {
-    return this.#search.freeBelow(limit);
+  unusedBelow(limit: number, least: number): number {
+    return this.#search.unusedBelow(limit, least);
+  }
+  /** Queues that are looked at for that. */
+  get usedQueues(): number {
+    return this.#table.names.awakeCount;
   }
 
   /** A queue owes entries that it did not owe before. */
