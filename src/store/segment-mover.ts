@@ -31,7 +31,7 @@ import {
   MIN_RECORD_SIZE,
 } from "./record.ts";
 import { RecordDispatch } from "./record-dispatch.ts";
-import { isRecordAt } from "./record-place.ts";
+import { isRecordAt, recordPlace } from "./record-place.ts";
 import type { SegmentList } from "./segment-list.ts";
 
 const CHUNK = 1 << 20;
@@ -68,6 +68,10 @@ class Gathering {
     if (this.queues.length > 0) this.queues = [];
   }
 }
+
+/** Both magics of records begin with these bytes, and so far behind the beginning of the record. */
+const MAGIC_PREFIX = Buffer.from([0xda, 0xa3, 0x20]);
+const MAGIC_AT = 4;
 
 const NONE: readonly number[] = [];
 const NO_CHUNK = Buffer.alloc(0);
@@ -239,16 +243,17 @@ export class SegmentMover {
     if (at + MIN_RECORD_SIZE > this.#end) return this.#stick();
     if (!this.#has(at, MIN_RECORD_SIZE)) return this.#read(at, CHUNK);
     const size = view.getInt32(index);
-    if (size < MIN_RECORD_SIZE || at + size > this.#end) return this.#stick();
-    if (!isRecordAt(this.#chunk, index, size, at)) return this.#stick();
+    if (size < MIN_RECORD_SIZE || at + size > this.#end) return this.#pass(at);
+    if (!isRecordAt(this.#chunk, index, size, at)) return this.#pass(at);
     if (!this.#has(at, size)) return this.#read(at, Math.max(size, CHUNK));
+    if (!isLaidOut(this.#view.open(this.#chunk, index), index + size)) return this.#pass(at);
     const isSound = this.#move(at, index, size);
     if (isSound === "later") return false;
     this.#at = at + size;
     return isSound || this.#stick();
   }
 
-  /** Damage: what is owed here can only stay where it is. */
+  /** What is owed here can only stay where it is, and so does the segment. */
   #stick(): false {
     this.stuck.add(this.#end - this.#segmentBytes);
     this.#at = this.#end;
@@ -256,9 +261,33 @@ export class SegmentMover {
     return false;
   }
 
+  /**
+   * Damage: goes on where the next record may begin. Whether what was here is owed is not known: then the segment stays, for
+   * the queue's entry says so. If not, it goes like any other, instead of being kept for what lies behind the damage.
+   */
+  #pass(at: number): true {
+    this.stuck.add(this.#end - this.#segmentBytes);
+    this.#gathering.clear();
+    const from = this.#chunkFrom;
+    const known = this.#chunkTo - from;
+    let next = Math.max(at + 1, this.#chunkTo - BLANK_SIZE);
+    for (let i = at + 1 - from + MAGIC_AT; ; i++) {
+      i = this.#chunk.indexOf(MAGIC_PREFIX, i);
+      if (i < 0 || i >= known) break;
+      const start = i - MAGIC_AT;
+      // One whose beginning is not all here is looked at when it is.
+      const isHere = start + MIN_RECORD_SIZE <= known;
+      if (isHere && recordPlace(this.#chunk, start) !== from + start) continue;
+      next = Math.min(next, from + start);
+      break;
+    }
+    this.#at = next;
+    return true;
+  }
+
   /** False when the record is owed and cannot be moved. "later": it is in so many queues that time is over. */
   #move(at: number, index: number, size: number): boolean | "later" {
-    const view = this.#view.open(this.#chunk, index);
+    const view = this.#view;
     const found = this.#gathering;
     if (found.at !== at) {
       // Of every record: what names many light queues lies before the one that has the body.
@@ -407,6 +436,10 @@ export class SegmentMover {
     return false;
   }
 }
+
+/** Do the parts of a record that was not checked make up the whole, so that they can be looked at? */
+const isLaidOut = ({ bodyStart, bodyEnd, propertiesEnd }: RecordView, end: number): boolean =>
+  bodyEnd >= bodyStart && propertiesEnd === end;
 
 /** Is this the place of the record? A filler names no record, though it may point to where a damaged one lies. */
 const names = ({ physicalOffset, size }: EntryBatch, at: number): boolean =>
