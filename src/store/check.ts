@@ -18,7 +18,9 @@ import { checkCheckpoint, checkIndex, checkJournal, indexFiles } from "./check-s
 import { ForgivingStorage } from "./forgiving-storage.ts";
 import { Quarantine } from "./quarantine.ts";
 import { RecordProbe } from "./record-probe.ts";
-import { SegmentList } from "./segment-list.ts";
+import { findForeign } from "./segment-heads.ts";
+import { identityOf, readIdentities } from "./segment-identities.ts";
+import { offsetName, SegmentList } from "./segment-list.ts";
 import { fileSystem, type Storage } from "./storage-file.ts";
 import { StoreLock, StoreOpenError } from "./store-lock.ts";
 
@@ -57,6 +59,7 @@ async function check(
     limits,
     onProgress,
   );
+  noteForeign(storage, directory, segments, files);
   const probe = new RecordProbe(segments, facts.end, facts.fans);
   const { files: checkpoints, catalog } = checkCheckpoint(storage, directory);
   const queues = checkQueues(storage, directory, facts, catalog, probe, onProgress);
@@ -93,6 +96,24 @@ async function check(
     quarantined: quarantine.filter((file) => file.path.endsWith(".json")).length,
     durationMs: performance.now() - begun,
   };
+}
+
+/** Segments that begin with another record than this log had there. */
+function noteForeign(
+  storage: Storage,
+  directory: string,
+  segments: SegmentList,
+  files: readonly FileCheck[],
+): void {
+  const known = readIdentities(storage, directory);
+  const { foreign } = findForeign(segments, Number.POSITIVE_INFINITY, known, (path) =>
+    identityOf(storage, path),
+  );
+  for (const start of foreign) {
+    files
+      .find(({ path }) => path.endsWith(offsetName(start)))
+      ?.damaged("begins with another record than this log has there: it is of another store");
+  }
 }
 
 /** Files that could not be read are not what their checks took them for: the reason comes first. */

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { CheckpointFile } from "./checkpoint.ts";
 import type { IndexStore } from "./index-store.ts";
 import type { PageWriter } from "./page-writer.ts";
+import { SegmentIdentities } from "./segment-identities.ts";
 import { removeIfPossible, type Storage, type StorageFile } from "./storage-file.ts";
 import type { CheckpointRequest } from "./writer-messages.ts";
 
@@ -26,6 +27,7 @@ export class Checkpointer {
   readonly #pages: PageWriter;
   readonly #index: IndexStore;
   readonly #file: CheckpointFile;
+  readonly #identities: SegmentIdentities;
   readonly #queue: Progress[] = [];
   readonly #catalogs = new Map<number, StorageFile>();
   #syncedCatalog = -1;
@@ -36,6 +38,7 @@ export class Checkpointer {
     this.#pages = pages;
     this.#index = index;
     this.#file = new CheckpointFile(storage, join(directory, "queues", "checkpoint"));
+    this.#identities = new SegmentIdentities(storage, directory);
   }
 
   add(request: CheckpointRequest): void {
@@ -69,6 +72,7 @@ export class Checkpointer {
     this.#index.checkpoint();
     this.#catalog(checkpoint.catalogFile).sync();
     this.#storage.syncDirectory(join(this.#directory, "queues"));
+    this.#identities.note(checkpoint.offset, checkpoint.segmentBytes, checkpoint.logStart);
     this.#file.write({ ...checkpoint, indexEnd: this.#index.endPhysicalOffset });
     writeRocketCheckpoint(this.#storage, this.#directory, request.filesTimestamp);
     this.#removeOldCatalogs(checkpoint.catalogFile);

@@ -89,6 +89,25 @@ export class Quarantine {
     return join(this.#folder, `segment-${offsetName(segment)}`);
   }
 
+  /** A whole segment that is not this log's. Returns where it is from now on. */
+  setAside(segments: SegmentList, segment: number): string {
+    const name = `foreign-${offsetName(segment)}`;
+    this.#report(name, {
+      segment,
+      reason: "another store",
+      foundAt: new Date().toISOString(),
+      note:
+        `The file of this name in commitlog/ began with another record than the one that this log had there ("segments" ` +
+        "knows it): it was exchanged for that of another store. The whole file is here; put the right one back into commitlog/.",
+    });
+    const place = join(this.#folder, name);
+    segments.forget(segment);
+    this.#storage.rename(segments.path(segment), place);
+    this.#storage.syncDirectory(this.#folder);
+    this.#storage.syncDirectory(segments.directory);
+    return place;
+  }
+
   /** Keeps a copy of the first bytes of a file. */
   copyFile(path: string, name: string, bytes: number): void {
     this.#storage.makeDirectory(this.#folder);

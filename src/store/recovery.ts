@@ -23,7 +23,8 @@ import type { Quarantine } from "./quarantine.ts";
 import { doubtfulQueue } from "./queue-proof.ts";
 import type { QueueTable } from "./queue-table.ts";
 import { Redo } from "./redo.ts";
-import { checkHeads } from "./segment-heads.ts";
+import { checkHeads, foreignSegments } from "./segment-heads.ts";
+import { forgetIdentitiesFrom, identityOf, readIdentities } from "./segment-identities.ts";
 import type { SegmentList } from "./segment-list.ts";
 import type { Storage, StorageFile } from "./storage-file.ts";
 import { StoreOpenError } from "./store-lock.ts";
@@ -75,7 +76,9 @@ export async function recover(context: RecoveryContext): Promise<Recovered> {
         `stopped. Put it back with what follows it, or go on without by "sluice store repair"`,
     );
   }
-  const heads = checkHeads(segments, found?.offset ?? segments.starts().at(-1) ?? 0);
+  const knownEnd = found?.offset ?? segments.starts().at(-1) ?? 0;
+  setForeignAside(context, knownEnd, warnings);
+  const heads = checkHeads(segments, knownEnd);
   for (const { from, to } of heads.missing) {
     warnings.push(
       `commitlog: everything from ${from} to ${to} is missing: put these segments back, or give up what they held with "sluice store repair"`,
@@ -138,6 +141,7 @@ export async function recover(context: RecoveryContext): Promise<Recovered> {
   }
   table.names.letGo();
   const wasClean = isClosed && end === from;
+  if (!wasClean) forgetIdentitiesFrom(storage, directory, end);
   let truncatedBytes = 0;
   if (!wasClean) {
     truncatedBytes = cut(context, end);
@@ -161,6 +165,23 @@ export async function recover(context: RecoveryContext): Promise<Recovered> {
     unsynced: pages.takeUnsynced(),
     warnings,
   };
+}
+
+/** What lies in another store's file under the right name is not served: the place counts as missing. */
+function setForeignAside(
+  { storage, directory, segments, quarantine }: RecoveryContext,
+  end: number,
+  warnings: string[],
+): void {
+  const known = readIdentities(storage, directory);
+  if (known.size === 0) return;
+  const foreign = foreignSegments(segments, end, known, (path) => identityOf(storage, path));
+  for (const start of foreign) {
+    const place = quarantine.setAside(segments, start);
+    warnings.push(
+      `${segments.path(start)} held the log of another store: it is ${place} now. Put the right file back`,
+    );
+  }
 }
 
 /** Nobody has stored anything here before. */

@@ -56,6 +56,62 @@ export function checkHeads(segments: SegmentList, end: number): SegmentHeads {
   return { damagedFrom, missing };
 }
 
+/**
+ * The segments before `end` that begin with a whole record of their place, but not with the one that this log has there; and how
+ * many begin with just that.
+ */
+export function findForeign(
+  segments: SegmentList,
+  end: number,
+  known: ReadonlyMap<number, number>,
+  identityOf: (path: string) => number,
+): { readonly foreign: readonly number[]; readonly own: number } {
+  const foreign: number[] = [];
+  const head = Buffer.alloc(HEAD_BYTES);
+  let own = 0;
+  for (const start of segments.starts()) {
+    const expected = known.get(start);
+    if (start >= end || expected === undefined) continue;
+    try {
+      if (identityOf(segments.path(start)) === expected) {
+        own++;
+        continue;
+      }
+      const got = segments.file(start)?.readInto(head.fill(0), 0, HEAD_BYTES, 0) ?? 0;
+      const isSound = got === HEAD_BYTES && recordPlace(head, 0) === start;
+      if (isSound && isWhole(segments, start, head, start)) foreign.push(start);
+    } catch (error) {
+      if (!isSystemError(error) || error.code !== "EIO") throw error;
+    }
+  }
+  return { foreign, own };
+}
+
+/** The same. Throws where it cannot be made good by setting them aside: where the log ends in one, or where none is known. */
+export function foreignSegments(
+  segments: SegmentList,
+  end: number,
+  known: ReadonlyMap<number, number>,
+  identityOf: (path: string) => number,
+): readonly number[] {
+  const { foreign, own } = findForeign(segments, end, known, identityOf);
+  if (foreign.length === 0) return foreign;
+  if (own === 0) {
+    throw new StoreOpenError(
+      `${segments.path(foreign[0]!)} holds the log of another store, as every other file there does that is known: ` +
+        `"commitlog" or the file "segments" beside it was exchanged. Put the right one back; remove "segments" if the log is the right one`,
+    );
+  }
+  const last = foreign.find((start) => start + segments.segmentBytes >= end);
+  if (last !== undefined) {
+    throw new StoreOpenError(
+      `${segments.path(last)}, where the log ended when it was stopped, holds the log of another store. Put the right file back, ` +
+        `or move this one out of the folder and go on without by "sluice store repair"`,
+    );
+  }
+  return foreign;
+}
+
 /** Is what begins here a whole record of that place, with another one right behind it: no bit that has flipped? */
 function isWhole(segments: SegmentList, start: number, head: Buffer, place: number): boolean {
   const size = head.readInt32BE(0);

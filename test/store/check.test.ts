@@ -246,7 +246,7 @@ test("a segment of another store is taken for what it is: not ours", async (t) =
   overwrite(built.storage, segmentPath(1), 0, bytes);
   const report = await check(built);
   t.is(report.state, "damaged");
-  // Its records say that they belong exactly there: nothing in them is wrong by itself. The queues tell.
+  // Its records say that they belong exactly there: nothing in them is wrong by itself. The list of segments and the queues tell.
   t.true(report.files.some((file) => file.kind === "consumequeue" && file.state === "damaged"));
 });
 
