@@ -108,14 +108,28 @@ export class Connection implements BrokerConnection {
   }
 
   findSubscription(identity: SubscriptionIdentity): SubscriptionInfo | undefined {
+    const found = this.#lookUp(identity);
+    return found !== undefined && this.#mayDelete(found.address) ? found : undefined;
+  }
+
+  #lookUp(identity: SubscriptionIdentity): SubscriptionInfo | undefined {
     const { subscriptions, sessions } = this.#broker;
     return (
       subscriptions.info(this.namespace, identity) ?? sessions.joint.info(this.namespace, identity)
     );
   }
 
+  /** A client id proves nothing: who may read what the subscription gets may end it, or who may delete. */
+  #mayDelete(address: Address): boolean {
+    return (
+      this.permissions.allows("receive", address) || this.permissions.allows("delete", address)
+    );
+  }
+
   deleteSubscription(identity: SubscriptionIdentity): void {
     const { subscriptions, sessions } = this.#broker;
+    const address = this.#lookUp(identity)?.address;
+    if (address !== undefined && !this.#mayDelete(address)) this.demand("delete", address);
     if (sessions.joint.delete(this.namespace, identity)) return;
     subscriptions.delete(this.namespace, identity);
   }

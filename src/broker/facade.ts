@@ -96,9 +96,12 @@ export interface BrokerConnection {
   openTarget(address: Address, options?: TargetOptions): Target;
   /** Opens a source for consuming. Throws as openTarget, and resource-locked, invalid-argument (filter). */
   openConsumer(request: ConsumerRequest, sink: DeliverySink): Consumer;
-  /** Looks a durable subscription up without consuming it, or undefined. */
+  /** Looks a durable subscription up without consuming it; undefined where there is none that this peer might delete. */
   findSubscription(identity: SubscriptionIdentity): SubscriptionInfo | undefined;
-  /** Deletes a durable subscription: resource-locked while consumed, not-found when it is not there. */
+  /**
+   * Deletes a durable subscription: resource-locked while consumed, not-found when it is not there, unauthorized for who may
+   * neither receive nor delete there.
+   */
   deleteSubscription(identity: SubscriptionIdentity): void;
   /** A temporary queue or topic that only this connection may consume; anyone may send. */
   createTemporary(kind: "queue" | "topic", lifetime: TemporaryLifetime): Address;

@@ -273,7 +273,7 @@ export const configSchema = z.strictObject({
     .strictObject({
       connectionsMax: count(
         100_000,
-        "Connections of all listeners together; never more than the system has file descriptors for.",
+        "Connections of all listeners together; never more than the system has file descriptors for. A listener with `http` alone takes 16 beyond that.",
         { min: 1 },
       ),
       connectionsPerAddressMax: count(20_000, "Connections from one address.", { min: 1 }),

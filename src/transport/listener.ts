@@ -32,6 +32,11 @@ export interface ListenerOptions {
 }
 
 const BACKLOG = 4096;
+/**
+ * A listener that speaks nothing but HTTP lets so many in whatever the limits say: when the broker is full of clients, health
+ * checks and whoever is to find out why still get an answer. They count like all others.
+ */
+export const HTTP_RESERVE = 16;
 const KEEP_ALIVE_MS = 60_000;
 const ERROR_LOG_MS = 10_000;
 const REFUSAL_LOG_MS = 1000;
@@ -187,12 +192,17 @@ export class Listener {
     greeting.start();
   }
 
+  get #isForOperators(): boolean {
+    return this.options.adapters.length === 0 && this.options.http != null;
+  }
+
   /** Counts a connection in, unless that would be too many. */
   #admit(remoteAddress: string): boolean {
     const counts = this.#counts;
     const { connectionsMax, connectionsPerAddressMax } = this.options;
     const fromAddress = counts.byAddress.get(remoteAddress) ?? 0;
-    if (counts.total < connectionsMax && fromAddress < connectionsPerAddressMax) {
+    const isRoom = counts.total < connectionsMax && fromAddress < connectionsPerAddressMax;
+    if (isRoom || (this.#isForOperators && this.connections < HTTP_RESERVE)) {
       counts.accepted++;
       this.#count(remoteAddress);
       return true;

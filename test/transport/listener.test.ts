@@ -4,6 +4,8 @@ import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import test from "ava";
 import { type Logger, SILENT } from "../../src/telemetry/log.ts";
+import { HttpGateway } from "../../src/transport/http-gateway.ts";
+import { ConnectionCounts, HTTP_RESERVE } from "../../src/transport/listener.ts";
 import { TransportLoop } from "../../src/transport/loop.ts";
 import { networkList } from "../../src/util/network.ts";
 import { Turn } from "../../src/util/turn.ts";
@@ -139,6 +141,41 @@ test("a flood of refused connections is a line of the log now and then, with the
   t.like(lines[0], { event: "connection.refused", refused: 1, connections: 1 });
   t.regex(String(lines[0]!["message"]), /limits\.connectionsMax/);
   first.destroy();
+});
+
+test("health checks get through to a listener with HTTP alone when there is room for nobody else, up to its reserve", async (t) => {
+  const loop = new TransportLoop(new Turn(), SILENT);
+  const gateway = new HttpGateway(loop, {
+    handler: (_, response) => response.end("ok"),
+    messageBytesMax: 1000,
+    allowedOrigins: [],
+  });
+  const http = async () => gateway;
+  const counts = new ConnectionCounts();
+  const full = { connectionsMax: 1, connectionsPerAddressMax: 1 };
+  const { listener, port } = await listening(
+    t,
+    { adapters: [frameAdapter()], ...full },
+    {},
+    loop,
+    counts,
+  );
+  const operators = await listening(t, { http, ...full }, {}, loop, counts);
+  const mixed = await listening(t, { http, adapters: [frameAdapter()], ...full }, {}, loop, counts);
+  const client = connect(port);
+  await until("the broker is full", () => listener.connections === 1);
+  const ask = async (to: number): Promise<string> =>
+    (await fetch(`http://127.0.0.1:${to}/healthz`, { headers: { connection: "close" } })).text();
+  t.is(await ask(operators.port), "ok");
+  await t.throwsAsync(ask(mixed.port));
+  await until("the check is over", () => operators.listener.connections === 0);
+  const idle = Array.from({ length: HTTP_RESERVE }, () => connect(operators.port));
+  await until("the reserve is taken", () => operators.listener.connections === HTTP_RESERVE);
+  await t.throwsAsync(ask(operators.port));
+  idle[0]!.destroy();
+  await until("one left", () => operators.listener.connections < HTTP_RESERVE);
+  t.is(await ask(operators.port), "ok");
+  for (const socket of [client, ...idle]) socket.destroy();
 });
 
 test("a trusted proxy names the real peer, which is then not of this machine", async (t) => {
