@@ -51,6 +51,7 @@ function translate(fields: Fields): Partial<NodeSettings> {
   if (fields.history !== undefined) settings.historyMs = fields.history;
   if (fields.historyCount !== undefined) settings.historyCount = limit(fields.historyCount);
   if (fields.historyBytes !== undefined) settings.historyBytes = limit(fields.historyBytes);
+  if (fields.shards !== undefined) settings.shards = fields.shards;
   return settings;
 }
 

@@ -38,6 +38,29 @@ retryDelay = 0
   t.is(destinationSettings(loadConfig()).queueDefaults.retry.kind, "none");
 });
 
+test("shards of topics: for all, or by a policy; between 1 and 64", (t) => {
+  const file = temporaryFile(
+    t,
+    "sluice.toml",
+    `[topics]
+shards = 2
+[[policies]]
+match = "orders"
+kind = "topic"
+shards = 8
+`,
+  );
+  const { topicDefaults, queueDefaults, policies } = destinationSettings(loadConfig({ file }));
+  t.is(settingsFor("topic", "any", topicDefaults, policies).shards, 2);
+  t.is(settingsFor("topic", "orders", topicDefaults, policies).shards, 8);
+  t.is(queueDefaults.shards, 1);
+  for (const wrong of [0, 65]) {
+    t.throws(() => loadConfig({ settings: [`topics.shards=${wrong}`] }), {
+      instanceOf: ConfigError,
+    });
+  }
+});
+
 test("a table that is none, and a dead-letter queue that is the broker's own, are said where they stand", (t) => {
   for (const [key, value, expected] of [
     ["retryTable", "rocket", /queues\.retryTable: expected "rocketmq" or durations such as/],

@@ -20,6 +20,7 @@ const CLIENTS = "MQTT.js, rhea, stompit";
 const COUNT = 60;
 const KEYS_EACH = 3;
 const IN_KEY = 30;
+const SHARDS = 4;
 
 const ORDERS: readonly (readonly MemberKind[])[] = [
   ["mqtt", "amqp", "stomp"],
@@ -164,8 +165,11 @@ class KeyLedger {
   }
 }
 
-async function keysStayInOrder(endpoint: Endpoint, publishers: Publishers): Promise<string> {
-  const topic = "ordered.keys";
+async function keysStayInOrder(
+  endpoint: Endpoint,
+  publishers: Publishers,
+  topic = "ordered.keys",
+): Promise<string> {
   const ledger = new KeyLedger();
   const membership = { topic, group: "g", worker: (work: Work) => ledger.work(work) };
   const members: Member[] = [];
@@ -232,5 +236,13 @@ export const groupsStep: Step = {
       keysStayInOrder(endpoint, publishers),
     );
     await publishers.close();
+    const sharded = await context.broker({ args: ["--set", `topics.shards=${SHARDS}`] });
+    const others = await Publishers.connect(sharded);
+    await context.check(
+      CLIENTS,
+      `a topic with ${SHARDS} shards: each group id in order while members change`,
+      () => keysStayInOrder(sharded, others, "sharded.keys"),
+    );
+    await others.close();
   },
 };

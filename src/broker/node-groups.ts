@@ -118,13 +118,27 @@ export class NodeGroups {
     const queueId = queueIdOfPriority(priority);
     for (const queue of node.shards) if (queue.queueId === queueId) return queue;
     const queue = this.addShard(node, queueId);
+    this.#noteShards(node);
+    return queue;
+  }
+
+  /** A topic gets the shards that it is to have; it keeps what it has more. */
+  growTo(node: Node, count: number): void {
+    if (node.kind !== "topic" || node.isTemporary || node.shards.length >= count) return;
+    const known = new Set(node.shards.map(({ queueId }) => queueId));
+    for (let queueId = 0; node.shards.length < count; queueId++) {
+      if (!known.has(queueId)) this.addShard(node, queueId);
+    }
+    this.#noteShards(node);
+  }
+
+  #noteShards(node: Node): void {
     if (node.id >= 0) this.#journal.catalog.node(nodeEntry(node));
     for (const group of node.groups.values()) {
       if (!group.isDurable) continue;
       const lows = group.shards.map((shard) => shard.state.low);
       this.#journal.catalog.group(groupEntry(group, lows));
     }
-    return queue;
   }
 
   addShard(node: Node, queueId: number): StoreQueue {

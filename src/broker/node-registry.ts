@@ -242,13 +242,24 @@ export class NodeRegistry implements NodeMaker {
     namespace: string,
     name: string,
     isTemporary: boolean,
-    queueIds: readonly number[] = [0],
+    queueIds: readonly number[] = this.#newQueueIds(kind, namespace, name, isTemporary),
   ): Node {
     const id = isTemporary ? -1 : this.#nextNodeId++;
     const node = this.makeNode({ id, kind, namespace, name, queueIds });
     if (kind === "queue") this.groups.addUnnoted(node, ownGroupSettings(!isTemporary), "first");
     if (!isTemporary) this.#noteBirth(node);
     return node;
+  }
+
+  #newQueueIds(
+    kind: "queue" | "topic",
+    namespace: string,
+    name: string,
+    isTemporary: boolean,
+  ): readonly number[] {
+    if (kind === "queue" || isTemporary) return [0];
+    const { shards } = this.#rules.settingsOf(kind, namespace, name, false);
+    return Array.from({ length: shards }, (_, queueId) => queueId);
   }
 
   #noteBirth(node: Node): void {

@@ -94,7 +94,6 @@ export class Node {
   owner: Connection | null = null;
   /** Open targets: a temporary node may live only as long as it has links. */
   producerCount = 0;
-  nextShard = 0;
   /** Messages with an expiry may be here: check at delivery. */
   mayExpire = false;
   /** Where messages with an expiry lie; null while there are none. */

@@ -53,6 +53,8 @@ export interface NodeSettings {
   readonly isLastValue: boolean;
   /** ... and one without a body is forgotten after this time, with its key. */
   readonly endedKeysMs: number;
+  /** Topics: in how many shards messages are stored; messages of one ordering key, or else of one producer, are in one. */
+  readonly shards: number;
   /** A message id seen within this time is not stored again; 0 for off. */
   readonly dedupWindowMs: number;
   /** Stored bytes are counted without a limit of the node's own: its namespace has one. */
@@ -76,6 +78,7 @@ export const DEFAULT_SETTINGS: NodeSettings = {
   isSingleActive: false,
   isLastValue: false,
   endedKeysMs: 86_400_000,
+  shards: 1,
   dedupWindowMs: 0,
   countsBytes: false,
 };

@@ -4,11 +4,13 @@ import { BrokerError } from "../model/errors.ts";
 import { hasWildcard } from "../model/topic-path.ts";
 import type { Connection } from "./connection.ts";
 import type { NodeDirectory } from "./node-directory.ts";
+import type { NodeGroups } from "./node-groups.ts";
 import { templateFor } from "./session-core.ts";
 import { Target, type TargetHost } from "./target.ts";
 
 export interface TargetOpenerHost extends TargetHost {
   readonly directory: NodeDirectory;
+  readonly registry: { readonly groups: Pick<NodeGroups, "growTo"> };
 }
 
 export function openTarget(
@@ -30,6 +32,7 @@ export function openTarget(
     { ...node.address, tags: address.tags },
   );
   connection.demand("send", resolved);
+  host.registry.groups.growTo(node, node.settings.shards);
   node.producerCount++;
   const template = templateFor(node, resolved);
   return new Target(

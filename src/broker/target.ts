@@ -56,7 +56,8 @@ export class Target implements TargetFacade {
   readonly #host: TargetHost;
   readonly #bornHost: Buffer;
   readonly #clientId: string;
-  readonly #shard: number;
+  /** Decides about the shard of messages without an ordering key; -1 while nobody asked. */
+  #home = -1;
   /** Whom messages of this path reach besides the node's groups; null for queues. */
   readonly #route: Route | null;
   hadReaders = true;
@@ -80,7 +81,6 @@ export class Target implements TargetFacade {
     this.connectionId = connectionId;
     this.#bornHost = bornHost;
     this.#clientId = clientId;
-    this.#shard = node.nextShard++ % node.shards.length;
     this.#route = node.kind === "topic" ? new Route(address.namespace, address.name) : null;
     if (this.#route !== null) this.#route.publisher = publisher;
   }
@@ -240,11 +240,20 @@ export class Target implements TargetFacade {
     throw fullError(node);
   }
 
-  /** Same ordering key, same shard; without one, the producer's own shard, so that its order holds. */
+  /** Same ordering key, same shard; without one, the producer's, so that its order holds. */
   shardFor(group: string): StoreQueue {
     const { shards, kind } = this.node;
     if (shards.length === 1 || kind === "queue") return shards[0]!;
-    return shards[group === "" ? this.#shard : keyShard(group, shards.length)]!;
+    if (group !== "") return shards[keyShard(group, shards.length)]!;
+    if (this.#home < 0) this.#home = this.#homeOf();
+    return shards[this.#home % shards.length]!;
+  }
+
+  /** MQTT has order within a topic name (spec protocols.md §3.7), others have it for a client, also when it comes again. */
+  #homeOf(): number {
+    const isByName = this.#route?.publisher != null || this.connectionId === 0;
+    if (isByName) return keyShard(this.address.name, HOMES);
+    return this.#clientId === "" ? this.connectionId : keyShard(this.#clientId, HOMES);
   }
 
   close(): void {
@@ -270,8 +279,10 @@ export function expiryOf(draft: Draft, now: number): number {
   return Math.min(byTtl, draft.expiresAt);
 }
 
+const HOMES = 2 ** 31;
+
 /** RocketMQ's SelectMessageQueueByHash: abs(hashCode) mod shards. */
-function keyShard(key: string, shards: number): number {
+export function keyShard(key: string, shards: number): number {
   let hash = 0;
   for (let i = 0; i < key.length; i++) hash = (Math.imul(31, hash) + key.charCodeAt(i)) | 0;
   return hash === -(2 ** 31) ? 0 : Math.abs(hash) % shards;

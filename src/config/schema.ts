@@ -92,6 +92,9 @@ const destinationFields = {
   ),
 };
 
+/** A group knows by one number which message of which shard a key is held for. */
+const SHARDS_MAX = 64;
+
 const policy = z
   .strictObject({
     match: z.string().min(1).meta({
@@ -106,6 +109,7 @@ const policy = z
       .enum(["fsync", "os", "memory"], { error: `expected "fsync", "os" or "memory"` })
       .optional()
       .meta({ description: "As `store.durability`." }),
+    shards: as(count(1, "", { min: 1, max: SHARDS_MAX }), "topics.shards"),
     history: as(duration("0ms", ""), "topics.history"),
     historyCount: as(count(0, ""), "topics.historyCount"),
     historyBytes: as(bytes("0", ""), "topics.historyBytes"),
@@ -246,6 +250,11 @@ export const configSchema = z.strictObject({
     .meta({ description: "What holds for queues and subscriptions that no policy speaks of." }),
   topics: z
     .strictObject({
+      shards: count(
+        1,
+        "Shards of a topic, each in order by itself: messages of one group id (ordering key) are in one; those without are with others of their topic name (MQTT) or their producer. More than one lets reads of a deep topic go on side by side, and gives up the order between keys. A topic that is there gets more when it is published to, never fewer.",
+        { min: 1, max: SHARDS_MAX },
+      ),
       history: duration(
         "0ms",
         "How long messages are kept that no subscriber is owed, for late and positional readers; 0 for no limit. History is kept once one of the three limits is set; it goes first when the disk gets short.",
