@@ -17,6 +17,7 @@ import { BrokerModel, type ModelMessage } from "./broker-model.ts";
 import { DEEP_POLICIES, DEEP_QUEUES, DeepQueues, FIRST_RETRY_MS } from "./deep-queues.ts";
 import { HistoryStory } from "./history-story.ts";
 import { RetainedStory } from "./retained-story.ts";
+import { ShardStory } from "./shard-story.ts";
 import { SimulatedClock } from "./simulated-clock.ts";
 import type { Story } from "./story.ts";
 import { isOfTopic, TopicStory } from "./topic-story.ts";
@@ -139,7 +140,9 @@ export class BrokerSimulation {
     const world = { random, clock: this.#clock, note: (line: string) => this.#note(line) };
     this.#queues = isDeep ? [...QUEUES, ...DEEP_QUEUES] : QUEUES;
     this.#deep = isDeep ? new DeepQueues(world, this.#model) : null;
-    this.#stories = isDeep ? [new ValueStory(world), new HistoryStory(world)] : [];
+    this.#stories = isDeep
+      ? [new ValueStory(world), new HistoryStory(world), new ShardStory(world)]
+      : [];
   }
 
   now = (): number => this.#clock.time;

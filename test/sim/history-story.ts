@@ -37,7 +37,7 @@ export class HistoryStory implements Story {
   ];
   readonly #world: StoryWorld;
   readonly #writes = new Map<Topic, Write[]>(TOPICS.map((name) => [name, []]));
-  readonly #group = new OwedMessages(`${READ_BY_GROUP}#${GROUP}`, false);
+  readonly #group = new OwedMessages(`${READ_BY_GROUP}#${GROUP}`, "all");
   #durableAt = -1;
   #isSafe = false;
   #broker!: Broker;

@@ -84,15 +84,18 @@ export class NumberSink extends Collector {
   }
 }
 
+/** All in order; of each key only the newest; or each key in order, with one reader at a time. */
+export type OwedKind = "all" | "last-value" | "keyed";
+
 export class OwedMessages {
   readonly name: string;
-  readonly #isLastValue: boolean;
+  readonly #kind: OwedKind;
   writes: Write[] = [];
   #readers: Array<{ sink: NumberSink; held: Map<number, Write> }> = [];
 
-  constructor(name: string, isLastValue: boolean) {
+  constructor(name: string, kind: OwedKind) {
     this.name = name;
-    this.#isLastValue = isLastValue;
+    this.#kind = kind;
   }
 
   get readerCount(): number {
@@ -106,7 +109,10 @@ export class OwedMessages {
   /** A new reader; `open` makes its consumer. */
   join(open: (sink: NumberSink) => void): void {
     const held = new Map<number, Write>();
-    const sink = new NumberSink((number, delivery) => held.set(delivery, this.#delivered(number)));
+    const sink = new NumberSink((number, delivery) => {
+      this.#checkKey(held, number);
+      held.set(delivery, this.#delivered(number));
+    });
     this.#readers.push({ sink, held });
     open(sink);
   }
@@ -179,7 +185,7 @@ export class OwedMessages {
       if (number < last) throw new Error(`${this.name}: ${number} comes after ${last}`);
       last = number;
     }
-    if (this.#isLastValue) this.#checkKeys(found);
+    if (this.#kind === "last-value") this.#checkKeys(found);
     else this.#checkAll(found);
     this.writes = this.writes.filter(({ number }) => found.includes(number));
     for (const write of this.writes) {
@@ -222,6 +228,18 @@ export class OwedMessages {
     }
   }
 
+  /** Nobody else works on its key. */
+  #checkKey(own: Map<number, Write>, number: number): void {
+    if (this.#kind !== "keyed") return;
+    const { key } = this.#get(number);
+    for (const { held } of this.#readers) {
+      if (held === own) continue;
+      for (const other of held.values()) {
+        if (other.key === key) throw new Error(`${this.name}: ${number} beside ${other.number}`);
+      }
+    }
+  }
+
   #delivered(number: number): Write {
     const write = this.#get(number);
     if (write.isAcked) throw new Error(`${this.name}: ${number} was acknowledged and came back`);
@@ -231,6 +249,7 @@ export class OwedMessages {
     const isEarly = (other: Write): boolean =>
       other.number < number &&
       other.priority === write.priority &&
+      (this.#kind !== "keyed" || other.key === write.key) &&
       !other.isAcked &&
       !other.isHeld &&
       !other.mayStay &&
@@ -244,7 +263,7 @@ export class OwedMessages {
   }
 
   #isOld({ key, number, mayStay }: Write): boolean {
-    if (!this.#isLastValue || mayStay) return false;
+    if (this.#kind !== "last-value" || mayStay) return false;
     return this.writes.some((other) => other.key === key && other.number > number);
   }
 

@@ -31,8 +31,8 @@ export class ValueStory implements Story {
     { match: TOPIC, settings: { isLastValue: true, endedKeysMs: ENDED_KEYS_MS } },
   ];
   readonly #world: StoryWorld;
-  readonly #queue = new OwedMessages(QUEUE, true);
-  readonly #subscription = new OwedMessages(`${TOPIC}@sub`, true);
+  readonly #queue = new OwedMessages(QUEUE, "last-value");
+  readonly #subscription = new OwedMessages(`${TOPIC}@sub`, "last-value");
   /** On the scale of `settledTo`; -1 while there is no subscription. */
   #durableAt = -1;
   #isSafe = false;
