@@ -1,9 +1,10 @@
 /** Damage in a segment costs what was hit: what is owed behind it is moved, and the segment goes when nothing else is. */
 import test from "ava";
+import { entryBatch } from "../../src/model/entry-batch.ts";
 import { RecordView } from "../../src/model/record-view.ts";
 import { CommitLogStore } from "../../src/store/commit-log-store.ts";
 import { MemoryStorage } from "../../src/store/memory-storage.ts";
-import type { EntryBatch, StoreQueue } from "../../src/store/message-store.ts";
+import type { StoreQueue } from "../../src/store/message-store.ts";
 import { recordFields } from "../support/record-fields.ts";
 
 const SEGMENT = 32_768;
@@ -11,11 +12,7 @@ const MESSAGES = 300;
 const KEPT = 7;
 const HIT = 5;
 
-const entry: EntryBatch = {
-  physicalOffset: new Float64Array(1),
-  size: new Int32Array(1),
-  tagHash: new Int32Array(1),
-};
+const entry = entryBatch();
 
 async function makeStore(owed: ReadonlySet<number>, segmentBytes = SEGMENT, repeat = 120) {
   const disk = new MemoryStorage();
