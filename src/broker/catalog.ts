@@ -1,6 +1,7 @@
 /**
  * The broker's own durable state as journal entries: which nodes and groups exist, and how far each group has got.
- * Encoding and decoding only; broker.ts decides what to write, recover.ts what to make of it.
+ * Encoding and decoding only: progress-journal.ts and the registries decide what to write, journal-replay.ts and node-restorer.ts
+ * what to make of it.
  *
  *   entry      bytes (big-endian)
  *   NODE       01 | utf-8 JSON {id, kind, namespace, name, queueIds}
