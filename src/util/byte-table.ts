@@ -66,25 +66,23 @@ export class ByteTable {
   /** Sets the value of a key; both are copied. */
   set(key: string, value: Uint8Array, length = value.length): void {
     if (!ByteTable.fits(key, length)) {
-      throw new RangeError(`byte table: key of ${key.length} characters, value of ${length} bytes`);
+      throw new RangeError(
+        `byte table: key of ${key.length} characters, value of ${length} bytes, at most ${Math.floor(MAX_KEY / 3)} and ${MAX_VALUE} are possible`,
+      );
     }
     this.#set(this.#encode(key), value, length);
   }
 
   /** The same with a key that is there as bytes already, UTF-8. Returns the record. */
   setBytes(key: Uint8Array, value: Uint8Array): number {
-    if (key.length > MAX_KEY || value.length > MAX_VALUE) {
-      throw new RangeError(`byte table: key of ${key.length} bytes, value of ${value.length}`);
-    }
+    demandFits(key.length, value.length);
     copy(key, key.length, this.keyRoom(key.length), 0);
     return this.#set(key.length, value, value.length);
   }
 
   /** The same with a key that is known not to be there. */
   addBytes(key: Uint8Array, value: Uint8Array): number {
-    if (key.length > MAX_KEY || value.length > MAX_VALUE) {
-      throw new RangeError(`byte table: key of ${key.length} bytes, value of ${value.length}`);
-    }
+    demandFits(key.length, value.length);
     return this.#add(key, key.length, value, value.length);
   }
 
@@ -96,9 +94,7 @@ export class ByteTable {
 
   /** The same with the key that was written there, and the first bytes of a value. */
   setWritten(keyLength: number, value: Uint8Array, length: number): void {
-    if (keyLength > MAX_KEY || length > MAX_VALUE) {
-      throw new RangeError(`byte table: key of ${keyLength} bytes, value of ${length}`);
-    }
+    demandFits(keyLength, length);
     this.#set(keyLength, value, length);
   }
 
@@ -394,6 +390,13 @@ export class ByteTable {
 }
 
 const EMPTY = Buffer.alloc(0);
+
+function demandFits(keyLength: number, length: number): void {
+  if (keyLength <= MAX_KEY && length <= MAX_VALUE) return;
+  throw new RangeError(
+    `byte table: key of ${keyLength} bytes, value of ${length}, at most ${MAX_KEY} and ${MAX_VALUE} are possible`,
+  );
+}
 
 function sizeOf(chunk: Buffer, at: number): number {
   const length = (read16(chunk, at) & ~DELETED) + read16(chunk, at + 2);
