@@ -7,11 +7,17 @@ type Options = Record<
 >;
 type Values<O extends Options> = ReturnType<typeof parseArgs<{ options: O }>>["values"];
 
-/** `checks`: values that have to be numbers above zero, or of the words given; the end of the process if not. */
+/** What a value has to be, as a pattern and in words. */
+export interface Check {
+  readonly pattern: RegExp;
+  readonly expected: string;
+}
+
+/** Prints the usage, or what is wrong with the flags, and ends the process; or returns them. */
 export function argumentsOf<const O extends Options>(
   usage: string,
   options: O,
-  checks: Readonly<Record<string, RegExp>> = {},
+  checks: Readonly<Record<string, Check>> = {},
 ): Values<O> {
   const help = { type: "boolean", default: false } as const;
   try {
@@ -21,10 +27,10 @@ export function argumentsOf<const O extends Options>(
       process.stdout.write(usage);
       process.exit(0);
     }
-    for (const [name, pattern] of Object.entries(checks)) {
+    for (const [name, { pattern, expected }] of Object.entries(checks)) {
       const value = given[name];
       if (value === undefined || pattern.test(String(value))) continue;
-      throw new Error(`--${name} ${String(value)}: expected ${pattern.source}`);
+      throw new Error(`--${name} ${String(value)}: expected ${expected}`);
     }
     return values as Values<O>;
   } catch (error) {
@@ -34,7 +40,13 @@ export function argumentsOf<const O extends Options>(
   }
 }
 
-export const COUNT = /^\d+[kM]?$/;
-export const WHOLE = /^\d+$/;
-export const NUMBER = /^\d+(\.\d+)?$/;
-export const NAME = /^[\w.-]+$/;
+export const COUNT: Check = {
+  pattern: /^\d+[kM]?$/,
+  expected: "a whole number, as 5000, 20k or 10M",
+};
+export const WHOLE: Check = { pattern: /^\d+$/, expected: "a whole number" };
+export const NUMBER: Check = { pattern: /^\d+(\.\d+)?$/, expected: "a number, as 2 or 0.5" };
+export const NAME: Check = {
+  pattern: /^[\w.-]+$/,
+  expected: "a name of letters, digits, ., _ and -",
+};

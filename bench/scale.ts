@@ -18,6 +18,7 @@ import { type Facts, retained, sessions, wildcards } from "./scale/mqtt.ts";
 import { markdown, scaleGoals } from "./scale/report.ts";
 
 const ALL_PARTS = "idle,busy,connections,retained,sessions,wildcards";
+const ANY_PART = ALL_PARTS.replaceAll(",", "|");
 const USAGE = `npm run bench:scale -- [options]
 Many of everything: what idle ones cost, how fast it starts with them, whether traffic minds them.
 
@@ -37,9 +38,10 @@ const values = argumentsOf(
     name: { type: "string", default: "scale" },
   },
   {
-    part: new RegExp(
-      `^(${ALL_PARTS.replaceAll(",", "|")})(,(${ALL_PARTS.replaceAll(",", "|")}))*$`,
-    ),
+    part: {
+      pattern: new RegExp(`^(${ANY_PART})(,(${ANY_PART}))*$`),
+      expected: `some of ${ALL_PARTS}`,
+    },
     scale: NUMBER,
     name: NAME,
   },

@@ -42,7 +42,13 @@ const values = argumentsOf(
     backlog: { type: "string", default: "yes" },
     name: { type: "string", default: "depth" },
   },
-  { messages: COUNT, body: WHOLE, wait: WHOLE, backlog: /^(yes|no)$/, name: NAME },
+  {
+    messages: COUNT,
+    body: WHOLE,
+    wait: WHOLE,
+    backlog: { pattern: /^(yes|no)$/, expected: "yes or no" },
+    name: NAME,
+  },
 );
 
 const count = Number(values.messages.replace(/M$/, "000000").replace(/k$/, "000"));

@@ -10,6 +10,7 @@ import { MemoryStorage } from "../../src/store/memory-storage.ts";
 import type { StoreQueue } from "../../src/store/message-store.ts";
 import { crash, makeStore, openLogBroker } from "../support/log-broker.ts";
 import { connect, consume, draft, queue, settle, topic } from "../support/test-client.ts";
+import { until } from "../support/wait.ts";
 
 const COUNT = 300;
 const lightName = (i: number): string => `light-${i}`;
@@ -30,6 +31,7 @@ for (const hasCheckpoint of [false, true]) {
     await fill(first.broker, COUNT);
     const group = first.broker.registry.lightNode(lightName(7)).ownGroup;
     group.shards[0]!.settle(0, 1);
+    await until("the journal has the settlement", () => first.broker.settlePosition() === 0);
     await settle();
     if (hasCheckpoint) first.store.tick(true);
     await crash(first.broker);
