@@ -72,17 +72,17 @@ test.serial(
 
 /** It came after the newer one, and the last thing that a consumer heard of the key was wrong. */
 test.serial(
-  "a value that is given back does not come again when there is a newer one of its key (deep seeds 18, 24, 31, 32)",
+  "a value that is given back does not come again when there is a newer one of its key (deep seeds 16, 32)",
   async (t) => {
-    for (const seed of [18, 24, 31, 32]) await t.notThrowsAsync(simulateBroker(seed, "deep"));
+    for (const seed of [16, 32]) await t.notThrowsAsync(simulateBroker(seed, "deep"));
   },
 );
 
 /** Values of one priority each were all kept, or the older one, when they were stored in the same millisecond. */
 test.serial(
-  "after a crash a key has one value, the newest, whatever the priorities of its messages were (deep seeds 19, 21, 23, 25)",
+  "after a crash a key has one value, the newest, whatever the priorities of its messages were (deep seeds 3, 5, 18, 20)",
   async (t) => {
-    for (const seed of [19, 21, 23, 25]) await t.notThrowsAsync(simulateBroker(seed, "deep"));
+    for (const seed of [3, 5, 18, 20]) await t.notThrowsAsync(simulateBroker(seed, "deep"));
   },
 );
 
