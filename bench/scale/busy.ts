@@ -38,6 +38,15 @@ class Sink implements DeliverySink {
   onCancel(): void {}
 }
 
+/** Names, links and queues of the loads of which the last two differ in nothing but the number of queues. */
+export const shapesOf = (
+  many: number,
+): ReadonlyArray<readonly [name: string, links: number, queues: number]> => [
+  ["OneLinkOneQueue", 1, 1],
+  ["ManyLinksOneQueue", many, 1],
+  ["ManyLinksManyQueues", many, many],
+];
+
 export interface Load {
   readonly links: number;
   readonly queues: number;

@@ -4,15 +4,16 @@
  *
  *   child.js make DIR KIND COUNT    makes them, waits until they rest, prints a line of JSON, waits for a line on stdin
  *   child.js open DIR KIND COUNT    opens what is there, prints a line of JSON, waits for a line on stdin
- *   child.js busy DIR KIND COUNT LINKS QUEUES MESSAGES    in the presence of COUNT idle ones: messages through queues
+ *   child.js busy DIR KIND COUNT QUEUES MESSAGES    opens what is there; messages through one queue and through so many
+ *   child.js made DIR KIND COUNT QUEUES MESSAGES    makes COUNT idle ones, and at once the same
  */
 import { createInterface } from "node:readline";
 import { bareBroker } from "../bare-broker.ts";
-import { through } from "./busy.ts";
+import { shapesOf, through } from "./busy.ts";
 import { type Kind, makeMany } from "./kinds.ts";
 
 const [mode, directory, kind] = process.argv.slice(2) as [string, string, Kind];
-const [count = 0, links = 1, queues = 1, messages = 1] = process.argv.slice(5).map(Number);
+const [count = 0, queues = 1, messages = 1] = process.argv.slice(5).map(Number);
 const collect = (globalThis as { gc?: () => void }).gc ?? (() => {});
 
 const say = (facts: Record<string, number>): void => {
@@ -58,21 +59,23 @@ const facts: Record<string, number> = {
   openMs: Math.round(openMs),
   openCpuMs: Math.round((openCpu.user + openCpu.system) / 1000),
 };
-if (mode === "make") {
+const isTraffic = mode === "busy" || mode === "made";
+if (mode === "make" || mode === "made") {
   const from = performance.now();
   await makeMany(broker, kind, count);
   facts["madePerSecond"] = Math.round((count * 1000) / (performance.now() - from));
 }
-if (mode !== "busy") await settled();
-const after = memory();
+if (!isTraffic) await settled();
+// Before traffic nothing is collected: what was made just now lies as it lies.
+const after = isTraffic ? before : memory();
 facts["bytesEach"] = Math.round((after.used - before.used) / count);
 facts["rssBytesEach"] = Math.round((after.rss - before.rss) / count);
 facts["rssMiB"] = Math.round(after.rss / (1 << 20));
-if (mode === "busy") {
-  const { rate, micros } = await through(broker, turn, {
-    ...{ links, queues, messages, burst: 1, times: 3 },
-  });
-  Object.assign(facts, { rate, micros });
+for (const [name, links, among] of isTraffic ? shapesOf(queues) : []) {
+  const load = { links, queues: among, messages, burst: 1, times: 1 };
+  const { rate, micros } = await through(broker, turn, load);
+  facts[`${name}Rate`] = rate;
+  facts[`${name}Micros`] = micros;
 }
 say(facts);
 for await (const line of createInterface({ input: process.stdin })) {

@@ -4,13 +4,15 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { ROOT, scratchDir } from "../../interop/harness/paths.ts";
-import type { Flow } from "./busy.ts";
+import { median } from "../report.ts";
+import { shapesOf } from "./busy.ts";
 import type { Kind } from "./kinds.ts";
 import type { Facts } from "./mqtt.ts";
 
 /** Where the compiled programs are. */
 const CHILD = join(ROOT, "dist/bench/scale/child.js");
 const MESSAGES = 300_000;
+const ROUNDS = 3;
 
 class Child {
   readonly #process: ChildProcess;
@@ -76,38 +78,49 @@ export async function idle(kind: Kind, count: number, say: Say): Promise<Facts> 
   };
 }
 
-/** Traffic through one queue and through many; alone, and beside so many idle light queues with a message each. */
+/**
+ * Traffic through one queue and through many: alone, beside so many light queues with a message each that a start has found, and
+ * beside as many that were made the moment before. In turns, and the medians of all rounds: the machine may have other work.
+ */
 export async function busy(count: number, many: number, say: Say): Promise<Facts> {
   const alone = scratchDir("scale-alone");
   const beside = scratchDir("scale-busy");
-  say(`making ${count.toLocaleString("en-US")} idle ones`);
+  say(`making ${count.toLocaleString("en-US")} idle ones with a message each`);
   const maker = new Child(["make", beside, "light-filled", count]);
   await maker.facts();
   await maker.stop();
-  const flow = async (directory: string, links: number, queues: number): Promise<Flow> => {
-    const where = directory === alone ? "alone" : "beside the idle ones";
-    say(`${where}: ${links} producers and consumers, ${queues} queues`);
-    const worker = new Child(["busy", directory, "light-filled", count, links, queues, MESSAGES]);
-    const { rate, micros } = await worker.facts();
+  const traffic = async (mode: "busy" | "made", directory: string): Promise<Facts> => {
+    const worker = new Child([mode, directory, "light", count, many, MESSAGES]);
+    const facts = await worker.facts();
     await worker.stop();
-    return { rate: rate!, micros: micros! };
+    return facts;
   };
-  const facts: Facts = { idle: count, queues: many };
-  for (const [name, directory] of [
-    ["alone", alone],
-    ["beside", beside],
-  ] as const) {
-    const shapes: ReadonlyArray<readonly [string, number, number]> = [
-      ["OneLinkOneQueue", 1, 1],
-      ["ManyLinksOneQueue", many, 1],
-      ["ManyLinksManyQueues", many, many],
-    ];
-    for (const [shape, links, queues] of shapes) {
-      const { rate, micros } = await flow(directory, links, queues);
-      facts[`${name}${shape}Rate`] = rate;
-      facts[`${name}${shape}Micros`] = micros;
+  const rounds: Facts[] = [];
+  for (let round = 1; round <= ROUNDS; round++) {
+    const made = scratchDir("scale-made");
+    const found: Facts = {};
+    for (const [place, mode, directory] of [
+      ["alone", "busy", alone],
+      ["beside", "busy", beside],
+      ["justMade", "made", made],
+    ] as const) {
+      const facts = await traffic(mode, directory);
+      const figures = shapesOf(many).flatMap(([shape]) => [`${shape}Rate`, `${shape}Micros`]);
+      for (const key of figures) found[`${place}${key}`] = facts[key]!;
+      say(`round ${round} of ${ROUNDS}, ${place}: ${figures.map((key) => facts[key]).join(", ")}`);
     }
+    rounds.push(found);
+    rmSync(made, { recursive: true });
   }
   for (const directory of [alone, beside]) rmSync(directory, { recursive: true });
+  return { idle: count, queues: many, rounds: ROUNDS, ...mediansOf(rounds) };
+}
+
+/** Of figures that every round has. */
+export function mediansOf(rounds: readonly Facts[]): Facts {
+  const facts: Facts = {};
+  for (const key of Object.keys(rounds[0] ?? {})) {
+    facts[key] = median(rounds.map((round) => round[key] ?? Number.NaN));
+  }
   return facts;
 }

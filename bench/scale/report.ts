@@ -10,6 +10,16 @@ const BUSY_SHARE = 0.8;
 const RETAINED_MIB = 600;
 const WILDCARDS_MICROS = 5;
 
+const PLACES = [
+  ["alone", "alone"],
+  ["beside", "beside idle ones that a start has found"],
+  ["justMade", "beside idle ones just made"],
+] as const;
+const SHAPES = [
+  ["OneLinkOneQueue", "one queue"],
+  ["ManyLinksManyQueues", "many queues"],
+] as const;
+
 const UNITS: Readonly<Record<string, string>> = {
   MiB: "MiB",
   Micros: "µs",
@@ -52,12 +62,29 @@ export function scaleGoals(results: Results): Goal[] {
         judge(what, facts[key], (value) => value <= IDLE_BYTES, `≤ ${IDLE_BYTES} bytes`, " bytes");
       }
     }
-    for (const place of ["alone", "beside"]) {
-      const many = facts[`${place}ManyLinksManyQueuesRate`];
-      const where = place === "alone" ? "alone" : "beside the idle ones";
-      share(`many queues against one, ${where}`, many, facts[`${place}ManyLinksOneQueueRate`]);
+    for (const [place, where] of PLACES) {
+      const figure = (shape: string, unit: string): number | undefined =>
+        facts[`${place}${shape}${unit}`];
+      share(
+        `many queues against one, ${where}`,
+        figure("ManyLinksManyQueues", "Rate"),
+        figure("ManyLinksOneQueue", "Rate"),
+      );
+      share(
+        `... by CPU a message`,
+        figure("ManyLinksOneQueue", "Micros"),
+        figure("ManyLinksManyQueues", "Micros"),
+      );
+      if (place === "alone") continue;
+      for (const [shape, what] of SHAPES) {
+        const key = `${shape}Rate`;
+        share(`${what} ${where}, against alone`, facts[`${place}${key}`], facts[`alone${key}`]);
+        const cpu = `${shape}Micros`;
+        share("... by CPU a message", facts[`alone${cpu}`], facts[`${place}${cpu}`]);
+      }
     }
     share(`${name}: many queues against one`, facts["manyQueuesRate"], facts["oneQueueRate"]);
+    share("... by CPU a message", facts["oneQueueCpuMicros"], facts["manyQueuesCpuMicros"]);
     const { connections, alive } = facts;
     if (connections !== undefined) {
       judge(`${name}: kept`, alive, (value) => value === connections, `${connections}`, "");
