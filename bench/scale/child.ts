@@ -72,7 +72,7 @@ facts["bytesEach"] = Math.round((after.used - before.used) / count);
 facts["rssBytesEach"] = Math.round((after.rss - before.rss) / count);
 facts["rssMiB"] = Math.round(after.rss / (1 << 20));
 for (const [name, links, among] of isTraffic ? shapesOf(queues) : []) {
-  const load = { links, queues: among, messages, burst: 1, times: 1 };
+  const load = { links, queues: among, messages, burst: 1, times: 2 };
   const { rate, micros } = await through(broker, turn, load);
   facts[`${name}Rate`] = rate;
   facts[`${name}Micros`] = micros;

@@ -83,7 +83,6 @@ export async function idle(kind: Kind, count: number, say: Say): Promise<Facts> 
  * beside as many that were made the moment before. In turns, and the medians of all rounds: the machine may have other work.
  */
 export async function busy(count: number, many: number, say: Say): Promise<Facts> {
-  const alone = scratchDir("scale-alone");
   const beside = scratchDir("scale-busy");
   say(`making ${count.toLocaleString("en-US")} idle ones with a message each`);
   const maker = new Child(["make", beside, "light-filled", count]);
@@ -97,6 +96,8 @@ export async function busy(count: number, many: number, say: Say): Promise<Facts
   };
   const rounds: Facts[] = [];
   for (let round = 1; round <= ROUNDS; round++) {
+    // Alone as well it begins with an empty broker each time: its queues are as new as those beside what was just made.
+    const alone = scratchDir("scale-alone");
     const made = scratchDir("scale-made");
     const found: Facts = {};
     for (const [place, mode, directory] of [
@@ -110,9 +111,9 @@ export async function busy(count: number, many: number, say: Say): Promise<Facts
       say(`round ${round} of ${ROUNDS}, ${place}: ${figures.map((key) => facts[key]).join(", ")}`);
     }
     rounds.push(found);
-    rmSync(made, { recursive: true });
+    for (const directory of [alone, made]) rmSync(directory, { recursive: true });
   }
-  for (const directory of [alone, beside]) rmSync(directory, { recursive: true });
+  rmSync(beside, { recursive: true });
   return { idle: count, queues: many, rounds: ROUNDS, ...mediansOf(rounds) };
 }
 
