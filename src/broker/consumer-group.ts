@@ -109,7 +109,13 @@ export class ConsumerGroup {
       if (this.keys.release(shard.index, from + i)) isFreed = true;
     }
     if (!isFreed) return;
-    // Those that were passed over search from there again.
+    // What waits for a key may be of another priority, or in the shard that it has moved to.
+    if (this.shards.length === 1) this.#searchAgain(shard);
+    else for (const each of this.shards) this.#searchAgain(each);
+  }
+
+  /** Those that were passed over are looked at from the first of them on. */
+  #searchAgain(shard: ShardProgress): void {
     for (const member of this.members) {
       const from = member.passedOver?.[shard.index];
       if (from === undefined) continue;

@@ -5,7 +5,15 @@ import { fillRawDraft } from "../../src/model/foreign.ts";
 import { Neutral } from "../../src/model/neutral.ts";
 import { string } from "../../src/model/values.ts";
 import { openTestBroker } from "../support/test-broker.ts";
-import { type Collector, connect, consume, queue, settle, topic } from "../support/test-client.ts";
+import {
+  type Collector,
+  connect,
+  consume,
+  draft,
+  queue,
+  settle,
+  topic,
+} from "../support/test-client.ts";
 import { until } from "../support/wait.ts";
 
 function message(key: string, colour: string, text: string): Draft {
@@ -128,5 +136,24 @@ test("a group with a selector keeps the order of each key through members that c
       `key ${key} in order`,
     );
   }
+  await close();
+});
+
+test("a message that was passed over for its key comes when the key is free, also where that was of another priority", async (t) => {
+  const { broker, close } = await openTestBroker();
+  const peer = connect(broker);
+  const holder = consume(peer, queue("q"), { credit: 1, selector: "x IS NULL" });
+  const other = consume(peer, queue("q"), { credit: 0, selector: "x IS NULL" });
+  const target = peer.openTarget(queue("q"));
+  target.publish(draft("high", { group: "k", priority: 9 }));
+  await settle();
+  t.deepEqual(holder.texts, ["high"]);
+  target.publish(draft("low", { group: "k", priority: 1 }));
+  other.consumer.setCredit(5);
+  await settle();
+  t.deepEqual(other.texts, []);
+  holder.consumer.settle(0, 0, OUTCOME.ACCEPT);
+  await settle();
+  t.deepEqual(other.texts, ["low"]);
   await close();
 });

@@ -179,3 +179,28 @@ test("a topic that is there gets more shards when it is published to; its groups
   t.deepEqual([...reader.texts].sort(), texts.sort());
   await after.close();
 });
+
+test("a key that moves to another shard is held there until what it has in the old one is done, and then comes at once", async (t) => {
+  const { broker, close } = await openTestBroker({ policies: shardsOf(1) });
+  const first = consume(connect(broker), topic("orders"), { ...GROUP, credit: 1 });
+  const second = consume(connect(broker), topic("orders"), { ...GROUP, credit: 0 });
+  publish(broker, 0, 1);
+  await settle();
+  t.deepEqual(first.texts, ["a 0"]);
+  t.not(keyShard("a", 4), 0);
+  broker.reconfigure({
+    queueDefaults: DEFAULT_SETTINGS,
+    topicDefaults: DEFAULT_SETTINGS,
+    policies: shardsOf(4),
+    autoCreate: true,
+  });
+  const target = connect(broker).openTarget(topic("orders"));
+  target.publish(draft("a 1", { group: "a" }));
+  second.consumer.setCredit(100);
+  await settle();
+  t.false(second.texts.includes("a 1"));
+  first.consumer.settle(0, 0, OUTCOME.ACCEPT);
+  await settle();
+  t.true(second.texts.includes("a 1"));
+  await close();
+});
