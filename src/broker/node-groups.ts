@@ -122,11 +122,14 @@ export class NodeGroups {
     return queue;
   }
 
-  /** A topic gets the shards that it is to have; it keeps what it has more. */
+  /** A topic gets the shards that it is to have, and those that a crash has left out; it keeps what it has more. */
   growTo(node: Node, count: number): void {
-    if (node.kind !== "topic" || node.isTemporary || node.shards.length >= count) return;
-    const known = new Set(node.shards.map(({ queueId }) => queueId));
-    for (let queueId = 0; node.shards.length < count; queueId++) {
+    const { shards, kind, isTemporary } = node;
+    if (kind !== "topic" || isTemporary || (count === 1 && shards.length === 1)) return;
+    const known = new Set(shards.map(({ queueId }) => queueId));
+    const all = Math.max(count, ...[...known].map((queueId) => queueId + 1));
+    if (shards.length >= all) return;
+    for (let queueId = 0; queueId < all; queueId++) {
       if (!known.has(queueId)) this.addShard(node, queueId);
     }
     this.#noteShards(node);

@@ -244,9 +244,9 @@ export class Target implements TargetFacade {
   shardFor(group: string): StoreQueue {
     const { shards, kind } = this.node;
     if (shards.length === 1 || kind === "queue") return shards[0]!;
-    if (group !== "") return shards[keyShard(group, shards.length)]!;
+    if (group !== "") return shardOf(shards, keyShard(group, shards.length));
     if (this.#home < 0) this.#home = this.#homeOf();
-    return shards[this.#home % shards.length]!;
+    return shardOf(shards, this.#home % shards.length);
   }
 
   /** MQTT has order within a topic name (spec protocols.md §3.7), others have it for a client, also when it comes again. */
@@ -277,6 +277,13 @@ export function expiryOf(draft: Draft, now: number): number {
   const byTtl = draft.ttlMs > 0 ? now + draft.ttlMs : 0;
   if (byTtl === 0 || draft.expiresAt === 0) return byTtl + draft.expiresAt;
   return Math.min(byTtl, draft.expiresAt);
+}
+
+/** By its number: after a crash they may have come back in another order than they were made in. */
+function shardOf(shards: readonly StoreQueue[], queueId: number): StoreQueue {
+  const queue = shards[queueId]!;
+  if (queue.queueId === queueId) return queue;
+  return shards.find((each) => each.queueId === queueId) ?? queue;
 }
 
 const HOMES = 2 ** 31;

@@ -86,6 +86,14 @@ test.serial(
   },
 );
 
+/** The journal ended before the entry of new shards: they came back in another order, and keys changed theirs. */
+test.serial(
+  "a key stays in its shard through a crash that takes the news of new shards (deep seeds 717, 866)",
+  async (t) => {
+    for (const seed of [717, 866]) await t.notThrowsAsync(simulateBroker(seed, "deep"));
+  },
+);
+
 /** Reads failed while free segments were looked for, and took the broker with them. */
 test.serial(
   "what the disk refuses to give costs nothing but time (unreadable seeds 39, 43, 139, 179)",
