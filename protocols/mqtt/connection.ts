@@ -85,6 +85,17 @@ export class MqttConnection implements ProtocolConnection, ClientHost, Authentic
     const restAt = this.#counters.publishesOut + DIRECT_PER_READ;
     try {
       while (at < end && this.#holds === 0 && this.#state !== STATE.CLOSED) {
+        // A PUBACK without reason and properties: most of what a subscriber sends.
+        if (
+          bytes[at] === PLAIN_PUBACK &&
+          bytes[at + 1] === 2 &&
+          at + 4 <= end &&
+          this.#state === STATE.OPEN
+        ) {
+          this.#acknowledge((bytes[at + 2]! << 8) | bytes[at + 3]!);
+          at += 4;
+          continue;
+        }
         if (!frame.open(bytes, at, end)) {
           this.#checkFirst(bytes[at]!);
           break;
@@ -93,11 +104,6 @@ export class MqttConnection implements ProtocolConnection, ClientHost, Authentic
         if (next > end) {
           this.#checkPartial(first, next - at);
           break;
-        }
-        if (first === PLAIN_PUBACK && next === bodyStart + 2 && this.#state === STATE.OPEN) {
-          this.#acknowledge((bytes[bodyStart]! << 8) | bytes[bodyStart + 1]!);
-          at = next;
-          continue;
         }
         if (!this.#take(bytes, first, bodyStart, next, next - at)) break;
         at = next;
@@ -171,7 +177,6 @@ export class MqttConnection implements ProtocolConnection, ClientHost, Authentic
     return true;
   }
 
-  /** PUBACK without reason and properties: most of what a subscriber sends. */
   #acknowledge(packetId: number): void {
     if (packetId === 0) throw protocolError("packet identifier 0", "MQTT-2.2.1-3");
     this.#counters.packetsIn++;

@@ -40,6 +40,8 @@ export class VolatileIndex implements StoreQueue {
   maxOffset = 0;
   /** Null: nothing of it is owed any more, and something before it is. */
   readonly #chunks: Array<Chunk | null> = [];
+  /** The last of them. */
+  #tail: Chunk | null = null;
   /** How many of them there are. */
   #held = 0;
   /** Number of the first chunk held. */
@@ -58,7 +60,7 @@ export class VolatileIndex implements StoreQueue {
   push(physicalOffset: number, size: number, tagHash: number): void {
     const slot = this.maxOffset & (CHUNK - 1);
     if (slot === 0) this.#turnOver();
-    const chunk = this.#chunks[this.#chunks.length - 1]!;
+    const chunk = this.#tail!;
     chunk.physicalOffset[slot] = physicalOffset;
     chunk.size[slot] = size;
     chunk.tagHash[slot] = tagHash;
@@ -68,19 +70,26 @@ export class VolatileIndex implements StoreQueue {
   /** As MessageStore.read. */
   read(from: number, max: number, into: EntryBatch): number {
     const end = Math.min(this.maxOffset, from + max);
+    const { physicalOffset, size, tagHash } = into;
     let count = 0;
-    for (let at = Math.max(from, this.minOffset); at < end; at++, count++) {
+    for (let at = Math.max(from, this.minOffset); at < end; ) {
       const chunk = this.#chunks[Math.floor(at / CHUNK) - this.#firstChunk];
+      let slot = at & (CHUNK - 1);
+      const stop = Math.min(CHUNK, slot + end - at);
+      at += stop - slot;
       if (chunk == null) {
-        into.physicalOffset[count] = -1;
-        into.size[count] = 0;
-        into.tagHash[count] = 0;
-        continue;
+        for (; slot < stop; slot++, count++) {
+          physicalOffset[count] = -1;
+          size[count] = 0;
+          tagHash[count] = 0;
+        }
+      } else {
+        for (; slot < stop; slot++, count++) {
+          physicalOffset[count] = chunk.physicalOffset[slot]!;
+          size[count] = chunk.size[slot]!;
+          tagHash[count] = chunk.tagHash[slot]!;
+        }
       }
-      const slot = at & (CHUNK - 1);
-      into.physicalOffset[count] = chunk.physicalOffset[slot]!;
-      into.size[count] = chunk.size[slot]!;
-      into.tagHash[count] = chunk.tagHash[slot]!;
     }
     return count;
   }
@@ -93,7 +102,8 @@ export class VolatileIndex implements StoreQueue {
       this.#firstChunk++;
       this.minOffset = this.#firstChunk * CHUNK;
     }
-    this.#chunks.push(spare.pop() ?? new Chunk());
+    this.#tail = spare.pop() ?? new Chunk();
+    this.#chunks.push(this.#tail);
     this.#held++;
     this.#memory.change(before, this.#held);
   }
@@ -128,5 +138,6 @@ export class VolatileIndex implements StoreQueue {
     this.#memory.change(this.#held, 0);
     this.#held = 0;
     this.#chunks.length = 0;
+    this.#tail = null;
   }
 }
