@@ -49,8 +49,14 @@ export class CrashingBroker {
 
   /** Cut off now; opens what is there. */
   async crash(): Promise<CrashingBroker> {
-    // Turns that are still to run find a store that takes nothing any more.
-    Object.assign(this.#store, { publish() {}, trim() {}, dropQueue() {}, close: async () => {} });
+    // Turns that are still to run find a store that takes nothing any more, and makes no checkpoint in files that are another's.
+    Object.assign(this.#store, {
+      publish() {},
+      tick() {},
+      trim() {},
+      dropQueue() {},
+      close: async () => {},
+    });
     this.broker.sessions.close();
     return await CrashingBroker.open(this.#storage);
   }
