@@ -171,8 +171,8 @@ class StoreSimulation {
       return;
     }
     const file = disk.open(path, "write");
-    // Both of its slots: an older one alone is no checkpoint that a crash may leave behind.
-    file.truncate(this.#random.below(512));
+    // Both of its slots, of which the first 128 bytes count: an older one alone is no checkpoint that a crash may leave behind.
+    file.truncate(this.#random.below(128));
     file.close();
   }
 
