@@ -10,11 +10,20 @@ import type { Storage } from "./storage-file.ts";
 const MAX_COPY = 64 << 20;
 const CHUNK = 1 << 20;
 
+interface Range {
+  readonly from: number;
+  to: number;
+}
+
+const nameOf = (from: number, to: number): string => `${offsetName(from)}-${offsetName(to)}`;
+
 export class Quarantine {
   readonly #storage: Storage;
   readonly #folder: string;
-  /** Ascending, apart from each other. */
-  #ranges: Array<{ from: number; to: number }> = [];
+  /** Ascending, apart from each other: what several reports speak of is one range. */
+  #ranges: Range[] = [];
+  /** By name. */
+  readonly #reports = new Set<string>();
   /** Segments in which a record was found damaged while they were in use. */
   readonly #harmed = new Set<number>();
 
@@ -23,11 +32,11 @@ export class Quarantine {
     this.#folder = join(directory, "quarantine");
     for (const { name } of storage.list(this.#folder)) {
       const match = /^(\d{20})-(\d{20})\.json$/.exec(name);
-      if (match !== null) this.#ranges.push({ from: Number(match[1]), to: Number(match[2]) });
+      if (match !== null) this.#note(Number(match[1]), Number(match[2]));
       const segment = /^segment-(\d{20})\.json$/.exec(name);
       if (segment !== null) this.#harmed.add(Number(segment[1]));
     }
-    this.#ranges.sort((a, b) => a.from - b.from);
+    this.#merge();
   }
 
   has(offset: number): boolean {
@@ -43,14 +52,15 @@ export class Quarantine {
     return low < ranges.length && offset >= ranges[low]!.from;
   }
 
+  /** Reports. */
   get count(): number {
-    return this.#ranges.length;
+    return this.#reports.size;
   }
 
   /** Copies `[from, to)` aside and remembers it. Nothing happens when it is known. */
   add(segments: SegmentList, from: number, to: number, reason: string): void {
-    if (this.#ranges.some((range) => range.from === from && range.to === to)) return;
-    const name = `${offsetName(from)}-${offsetName(to)}`;
+    const name = nameOf(from, to);
+    if (this.#reports.has(name)) return;
     this.#storage.makeDirectory(this.#folder);
     this.#copy(segments, from, to, join(this.#folder, `${name}.bytes`));
     const report = {
@@ -62,8 +72,24 @@ export class Quarantine {
       note: "These bytes of the CommitLog are no valid records. Records before and after them are intact.",
     };
     this.#report(name, report);
+    this.#note(from, to);
+    this.#merge();
+  }
+
+  #note(from: number, to: number): void {
+    this.#reports.add(nameOf(from, to));
     this.#ranges.push({ from, to });
-    this.#ranges.sort((a, b) => a.from - b.from);
+  }
+
+  /** A batch that is left out may have damage inside of it: ranges overlap. */
+  #merge(): void {
+    const merged: Range[] = [];
+    for (const range of this.#ranges.sort((a, b) => a.from - b.from)) {
+      const last = merged.at(-1);
+      if (last !== undefined && range.from <= last.to) last.to = Math.max(last.to, range.to);
+      else merged.push(range);
+    }
+    this.#ranges = merged;
   }
 
   /** A record of this segment is damaged: the segment will not be removed, but set aside. The first one makes the report. */

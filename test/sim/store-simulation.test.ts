@@ -17,3 +17,8 @@ test.serial(
 test("what an earlier start has left out stays out when the queues are rebuilt (seed 4288)", async (t) => {
   await t.notThrowsAsync(simulateStore(4288));
 });
+
+/** One range lies in the other: both were left out. */
+test("what an earlier start has left out stays out when damage inside of it was set aside, too (seed 6034)", async (t) => {
+  await t.notThrowsAsync(simulateStore(6034));
+});
