@@ -55,15 +55,15 @@ export function restoreParts(parts: KeptParts, report: OpenReport): void {
 export const isAsSnapshotLeft = ({ wasClean, changed }: OpenReport): boolean =>
   wasClean && changed.length === 0;
 
+const LEAST_BYTES = 16 << 20;
+const MOST_BYTES = 64 << 20;
+const TIMES_SNAPSHOT = 16;
+
 /**
  * Is the journal worth rewriting as a snapshot? A start reads all of it: so once there is this much, unless it amounts to so
  * much more that writing that often would cost more than it saves (with 10,000 busy queues and a quarter of these bytes, a
  * third of the event loop); and in any case before there is too much.
  */
-const LEAST_BYTES = 16 << 20;
-const MOST_BYTES = 64 << 20;
-const TIMES_SNAPSHOT = 16;
-
 export const isSnapshotWorth = ({
   bytesSinceSnapshot,
   snapshotBytes,

@@ -19,6 +19,10 @@ import type { SegmentList } from "./segment-list.ts";
 /** Queues of which the files are asked in one call. */
 const READS_PER_CALL = 2000;
 
+/** Nobody is owed anything. */
+const isEmpty = (queue: ConsumeQueue): boolean =>
+  queue.isDropped || queue.minOffset >= queue.maxOffset;
+
 class Retention {
   readonly #table: QueueTable;
   readonly #entry = entryBatch();
@@ -47,20 +51,21 @@ class Retention {
     if (limit <= this.#freeBelow) return true;
     const { names } = this.#table;
     const holder = this.#holder === null ? undefined : names.current(this.#holder);
-    if (holder !== undefined && this.#owes(holder, limit)) return false;
+    if (holder !== undefined && !isEmpty(holder) && this.#owedFrom(holder) < limit) return false;
     this.#holder = null;
     let readsLeft = READS_PER_CALL;
     // What is appended from now on lies behind what is durable now.
     const passed = { lowest: this.#durable() };
     for (const queues of [names.awake(), names.restingOwedBelow(limit, passed)]) {
       for (const queue of queues) {
-        if (queue.isDropped || queue.minOffset >= queue.maxOffset) continue;
+        if (isEmpty(queue)) continue;
         if (queue.owed < 0 && --readsLeft < 0) return "unsure";
-        if (this.#owes(queue, limit)) {
+        const owed = this.#owedFrom(queue);
+        if (owed < limit) {
           this.#holder = queue;
           return false;
         }
-        passed.lowest = Math.min(passed.lowest, queue.owed);
+        passed.lowest = Math.min(passed.lowest, owed);
       }
     }
     this.#freeBelow = passed.lowest;
@@ -74,18 +79,18 @@ class Retention {
   unusedBelow(limit: number, least: number): number {
     let free = limit;
     for (const queue of this.#table.names.awake()) {
-      if (queue.isDropped || queue.minOffset >= queue.maxOffset) continue;
-      if (queue.owed < 0) queue.owed = this.#firstOwed(queue);
-      if (queue.owed < least) return 0;
-      if (queue.owed < free) free = queue.owed;
+      if (isEmpty(queue)) continue;
+      const owed = this.#owedFrom(queue);
+      if (owed < least) return 0;
+      if (owed < free) free = owed;
     }
     return free;
   }
 
-  #owes(queue: ConsumeQueue, limit: number): boolean {
-    if (queue.isDropped || queue.minOffset >= queue.maxOffset) return false;
+  /** As `#firstOwed`, looked for once. */
+  #owedFrom(queue: ConsumeQueue): number {
     if (queue.owed < 0) queue.owed = this.#firstOwed(queue);
-    return queue.owed < limit;
+    return queue.owed;
   }
 
   /** Physical offset of the first record that the queue owes. */
