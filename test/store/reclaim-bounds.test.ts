@@ -4,8 +4,10 @@ import { entryBatch } from "../../src/model/entry-batch.ts";
 import { RecordView } from "../../src/model/record-view.ts";
 import { CommitLogStore } from "../../src/store/commit-log-store.ts";
 import { MemoryStorage } from "../../src/store/memory-storage.ts";
+import type { StoreEvents, StoreQueue } from "../../src/store/message-store.ts";
 import { MOST_SWITCHES } from "../../src/store/pending-switches.ts";
 import { recordFields } from "../support/record-fields.ts";
+import { StoreProbe } from "../support/store-events.ts";
 
 const MESSAGES = 1500;
 /** Few enough to be named by the record itself. */
@@ -28,17 +30,14 @@ test("while the disk is busy with copies, entries wait in bounded number; then a
     },
     reclaim: { surveyMs: 0, patienceMs: 0, restMs: 0 },
   });
-  await store.open({
-    onWatermark() {},
-    onRoom() {},
-    onHealth() {},
-    onReadable() {},
+  const events = Object.assign(new StoreProbe(), {
     // Only the readers are owed anything.
-    owed: (queue, _from, count, into) => {
+    owed: (queue: StoreQueue, _from: number, count: number, into: Uint8Array) => {
       into.fill(queue.isLight ? 1 : 0, 0, count);
       return queue.isLight ? count : 0;
     },
-  });
+  } satisfies Partial<StoreEvents>);
+  await store.open(events);
   const home = store.queue("news", 0);
   const readers = Array.from({ length: READERS }, (_, i) => store.lightQueue(`reader-${i}`));
   for (let i = 0; i < MESSAGES; i++) {
@@ -46,9 +45,7 @@ test("while the disk is busy with copies, entries wait in bounded number; then a
     store.append(home, recordFields({ body: Buffer.alloc(2000) }));
     if (i % 100 === 99) {
       store.publish(true);
-      while (store.watermarks.durable < store.watermarks.appended) {
-        await new Promise(setImmediate);
-      }
+      await events.durable(store, store.watermarks.appended);
     }
   }
   isDiskBusy = true;

@@ -4,8 +4,9 @@ import { entryBatch } from "../../src/model/entry-batch.ts";
 import { RecordView } from "../../src/model/record-view.ts";
 import { CommitLogStore } from "../../src/store/commit-log-store.ts";
 import { MemoryStorage } from "../../src/store/memory-storage.ts";
-import type { StoreQueue } from "../../src/store/message-store.ts";
+import type { StoreEvents, StoreQueue } from "../../src/store/message-store.ts";
 import { recordFields } from "../support/record-fields.ts";
+import { StoreProbe } from "../support/store-events.ts";
 
 const SEGMENT = 32_768;
 const MESSAGES = 300;
@@ -25,24 +26,21 @@ async function makeStore(owed: ReadonlySet<number>, segmentBytes = SEGMENT, repe
     inlineOn: disk,
     reclaim: { surveyMs: 0, patienceMs: 0, restMs: 0 },
   });
-  await store.open({
-    onWatermark() {},
-    onRoom() {},
-    onHealth() {},
-    onReadable() {},
-    owed: (_, from, count, into) => {
+  const events = Object.assign(new StoreProbe(), {
+    owed: (_: StoreQueue, from: number, count: number, into: Uint8Array) => {
       let sum = 0;
       for (let i = 0; i < count; i++) sum += into[i] = owed.has(from + i) ? 1 : 0;
       return sum;
     },
-  });
+  } satisfies Partial<StoreEvents>);
+  await store.open(events);
   const queue = store.queue("old", 0);
   for (let i = 0; i < MESSAGES; i++) {
     store.append(queue, recordFields({ body: `${i} `.repeat(repeat) }));
     if (i % 10 === 9) store.publish(true);
   }
   store.publish(true);
-  while (store.watermarks.durable < store.watermarks.appended) await new Promise(setImmediate);
+  await events.durable(store, store.watermarks.appended);
   const tick = async (): Promise<void> => {
     store.journal.append(Buffer.from("settled"), 0, 7);
     for (let i = 0; i < 60; i++) {
