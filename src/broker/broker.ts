@@ -421,7 +421,7 @@ export class Broker
 
   /** Between the store's beginAtomic and endAtomic. */
   appendControl(control: Buffer): void {
-    this.#transactions.append(control, this.composer);
+    this.#transactions.append(control, this.composer, this.turn.now);
   }
 
   // ---- turns and watermarks ----------------------------------------------------------------------------------------

@@ -139,8 +139,9 @@ export class SessionOverflow implements TurnTask {
       const isVolatile = !progress.group.isDurable;
       const excess = progress.readyCount - (isVolatile ? this.#volatileLimit : this.#durableMax);
       if (excess <= 0) continue;
-      if (this.#limits.overflow === "drop-newest") dropNewest(progress, excess);
-      else this.#dropOldest(progress, excess);
+      // Where publishers are refused, it is a will or the like: what was accepted before it stays.
+      if (this.#limits.overflow === "drop-oldest") this.#dropOldest(progress, excess);
+      else dropNewest(progress, excess);
       node.counters.dropped += excess;
       this.#tally.dropped.session_full += excess;
       this.dropped += excess;

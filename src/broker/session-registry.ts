@@ -6,6 +6,7 @@ import { entryBatch } from "../model/entry-batch.ts";
 import { BrokerError } from "../model/errors.ts";
 import type { RecordView } from "../model/record-view.ts";
 import type { Permissions } from "../security/authorizer.ts";
+import { Alarm } from "../util/alarm.ts";
 import { MinHeap } from "../util/min-heap.ts";
 import type { CatalogWriter } from "./catalog.ts";
 import { ClientSession, type OwnSubscription } from "./client-session.ts";
@@ -62,9 +63,8 @@ export class SessionRegistry implements SessionHost {
   readonly #timers = new MinHeap();
   readonly #entry = entryBatch();
   readonly #sessionOf = (id: number): ClientSession | undefined => this.#byId.get(id);
+  readonly #alarm: Alarm;
   #nextId = 1;
-  #timer: NodeJS.Timeout | undefined;
-  #timerDue = Number.POSITIVE_INFINITY;
   #connected = 0;
   #subscriptions = 0;
   #sharedSubscriptions = 0;
@@ -73,6 +73,7 @@ export class SessionRegistry implements SessionHost {
 
   constructor(core: SessionCore) {
     this.#core = core;
+    this.#alarm = new Alarm(core.turn.clock, () => this.#fire());
     this.shares = new ShareRegistry(core);
     this.routes = core.routes;
     this.retained = new RetainedMessages(core);
@@ -134,6 +135,8 @@ export class SessionRegistry implements SessionHost {
     let session = this.#sessions.get(key);
     if (session !== undefined) this.#checkOwner(session, connection);
     if (session?.isConnected === true) this.#takeOver(session);
+    // Its time may be up although the timer comes late, as after a start.
+    else if (session !== undefined) this.#doWhatIsDue(session);
     // Its connection's end may have been the end of it.
     if (session?.isEnded === true) session = undefined;
     if (session !== undefined && request.isCleanStart) {
@@ -149,10 +152,12 @@ export class SessionRegistry implements SessionHost {
     this.#connected++;
     this.#rights.set(session, connection.permissions);
     if (session.isPresent) dropDenied(connection, session);
-    const isNew = !session.isPresent;
     if (session.isDurable) {
       const position = this.#journalSession(session);
-      session.journaledAt = isNew ? position : 0;
+      // Until it is stored, a crash would bring back the end that a resumed one had. Without space for that it goes on at
+      // once: who comes to take messages must not wait for the room that this makes.
+      const mustWait = !session.isPresent || this.#core.store.health.state === "ok";
+      session.journaledAt = mustWait ? position : 0;
     }
     session.willEnd = request.will === null ? 0 : this.wills.store(session, request.will);
     return session;
@@ -269,37 +274,31 @@ export class SessionRegistry implements SessionHost {
     const due = this.#dueOf(session);
     if (due === Number.POSITIVE_INFINITY) return;
     this.#timers.push(due, session.id);
-    this.#schedule();
-  }
-
-  #schedule(): void {
-    const due = this.#timers.topKey;
-    if (due >= this.#timerDue) return;
-    clearTimeout(this.#timer);
-    this.#timerDue = due;
-    const wait = Math.min(Math.max(0, due - Date.now()), 2 ** 31 - 1);
-    this.#timer = setTimeout(() => this.#fire(), wait);
-    this.#timer.unref();
+    this.#alarm.set(due);
   }
 
   #fire(): void {
-    this.#timerDue = Number.POSITIVE_INFINITY;
     this.#core.turn.touch();
     const { now } = this;
     while (this.#timers.topKey <= now) {
       const session = this.#byId.get(this.#timers.pop());
-      if (session === undefined || session.isConnected || session.isEnded) continue;
-      if (this.#dueOf(session) > now) continue;
-      const { will, disconnectedAt, expirySeconds } = session;
-      if (will !== null && disconnectedAt + will.delaySeconds * 1000 <= now) {
-        this.#publishWill(session);
-      }
-      const isOver =
-        expirySeconds !== NEVER_EXPIRES && disconnectedAt + expirySeconds * 1000 <= now;
-      if (isOver) this.#end(session);
-      else this.#arm(session);
+      if (session === undefined || session.isConnected || this.#dueOf(session) > now) continue;
+      this.#doWhatIsDue(session);
+      if (!session.isEnded) this.#arm(session);
     }
-    this.#schedule();
+    if (this.#timers.size > 0) this.#alarm.set(this.#timers.topKey);
+  }
+
+  /** Of a session without a connection: its will goes out, its life ends. */
+  #doWhatIsDue(session: ClientSession): void {
+    const { now } = this;
+    const { will, disconnectedAt, expirySeconds } = session;
+    if (will !== null && disconnectedAt + will.delaySeconds * 1000 <= now) {
+      this.#publishWill(session);
+    }
+    if (expirySeconds !== NEVER_EXPIRES && disconnectedAt + expirySeconds * 1000 <= now) {
+      this.#end(session);
+    }
   }
 
   /** About once a second. */
@@ -440,7 +439,7 @@ export class SessionRegistry implements SessionHost {
   // ── recovery ────────────────────────────────────────────────────────────────────────────────────────────────────
 
   restore(state: ReadonlyMap<string, Buffer>): void {
-    const now = Date.now();
+    const now = this.#core.turn.clock.now();
     for (const { id, entry, subscriptions, openIds } of readSessions(state)) {
       this.#nextId = Math.max(this.#nextId, id + 1);
       const { namespace, clientId, userName, expirySeconds } = entry;
@@ -486,7 +485,7 @@ export class SessionRegistry implements SessionHost {
   }
 
   close(): void {
-    clearTimeout(this.#timer);
+    this.#alarm.clear();
   }
 }
 

@@ -40,7 +40,7 @@ export class TransactionLog {
   }
 
   /** Between the store's beginAtomic and endAtomic. `control` is a row of runs. */
-  append(control: Buffer, composer: RecordComposer): void {
+  append(control: Buffer, composer: RecordComposer, now: number): void {
     this.#queue ??= this.#store.queue(CONTROL_TOPIC, 0);
     const draft = this.#draft.reset();
     draft.bytes = control;
@@ -48,7 +48,7 @@ export class TransactionLog {
     draft.end = control.length;
     this.#store.append(
       this.#queue,
-      composer.compose(this.#template, draft, LOOPBACK, Date.now(), 0, null),
+      composer.compose(this.#template, draft, LOOPBACK, now, 0, null),
     );
   }
 

@@ -17,6 +17,7 @@ import { BrokerModel, type ModelMessage } from "./broker-model.ts";
 import { DEEP_POLICIES, DEEP_QUEUES, DeepQueues, FIRST_RETRY_MS } from "./deep-queues.ts";
 import { HistoryStory } from "./history-story.ts";
 import { RetainedStory } from "./retained-story.ts";
+import { SessionStory } from "./session-story.ts";
 import { ShardStory } from "./shard-story.ts";
 import { SimulatedClock } from "./simulated-clock.ts";
 import type { Story } from "./story.ts";
@@ -141,7 +142,12 @@ export class BrokerSimulation {
     this.#queues = isDeep ? [...QUEUES, ...DEEP_QUEUES] : QUEUES;
     this.#deep = isDeep ? new DeepQueues(world, this.#model) : null;
     this.#stories = isDeep
-      ? [new ValueStory(world), new HistoryStory(world), new ShardStory(world)]
+      ? [
+          new ValueStory(world),
+          new HistoryStory(world),
+          new ShardStory(world),
+          new SessionStory(world),
+        ]
       : [];
   }
 

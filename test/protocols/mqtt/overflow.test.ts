@@ -127,19 +127,26 @@ test("reject: the publisher is told with 0x97, and may go on when the client has
   await broker.close();
 });
 
-test("reject: a will is published all the same, there is nobody to be told", async (t) => {
+test("reject: a will is published all the same, there is nobody to be told; a full session keeps what it was promised", async (t) => {
   const { broker, adapter, writer } = await prepare({ maxQueued: 1, queueOverflow: "reject" });
   const { peer: slow } = await MqttPeer.connect(broker, { ...KEPT, clientId: "s" }, { adapter });
   await slow.subscribe("t", 1);
   slow.drop();
+  const { peer: watching } = await MqttPeer.connect(broker, {}, { adapter });
   t.is(await writer.publish("t", "first", 1), 0);
+  await watching.subscribe("t", 1);
   const will = { topic: "t", payload: Buffer.from("will"), qos: 1 as const, retain: false };
   const { peer: dying } = await MqttPeer.connect(broker, { will }, { adapter });
   dying.drop();
   await dying.closed();
+  await until("the will is there", () => watching.publishes.length === 1);
   const { peer: again } = await MqttPeer.connect(broker, { ...KEPT, clientId: "s" }, { adapter });
-  await until("both are there", () => again.publishes.length === 2);
-  t.deepEqual(texts(again), ["first", "will"]);
+  await until("the first is there", () => again.publishes.length === 1);
+  t.is(await writer.publish("t", "next", 1), 0);
+  await until("the next is there", () => again.publishes.length === 2);
+  t.deepEqual(texts(again), ["first", "next"]);
+  t.deepEqual(texts(watching), ["will", "next"]);
+  t.is(broker.broker.sessions.stats.droppedQueued, 1);
   await broker.close();
 });
 
