@@ -153,11 +153,7 @@ export function isFull(node: Node, moreBytes: number, more = 0): boolean {
   return maxBytes >= 0 && bytes > maxBytes && readyCount(node) + more > 0;
 }
 
-function readyCount(node: Node): number {
-  let most = 0;
-  for (const group of node.groups.values()) most = Math.max(most, group.readyCount);
-  return most;
-}
+const readyCount = (node: Node): number => node.groups.mostReady(node.shards);
 
 /** The first ready message of the lowest priority. */
 function oldestReady(node: Node): { shard: ShardProgress; offset: number } | undefined {

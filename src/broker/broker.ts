@@ -139,7 +139,7 @@ export class Broker
       ),
       noteExpiries: (node) => expiries.note(node),
       isHeld: (queue) => this.core.visibility.holds(queue),
-      restWork: () => this.registry.restIdle(),
+      restWork: () => this.registry.restWork(),
       snapshotWork: () => (isSnapshotWorth(store.journal) ? this.snapshotSteps() : null),
       limit: (node) => this.core.overflow.limit(node),
       keepHouse: () => {

@@ -51,6 +51,8 @@ export class ConsumerGroup {
   turn = 0;
   /** Ordering keys in work; null while none is. */
   keys: KeyOwners | null = null;
+  /** Somebody without members has this object: it does not go to rest. */
+  isKept = false;
   /** Some member takes only part of what is ready (a filter of its own, or refused messages): each searches for itself. */
   isSelective = false;
   readonly #host: GroupHost;

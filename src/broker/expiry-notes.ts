@@ -126,7 +126,8 @@ function notesOf(node: Node, index: number): ShardNotes {
 function journaledOwed(node: Node, index: number): number {
   const queue = node.shards[index]!;
   let owed = queue.maxOffset;
-  for (const group of node.groups.values()) {
+  owed = Math.min(owed, node.groups.resting?.lowest(index) ?? owed);
+  for (const group of node.groups.awake()) {
     if (group.isDurable) owed = Math.min(owed, group.shards[index]!.journaledLow);
   }
   return Math.max(owed, queue.minOffset);

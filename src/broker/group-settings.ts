@@ -1,8 +1,13 @@
 /** Settings of groups: those of a queue's own, and the filter that a subscription's settings spell. */
 import type { GroupSettings } from "./consumer-group.ts";
+import type { SubscriptionIdentity } from "./facade.ts";
 import { bothOf, type MessageFilter } from "./filter.ts";
 import { noLocalFilter, pathFilter, tagFilter } from "./path-filter.ts";
 import { isWild, restOf } from "./topic-root.ts";
+
+/** The name of a subscription's group. */
+export const groupNameOf = ({ isDurable, clientId, name }: SubscriptionIdentity): string =>
+  `${isDurable ? "" : "~volatile-"}${clientId === "" ? "~global" : clientId}/${name}`;
 
 /** The settings of a queue's own group: two objects for all. */
 export const ownGroupSettings = (isDurable: boolean): GroupSettings =>

@@ -238,7 +238,7 @@ export class Inspection {
   }
 
   #showGroups(node: Node, into: GroupView[]): void {
-    for (const group of node.groups.values()) into.push(groupView(group));
+    for (const group of node.groups.looks()) into.push(groupView(group));
   }
   #showGroupsAtRest(node: NodeAtRest, into: GroupView[]): void {
     for (const view of viewsAtRest(node, this.#broker.store).groups) into.push(view);
@@ -272,11 +272,8 @@ export class Inspection {
     const views: MessageView[] = [];
     for (const [index, queue] of found.shards.entries()) {
       if (options.queueId !== undefined && queue.queueId !== options.queueId) continue;
-      const groups = [...found.groups.values()];
-      const low = Math.min(
-        queue.maxOffset,
-        ...groups.map((group) => group.shards[index]!.state.low),
-      );
+      const groups = [...found.groups.looks()];
+      const low = found.groups.owedFrom(index, queue.maxOffset);
       const from = Math.max(options.from ?? low, queue.minOffset);
       for (let offset = from; offset < queue.maxOffset && views.length < max; offset++) {
         const isOwed =
@@ -350,7 +347,7 @@ export class Inspection {
       properties: view.properties(),
       bodyBase64: view.buffer.toString("base64", view.bodyStart, shown),
       bodyBytes: view.bodyEnd - view.bodyStart,
-      states: [...node.groups.values()].map((group) => {
+      states: [...node.groups.looks()].map((group) => {
         const shard = group.shards[index]!;
         return {
           group: group.name,

@@ -121,8 +121,4 @@ export class NamespaceUsage {
 }
 
 /** Of a topic, what the group that owes most owes: a message is stored once. */
-function owedMessages(node: Node): number {
-  let most = 0;
-  for (const group of node.groups.values()) most = Math.max(most, group.backlog);
-  return most;
-}
+const owedMessages = (node: Node): number => node.groups.mostOwed(node.shards);

@@ -90,7 +90,7 @@ export class NodeDirectory {
       "resource-deleted",
       `${node.kind} '${node.address.name}' was deleted`,
     );
-    for (const group of node.groups.values()) cancelMembers(group, reason);
+    for (const group of node.groups.awake()) cancelMembers(group, reason);
     this.#registry.delete(node);
   }
 }
@@ -101,7 +101,7 @@ export class NodeDirectory {
  */
 function isCountedOn(topic: Node, path: string): boolean {
   if (topic.hasHistory || topic.isTemporary) return true;
-  for (const { settings } of topic.groups.values()) if (settings.path === path) return true;
+  for (const { settings } of topic.groups.looks()) if (settings.path === path) return true;
   return false;
 }
 

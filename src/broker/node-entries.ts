@@ -32,7 +32,7 @@ export function groupEntry(group: ConsumerGroup, from: readonly number[]): Group
 /** Of a new one: of what may lie in its queues already nothing is known. */
 export function writeNodeAndGroups(node: Node, catalog: CatalogWriter): void {
   catalog.node(nodeEntry(node));
-  for (const group of node.groups.values()) {
+  for (const group of node.groups.looks()) {
     const lows = group.shards.map((shard) => shard.state.low);
     if (group.isDurable) catalog.group(groupEntry(group, lows));
   }
@@ -41,7 +41,7 @@ export function writeNodeAndGroups(node: Node, catalog: CatalogWriter): void {
 /** Everything durable of a node, a group a step. */
 export function* writeNode(node: Node, catalog: CatalogWriter): Generator<void> {
   catalog.node(nodeEntry(node));
-  for (const group of node.groups.values()) {
+  for (const group of node.groups.looks()) {
     if (!group.isDurable) continue;
     yield* writeGroup(group, catalog);
     yield;
@@ -75,10 +75,11 @@ export function makeLasting(
 export function keptAs(node: Node, nameBefore: string): ConsumerGroup | undefined {
   const name = /^(?:~volatile-)?~global\/(.*)$/s.exec(nameBefore)?.[1];
   if (name === undefined) return undefined;
-  for (const group of node.groups.values()) {
-    const { path } = group.settings;
+  for (const { settings } of node.groups.looks()) {
+    const { path } = settings;
     const rest = path.slice(path.indexOf("/") + 1);
-    if (group.name === name || group.name === `${rest}#${name}`) return group;
+    const isThis = settings.name === name || settings.name === `${rest}#${name}`;
+    if (isThis) return node.groups.get(settings.name);
   }
   return undefined;
 }

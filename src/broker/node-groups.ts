@@ -7,11 +7,13 @@ import type { MessageFilter } from "./filter.ts";
 import { filterOf, ownGroupSettings, withFilter } from "./group-settings.ts";
 import { type Node, queueIdOfPriority } from "./node.ts";
 import { groupEntry, makeLasting, nodeEntry } from "./node-entries.ts";
+import { GroupPacker, unpackGroup } from "./packed-group.ts";
 import type { ProgressJournal } from "./progress-journal.ts";
 import { rememberingSelectors } from "./selector-memo.ts";
 import { ShardProgress } from "./shard-progress.ts";
 
 export class NodeGroups {
+  readonly #packer = new GroupPacker();
   readonly #store: MessageStore;
   readonly #journal: ProgressJournal;
   readonly #host: GroupHost;
@@ -104,6 +106,32 @@ export class NodeGroups {
   keep(group: ConsumerGroup, name: string): void {
     makeLasting(group, name, () => this.nextProgress(), this.#journal.catalog);
     group.node.touch();
+  }
+
+  /** Puts groups of a node to rest that nobody uses, beyond a number that may stay; one a step. */
+  *restIdle(node: Node, keep: number): Generator<void> {
+    const { groups } = node;
+    // Limits and last values have to do with each group as messages come.
+    if (groups.awakeCount <= keep || node.id < 0 || !node.isPlain) return;
+    const unpack = (name: string, value: Buffer) => this.#unpack(node, name, value);
+    for (const group of groups.awake()) {
+      if (groups.awakeCount <= keep) break;
+      if (!group.isKept && !group.isInUse()) groups.rest(group, this.#packer, unpack);
+      yield;
+    }
+    groups.resting?.tidy();
+  }
+
+  #unpack(node: Node, name: string, value: Buffer): ConsumerGroup {
+    const { settings, progress, lows } = unpackGroup(name, value);
+    const filter = this.filterOf(settings, "");
+    const group = new ConsumerGroup(node, withFilter(settings, filter), this.#host);
+    group.journalId = progress[0]!;
+    for (const [index, number] of progress.entries()) {
+      const queue = node.shards[index]!;
+      group.addShard(new ShardProgress(number, group, queue, index, lows[index]!));
+    }
+    return group;
   }
 
   delete(group: ConsumerGroup): void {

@@ -34,6 +34,8 @@ import { imageOfTaken, RestingNodes } from "./resting-nodes.ts";
 /** Beyond those that may stay awake: so many more may before each turn puts some to rest, and so many of those are looked at. */
 const SPARE_AWAKE = 4096;
 const RESTS_PER_TURN = 2048;
+/** So many groups of a topic may stay in memory although nobody uses them. */
+const GROUPS_AWAKE = 100;
 
 export class NodeRegistry implements NodeMaker {
   readonly #nodes = new Map<string, Node>();
@@ -290,7 +292,7 @@ export class NodeRegistry implements NodeMaker {
 
   #end(node: Node): void {
     node.isDeleted = true;
-    for (const group of [...node.groups.values()]) this.groups.delete(group);
+    for (const group of node.groups.looks()) this.groups.delete(group);
     if (node.id >= 0) this.#journal.catalog.nodeGone(node.id);
     for (const queue of node.shards) {
       queue.owner = null;
@@ -397,6 +399,17 @@ export class NodeRegistry implements NodeMaker {
   }
 
   // ── rest ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** The same with groups of topics that have very many, then with nodes. */
+  *restWork(): Generator<void> {
+    const keep = Math.min(GROUPS_AWAKE, this.#rules.keepAwake);
+    for (const node of this.#nodes.values()) {
+      if (this.#journal.collector !== null) return;
+      if (node.kind === "topic") yield* this.groups.restIdle(node, keep);
+      yield;
+    }
+    yield* this.restIdle();
+  }
 
   /** Puts nodes to rest that nobody uses, beyond a number that may stay; one a step. */
   *restIdle(keep = this.#rules.keepAwake): Generator<void> {

@@ -57,12 +57,8 @@ export interface NodeAtRest {
 
 export function nodeView(node: Node): NodeView {
   let unsettled = 0;
-  let backlog = 0;
-  let ready = 0;
-  for (const group of node.groups.values()) {
+  for (const group of node.groups.awake()) {
     for (const shard of group.shards) unsettled += shard.state.heldCount;
-    backlog = Math.max(backlog, group.backlog);
-    ready = Math.max(ready, group.readyCount);
   }
   return {
     kind: node.kind,
@@ -75,12 +71,12 @@ export function nodeView(node: Node): NodeView {
       minOffset,
       maxOffset,
     })),
-    backlog,
-    ready,
+    backlog: node.groups.mostOwed(node.shards),
+    ready: node.groups.mostReady(node.shards),
     unsettled,
     consumers: node.consumerCount,
     producers: node.producerCount,
-    groups: [...node.groups.keys()],
+    groups: node.groups.keys(),
     counters: { ...node.counters },
   };
 }

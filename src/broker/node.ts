@@ -9,6 +9,7 @@ import type { ConsumerGroup } from "./consumer-group.ts";
 import { DuplicateWindow } from "./duplicate-window.ts";
 import { ExpiryIndex } from "./expiry-index.ts";
 import type { ExpiryNotes } from "./expiry-notes.ts";
+import { GroupSet } from "./group-set.ts";
 import { LastValues } from "./last-values.ts";
 import type { NodeSettings } from "./policy.ts";
 import type { ShardProgress } from "./shard-progress.ts";
@@ -81,7 +82,7 @@ export class Node {
   readonly isTemporary: boolean;
   settings: NodeSettings;
   readonly shards: StoreQueue[];
-  readonly groups = new Map<string, ConsumerGroup>();
+  readonly groups = new GroupSet();
   /** Groups with members. */
   #active: ConsumerGroup[] = [];
   readonly counters = noCounts();
@@ -228,7 +229,7 @@ export class Node {
       return true;
     }
     if (this.owner !== null || this.expiry !== null || this.heldTargets !== null) return true;
-    for (const group of this.groups.values()) if (group.isInUse()) return true;
+    for (const group of this.groups.awake()) if (group.isInUse()) return true;
     return false;
   }
 
@@ -257,14 +258,12 @@ export class Node {
 
   get consumerCount(): number {
     let sum = 0;
-    for (const group of this.groups.values()) sum += group.members.length;
+    for (const group of this.groups.awake()) sum += group.members.length;
     return sum;
   }
 
   get backlog(): number {
-    let sum = 0;
-    for (const group of this.groups.values()) sum += group.backlog;
-    return sum;
+    return this.groups.backlog(this.shards);
   }
 }
 
@@ -284,7 +283,11 @@ export function maskOwed(
     return count;
   }
   into.fill(0, 0, count);
-  for (const group of node.groups.values()) group.shards[index]!.state.markOwed(from, count, into);
+  const { resting } = node.groups;
+  // Those at rest are owed everything from their mark on.
+  const lowest = resting === null ? Number.POSITIVE_INFINITY : resting.lowest(index);
+  if (lowest < from + count) into.fill(1, Math.max(0, lowest - from), count);
+  for (const group of node.groups.awake()) group.shards[index]!.state.markOwed(from, count, into);
   if (node.keepsLastValues) {
     const start = node.hasHistoryLimit
       ? (node.historyStarts[index] ?? 0)
@@ -300,9 +303,5 @@ export function maskOwed(
 
 /** First offset of a shard that some group is owed. */
 export function owedFrom(node: Node, index: number): number {
-  let owed = node.shards[index]!.maxOffset;
-  for (const group of node.groups.values()) {
-    owed = Math.min(owed, group.shards[index]!.state.low);
-  }
-  return owed;
+  return node.groups.owedFrom(index, node.shards[index]!.maxOffset);
 }

@@ -33,6 +33,8 @@ const HEADER = 5;
 const OWN_BYTES = 12;
 const ENTRIES_HEADER = 10;
 const MAX_BYTES = 32_000;
+/** More than these are not tried: they hardly fit. */
+const MAX_GROUPS = 128;
 
 /** Writes nodes into one buffer, which the next one overwrites. */
 export class NodePacker {
@@ -51,6 +53,7 @@ export class NodePacker {
 
   /** False when it is too large to be packed. `hasBacklog`: with room for one, which it may get where it lies. */
   pack(node: Node, hasBacklog = node.backlog > 0): boolean {
+    if (node.groups.size > MAX_GROUPS) return false;
     const { bytes } = this;
     const own = isSimple(node) ? node.ownGroup.shards[0]! : null;
     const { backlog } = node;
@@ -87,7 +90,7 @@ export class NodePacker {
   #packEntries(node: Node): void {
     const { bytes } = this;
     let largest = 0;
-    for (const group of node.groups.values()) {
+    for (const group of node.groups.looks()) {
       for (const { journalId } of group.shards) largest = Math.max(largest, journalId);
     }
     bytes.writeUInt32LE(node.groups.size, HEADER);

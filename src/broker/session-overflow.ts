@@ -101,7 +101,7 @@ export class SessionOverflow implements TurnTask {
    * fall behind as far as others, and no further.
    */
   limit(node: Node): void {
-    for (const group of node.groups.values()) {
+    for (const group of node.groups.awake()) {
       if (!group.settings.isVolatile) continue;
       for (const progress of group.shards) {
         const excess = progress.readyCount - this.#volatileMax;

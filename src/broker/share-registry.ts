@@ -66,6 +66,7 @@ export class ShareRegistry {
     { namespace, name, filter }: { namespace: string; name: string; filter: string },
   ): SharedSubscription {
     const progress = isOwn ? group.shards[0]! : null;
+    group.isKept = true;
     const share = new SharedSubscription(this, namespace, name, filter, group, progress);
     this.#shares.set(shareKey(namespace, name, filter), share);
     if (isOwn) this.#core.routes.add(namespace, filter, share.binding);
@@ -79,6 +80,7 @@ export class ShareRegistry {
     const group = this.joint.forShare(namespace, name, filter);
     if (group !== undefined) {
       share.group = group;
+      group.isKept = true;
       return;
     }
     const key = shareKey(namespace, name, filter);
@@ -101,6 +103,7 @@ export class ShareRegistry {
     const { namespace, name, filter } = share;
     this.#empty.delete(share);
     this.#shares.delete(shareKey(namespace, name, filter));
+    share.group.isKept = false;
     if (share.progress === null) return;
     this.#core.routes.remove(namespace, filter, share.binding);
     this.#core.dropLightNode(share.group.node);

@@ -11,7 +11,7 @@ import type {
   SubscriptionIdentity,
   SubscriptionInfo,
 } from "./facade.ts";
-import { withFilter } from "./group-settings.ts";
+import { groupNameOf, withFilter } from "./group-settings.ts";
 import type { Node } from "./node.ts";
 import type { NodeRegistry } from "./node-registry.ts";
 import { isWild, restOf, rootOf } from "./topic-root.ts";
@@ -44,7 +44,7 @@ export class Subscriptions {
   /** After recovery: which groups are subscriptions. */
   restore(): void {
     for (const { address, groups } of this.#registry.awake()) {
-      for (const { settings } of groups.values()) {
+      for (const { settings } of groups.looks()) {
         this.#note(address.namespace, address.name, settings.identity);
       }
     }
@@ -95,7 +95,7 @@ export class Subscriptions {
 
   /** What `named` found is still there. */
   has(group: ConsumerGroup): boolean {
-    return !group.node.isDeleted && group.node.groups.get(group.name) === group;
+    return !group.node.isDeleted && group.node.groups.isAwake(group);
   }
 
   info(namespace: string, identity: SubscriptionIdentity): SubscriptionInfo | undefined {
@@ -314,9 +314,6 @@ const namedGroup = (path: string, name: string): string => {
   const rest = restOf(path);
   return rest === "" ? name : `${rest}#${name}`;
 };
-
-const groupNameOf = ({ isDurable, clientId, name }: SubscriptionIdentity): string =>
-  `${isDurable ? "" : "~volatile-"}${clientId === "" ? "~global" : clientId}/${name}`;
 
 function isSameWish(
   have: GroupSettings,

@@ -122,7 +122,7 @@ export class WildcardSubscriptions {
   restore(): void {
     for (const name of [...this.#registry.lightNames(WILDCARD_PREFIX)]) {
       const node = this.#registry.findLight(name)!;
-      const group = node.groups.values().next().value;
+      const group = node.groups.awake().next().value;
       const namespace = name.slice(WILDCARD_PREFIX.length).split("\x00", 1)[0]!;
       // A crash came between the node and its group: nobody was told that it is there.
       if (group === undefined || group.settings.path === "") this.#registry.deleteLight(node);

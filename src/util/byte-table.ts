@@ -12,6 +12,8 @@
  * of fixed size in place.
  */
 const CHUNK_BYTES = 1 << 20;
+/** The first one grows: a small table is small. */
+const FIRST_BYTES = 1 << 13;
 const HEADER = 4;
 const DELETED = 0x8000;
 const MAX_KEY = 0x7fff;
@@ -42,7 +44,9 @@ export class ByteTable {
 
   /** Bytes of memory held. */
   get bytes(): number {
-    return this.#slots.byteLength + (this.#chunks.length - this.#empty.length) * CHUNK_BYTES;
+    let bytes = this.#slots.byteLength;
+    for (const chunk of this.#chunks) bytes += chunk.length;
+    return bytes;
   }
 
   /** The record of this key, or -1. */
@@ -214,8 +218,8 @@ export class ByteTable {
     let left = most;
     for (let number = 0; number < this.#chunks.length; number++) {
       const version = this.#versions[number];
-      const chunk = this.#chunks[number]!;
-      const view = new DataView(chunk.buffer, chunk.byteOffset, chunk.length);
+      let chunk = this.#chunks[number]!;
+      let view = new DataView(chunk.buffer, chunk.byteOffset, chunk.length);
       for (let at = 0; at < this.#used[number]! && this.#versions[number] === version; ) {
         const key = chunk[at]! | (chunk[at + 1]! << 8);
         const length = (key & ~DELETED) + (chunk[at + 2]! | (chunk[at + 3]! << 8));
@@ -224,6 +228,11 @@ export class ByteTable {
         } else if (--left === 0) {
           left = most;
           yield -1;
+        }
+        // It may have grown meanwhile.
+        if (chunk !== this.#chunks[number]) {
+          chunk = this.#chunks[number]!;
+          view = new DataView(chunk.buffer, chunk.byteOffset, chunk.length);
         }
         at += (HEADER + length + 3) & ~3;
       }
@@ -301,15 +310,27 @@ export class ByteTable {
     const size = (length + 3) & ~3;
     if (this.#open < 0 || this.#used[this.#open]! + size > CHUNK_BYTES) {
       const number = this.#empty.pop() ?? this.#chunks.length;
-      this.#chunks[number] = Buffer.allocUnsafeSlow(CHUNK_BYTES);
+      const isFirst = this.#chunks.length === 0;
+      const bytes = isFirst ? Math.max(FIRST_BYTES, size) : CHUNK_BYTES;
+      this.#chunks[number] = Buffer.allocUnsafeSlow(bytes);
       this.#used[number] = 0;
       this.#dead[number] = 0;
       this.#versions[number] ??= 0;
       this.#open = number;
     }
     const at = this.#used[this.#open]!;
+    if (at + size > this.#chunks[this.#open]!.length) this.#growOpen(at + size);
     this.#used[this.#open] = at + size;
     return (this.#open * CHUNK_BYTES + at) / 4;
+  }
+
+  #growOpen(length: number): void {
+    const chunk = this.#chunks[this.#open]!;
+    const larger = Buffer.allocUnsafeSlow(
+      Math.min(CHUNK_BYTES, Math.max(length, chunk.length * 2)),
+    );
+    chunk.copy(larger, 0, 0, this.#used[this.#open]!);
+    this.#chunks[this.#open] = larger;
   }
 
   #encode(key: string): number {
