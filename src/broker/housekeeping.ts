@@ -7,7 +7,7 @@ import { entryBatch } from "../model/entry-batch.ts";
 import type { MessageStore, StoreQueue } from "../store/message-store.ts";
 import type { Turn } from "../util/turn.ts";
 import type { Expirer } from "./expirer.ts";
-import { type Node, type NodeHost, owedFrom } from "./node.ts";
+import { type Node, type NodeHost, owedCount, owedFrom } from "./node.ts";
 import { VolatileIndex } from "./volatile-index.ts";
 
 /** Longest time the event loop is kept from its other work. */
@@ -21,9 +21,11 @@ const STEPS_PER_LOOK = 16;
 /** A history is looked at for its age after at most so many rounds. */
 const HISTORY_ROUNDS = 10;
 const BATCH = 256;
-/** Log written between two trims of busy nodes, and how many nodes then at most. */
-const TRIM_BYTES = 16 * 1024 * 1024;
-const BUSY_NODES = 256;
+/** While the log grows by this, or by so much for each busy node, all of them are looked after once, a part in each turn. */
+const PASS_BYTES = 16 << 20;
+const NODE_BYTES = 8 << 10;
+/** Busy nodes in one turn, whatever was written in it. */
+const NODES_PER_TURN = 256;
 
 export interface HousekeepingHost {
   readonly store: MessageStore;
@@ -51,8 +53,12 @@ export class Housekeeping implements NodeHost {
   /** Topics that keep messages nobody owes. */
   readonly #histories = new Set<Node>();
   #historyRound = 0;
-  /** End of the log when busy nodes were trimmed. */
-  #trimmedAt = 0;
+  /** Those that are looked after now, one after the other, and how many of them have been. */
+  #pass: Node[] = [];
+  #passed = 0;
+  /** End of the log when this began, and how far it is to grow until the last of them. */
+  #passFrom = 0;
+  #passBytes = PASS_BYTES;
   #work: Iterator<void> | null = null;
   /** What the round is at can wait: nodes going to rest, a snapshot. */
   #isPatient = false;
@@ -66,7 +72,7 @@ export class Housekeeping implements NodeHost {
   }
 
   get touchedCount(): number {
-    return this.#touched.length;
+    return this.#touched.length + this.#pass.length - this.#passed;
   }
 
   touched(node: Node): void {
@@ -107,11 +113,13 @@ export class Housekeeping implements NodeHost {
   /** Drops what the last round has not done, but for what the store is to know. */
   close(): void {
     this.#work = null;
-    for (const node of this.#touched) {
+    for (const node of [...this.#pass.slice(this.#passed), ...this.#touched]) {
       node.isTouched = false;
       if (!node.isDeleted) this.trim(node);
     }
     this.#touched = [];
+    this.#pass = [];
+    this.#passed = 0;
   }
 
   #slice(): void {
@@ -145,11 +153,38 @@ export class Housekeeping implements NodeHost {
     return passed > PAUSE_MS && this.#othersMs * PATIENT_PART < SLICE_MS;
   }
 
-  /** Once per turn: under load the store hears more often what is done with, so that it need not stay in memory. */
+  /**
+   * Once per turn: under load the store hears more often what is done with, so that it need not stay in memory. Each turn has
+   * its part, so that none is kept long by ten thousand nodes.
+   */
   noteAppended(appended: number): void {
-    if (appended - this.#trimmedAt < TRIM_BYTES) return;
-    this.#trimmedAt = appended;
-    for (const node of this.#touched.splice(-BUSY_NODES)) this.#lookAfter(node);
+    const grown = appended - this.#passFrom;
+    if (this.#passed === this.#pass.length) {
+      if (grown < this.#passBytes) return;
+      this.#beginPass(appended);
+    }
+    const { length } = this.#pass;
+    const due = Math.ceil((length * (appended - this.#passFrom + 1)) / this.#passBytes);
+    const to = Math.min(length, due, this.#passed + NODES_PER_TURN);
+    while (this.#passed < to) this.#lookAfterNext();
+  }
+
+  #beginPass(appended: number): void {
+    this.#pass = this.#touched;
+    this.#passed = 0;
+    this.#touched = [];
+    this.#passFrom = appended;
+    this.#passBytes = Math.max(PASS_BYTES, this.#pass.length * NODE_BYTES);
+    if (this.#pass.length === 0) this.#endPass();
+  }
+
+  #lookAfterNext(): void {
+    this.#lookAfter(this.#pass[this.#passed]!);
+    if (++this.#passed === this.#pass.length) this.#endPass();
+  }
+
+  #endPass(): void {
+    this.#host.store.owesReviewed?.(this.#passFrom);
   }
 
   *#round(): Generator<void> {
@@ -160,12 +195,9 @@ export class Housekeeping implements NodeHost {
       else if (node.expiry.isDue(turn.now)) yield* expirer.sweep(node, turn.now);
       yield;
     }
-    const touched = this.#touched;
-    this.#touched = [];
-    for (const node of touched) {
-      this.#lookAfter(node);
-      yield;
-    }
+    yield* this.#finishPass();
+    this.#beginPass(this.#host.store.watermarks.appended);
+    yield* this.#finishPass();
     const round = this.#historyRound++ % HISTORY_ROUNDS;
     let number = 0;
     for (const node of this.#histories) {
@@ -180,10 +212,18 @@ export class Housekeeping implements NodeHost {
     if (snapshot !== null) while (snapshot.next().done !== true) yield;
   }
 
+  *#finishPass(): Generator<void> {
+    while (this.#passed < this.#pass.length) {
+      this.#lookAfterNext();
+      yield;
+    }
+  }
+
   #lookAfter(node: Node): void {
     node.isTouched = false;
     if (node.isDeleted) return;
     this.trim(node);
+    this.#tellOwed(node);
     if (this.#host.noteExpiries(node)) node.touch();
   }
 
@@ -222,6 +262,15 @@ export class Housekeeping implements NodeHost {
     }
   }
 
+  #tellOwed(node: Node): void {
+    const { store } = this.#host;
+    if (store.owes === undefined) return;
+    for (let index = 0; index < node.shards.length; index++) {
+      const queue = node.shards[index]!;
+      if (!(queue instanceof VolatileIndex)) store.owes(queue, owedCount(node, index));
+    }
+  }
+
   /** The ids of the duplicate window are in the messages: after a restart they are read again from here on. */
   #windowStart(node: Node, queue: StoreQueue): number {
     const { store, turn } = this.#host;
@@ -248,13 +297,18 @@ export class Housekeeping implements NodeHost {
       // Of a topic with several shards, each may have its part.
       let over = node.storedBytes - historyBytes;
       over -= this.#bytes(queue, queue.minOffset, Math.min(start, owed));
-      start = this.#pass(queue, Math.max(start, queue.minOffset), owed, over / node.shards.length);
+      start = this.#passOver(
+        queue,
+        Math.max(start, queue.minOffset),
+        owed,
+        over / node.shards.length,
+      );
     }
     return Math.min(start, owed);
   }
 
   /** Passes over entries from `from` on until they make up `bytes`. */
-  #pass(queue: StoreQueue, from: number, to: number, bytes: number): number {
+  #passOver(queue: StoreQueue, from: number, to: number, bytes: number): number {
     let at = from;
     let left = bytes;
     while (at < to && left > 0) {

@@ -305,3 +305,13 @@ export function maskOwed(
 export function owedFrom(node: Node, index: number): number {
   return node.groups.owedFrom(index, node.shards[index]!.maxOffset);
 }
+
+/** Entries of a shard that the group which is furthest behind is owed. */
+export function owedCount(node: Node, index: number): number {
+  const { maxOffset } = node.shards[index]!;
+  let count = 0;
+  for (const group of node.groups.values()) {
+    count = Math.max(count, group.shards[index]!.state.backlog(maxOffset));
+  }
+  return count;
+}

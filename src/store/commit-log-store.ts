@@ -245,6 +245,7 @@ export class CommitLogStore implements MessageStore {
   }
 
   rest(queue: StoreQueue): void {
+    this.#advice.gone(queue as ConsumeQueue);
     this.#table.names.rest(queue as ConsumeQueue);
   }
 
@@ -256,6 +257,7 @@ export class CommitLogStore implements MessageStore {
       this.#log.append(this.#table.dropTopic, 0, dropFields(own));
       this.watermarks.appended = this.#log.appended;
     }
+    this.#advice.gone(own);
     this.#table.drop(own, this.#log.appended);
   }
 
@@ -322,7 +324,6 @@ export class CommitLogStore implements MessageStore {
   }
 
   publish(sync: boolean): void {
-    this.#advice.look(this.#log.appended, this.#log.durable);
     let isWanted = this.#log.publish();
     if (this.journal.publish()) isWanted = true;
     this.#checkpoints.onPublish();
@@ -400,6 +401,15 @@ export class CommitLogStore implements MessageStore {
     this.#table.trim(queue as ConsumeQueue, offset);
   }
 
+  owes(queue: StoreQueue, count: number): void {
+    const own = queue as ConsumeQueue;
+    if (!own.isDropped) this.#advice.owes(own, count, this.#log.appended);
+  }
+
+  owesReviewed(position: number): void {
+    this.#advice.review(position, this.#log.durable);
+  }
+
   owesAgain(queue: StoreQueue): void {
     Object.assign(queue as ConsumeQueue, { owed: -1, isOwedAnew: true });
     this.#checkpoints.owesAgain();
@@ -452,8 +462,12 @@ export class CommitLogStore implements MessageStore {
     });
     const durable = (): number => this.#log.durable;
     const retention = new SegmentRetention(table, this.#segments, durable, onError);
-    this.#advice = new PageCacheAdvice(retention, (from, to) =>
-      this.#writer.post({ kind: "forget", from, to }),
+    this.#advice = new PageCacheAdvice(
+      {
+        read: (queue, offset, into) => this.read(queue, offset, 1, into) === 1,
+        forget: (from, to) => this.#writer.post({ kind: "forget", from, to }),
+      },
+      end,
     );
     const { segmentBytes } = this.#segments;
     this.#checkpoints = new Checkpoints({

@@ -14,6 +14,7 @@
  */
 import type { LogQueue } from "./commit-log.ts";
 import type { EntryBatch } from "./message-store.ts";
+import type { HeldChunks } from "./page-cache-advice.ts";
 import { ENTRY_SIZE, LIGHT_PAGE_ENTRIES, type PagePool, TOPIC_PAGE_ENTRIES } from "./page-pool.ts";
 import { LIGHT_PREFIX } from "./record.ts";
 
@@ -138,6 +139,8 @@ export class ConsumeQueue implements LogQueue {
   movedTo = 0;
   /** Its owner owes more again than it did: a survey under way says nothing about it. */
   isOwedAnew = false;
+  /** What it keeps in the page cache, as last said; null while it never did. */
+  held: HeldChunks | null = null;
   /** Files before this number have been removed. */
   firstFile = 0;
   /** A light queue's number in fan records, in which epoch, and the offset it had then (fan-writer.ts). */

@@ -10,7 +10,7 @@ import { RecordView } from "../model/record-view.ts";
 import type { IndexStore } from "./index-store.ts";
 import { BLANK_SIZE, HINT_HAS_KEYS, MAGIC_BLANK, MIN_RECORD_SIZE, sealRecord } from "./record.ts";
 import { offsetName } from "./segment-list.ts";
-import type { Storage, StorageFile } from "./storage-file.ts";
+import { isSystemError, type Storage, type StorageFile } from "./storage-file.ts";
 import type { TailRing } from "./tail-ring.ts";
 
 /** Bytes sealed before they are written: they are still in the processor's cache then. */
@@ -215,12 +215,26 @@ export class LogWriter {
     if (this.#reservedTo > from) file.reserve?.(from, this.#reservedTo - from);
   }
 
-  /** Synced bytes that nobody is owed leave the page cache. Older segments are left to their removal. */
+  /** Synced bytes that hardly anybody is owed leave the page cache. */
   forget(from: number, to: number): void {
-    const segment = this.#segment;
-    if (segment === null) return;
-    const start = Math.max(from, this.#segmentStart);
-    if (to > start) segment.forget?.(start - this.#segmentStart, to - start);
+    if (this.#segment?.forget === undefined) return;
+    for (let at = from; at < to; at = this.#segmentEnd(at)) {
+      const start = at - (at % this.#segmentBytes);
+      const length = Math.min(to, start + this.#segmentBytes) - at;
+      if (start === this.#segmentStart) this.#segment.forget(at - start, length);
+      else if (start < this.#segmentStart) this.#forgetInOlder(start, at - start, length);
+    }
+  }
+
+  /** It may have been removed meanwhile. */
+  #forgetInOlder(segment: number, from: number, length: number): void {
+    try {
+      const file = this.#storage.open(join(this.#folder, offsetName(segment)), "read");
+      file.forget?.(from, length);
+      file.close();
+    } catch (error) {
+      if (!isSystemError(error)) throw error;
+    }
   }
 
   #segmentFor(offset: number): StorageFile {

@@ -209,6 +209,14 @@ export interface MessageStore {
    */
   trim(queue: StoreQueue, offset: number): void;
 
+  /**
+   * What had better stay in the machine's memory: of the entries that this queue has now, somebody is owed about so many. Absent
+   * where the store does not care.
+   */
+  owes?(queue: StoreQueue, count: number): void;
+  /** `owes` was said of every queue that had changed when `position` was the end of the log. */
+  owesReviewed?(position: number): void;
+
   /** Somebody is owed entries of this queue again that were settled (a new group that reads from the beginning). */
   owesAgain(queue: StoreQueue): void;
 

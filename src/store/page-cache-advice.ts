@@ -1,38 +1,127 @@
 /**
- * Log that nobody needs soon leaves the page cache of the kernel, in steps: otherwise it pushes out what is needed, and
- * the kernel's search for pages to give up costs the writer more than the writing.
+ * Log that hardly anybody needs soon leaves the page cache of the kernel: otherwise it pushes out what is needed, and
+ * fresh pages cost the writer more than the writing.
+ *
+ * The log is looked at in chunks. The owner says from time to time how many entries of a queue somebody is owed; from that
+ * follows about how many bytes of each chunk. Where it is little the chunk goes: a message that nobody settles for hours
+ * keeps nothing in memory, a backlog that waits to be drained keeps all of itself. It is a hint only: whoever is owed
+ * something of a chunk that has gone reads it from the disk.
  */
-import type { SegmentRetention } from "./retention.ts";
+import type { EntryBatch } from "../model/entry-batch.ts";
+import { entryBatch } from "../model/entry-batch.ts";
+import type { ConsumeQueue } from "./consume-queue.ts";
 
-/** Log that is appended between two looks, or more where there are many queues to look at; half of it is worth a word. */
-const STEP_BYTES = 16 << 20;
-const QUEUE_BYTES = 8 << 10;
+export const CHUNK_BYTES = 8 << 20;
+/** Chunks that are remembered: 32 GiB. What is owed further back is left to the kernel. */
+const CHUNKS = 4096;
+/** With less than this owed, a chunk goes. */
+const LITTLE = CHUNK_BYTES / 8;
+
+/** What was last said of a queue: bytes in each chunk from one to before the next. */
+export interface HeldChunks {
+  front: number;
+  frontBytes: number;
+  tail: number;
+  tailBytes: number;
+  end: number;
+}
+
+export interface AdviceHost {
+  /** Copies the entry of this offset. False when it cannot be had. */
+  read(queue: ConsumeQueue, offset: number, into: EntryBatch): boolean;
+  /** Tells the writer that [from, to) may go. */
+  forget(from: number, to: number): void;
+}
 
 export class PageCacheAdvice {
-  readonly #retention: Pick<SegmentRetention, "unusedBelow" | "usedQueues">;
-  readonly #tell: (from: number, to: number) => void;
-  /** Log before this offset has left. */
-  #forgotten = 0;
-  /** End of the log when that was last looked at. */
-  #lookedAt = 0;
+  readonly #host: AdviceHost;
+  readonly #entry = entryBatch();
+  /** First chunk that is remembered, and what is owed in the one before it by queues that owe in both. */
+  #first: number;
+  #before = 0;
+  /** By chunk: what is owed in it more than in the one before. */
+  readonly #changes = new Float64Array(CHUNKS);
+  readonly #isForgotten = new Uint8Array(CHUNKS);
 
-  /** `tell`: the store thread, that [from, to) may go. */
-  constructor(
-    retention: Pick<SegmentRetention, "unusedBelow" | "usedQueues">,
-    tell: (from: number, to: number) => void,
-  ) {
-    this.#retention = retention;
-    this.#tell = tell;
+  /** `end`: of the log; what lies before it is left to the kernel. */
+  constructor(host: AdviceHost, end: number) {
+    this.#host = host;
+    this.#first = Math.floor(end / CHUNK_BYTES);
   }
 
-  /** Asked in every turn. */
-  look(appended: number, durable: number): void {
-    const since = appended - this.#lookedAt;
-    if (since < STEP_BYTES || since < this.#retention.usedQueues * QUEUE_BYTES) return;
-    this.#lookedAt = appended;
-    const free = this.#retention.unusedBelow(durable, this.#forgotten + STEP_BYTES / 2);
-    if (free - this.#forgotten < STEP_BYTES / 2) return;
-    this.#tell(this.#forgotten, free);
-    this.#forgotten = free;
+  /** Of the entries that the queue has now, somebody is owed about `count`. `appended`: end of the log. */
+  owes(queue: ConsumeQueue, count: number, appended: number): void {
+    if (queue.held !== null) this.gone(queue);
+    const { minOffset, maxOffset } = queue;
+    const all = maxOffset - minOffset;
+    const owed = Math.min(count, all);
+    if (owed <= 0) return;
+    // Most are those at the end. The rest of them may lie anywhere before: both are counted in full.
+    const tail = this.#chunkOf(queue, maxOffset - owed);
+    const front = owed === all ? tail : this.#chunkOf(queue, minOffset);
+    if (tail < 0 || front < 0) return;
+    const size = this.#entry.size[0]!;
+    const end = Math.max(tail, Math.floor(appended / CHUNK_BYTES)) + 1;
+    const inFront = tail > front ? ((owed / all) * (all - owed) * size) / (tail - front) : 0;
+    queue.held ??= { front: 0, frontBytes: 0, tail: 0, tailBytes: 0, end: 0 };
+    queue.held.front = front;
+    queue.held.frontBytes = Math.round(inFront);
+    queue.held.tail = tail;
+    queue.held.tailBytes = Math.round((owed * size) / (end - tail));
+    queue.held.end = end;
+    this.#count(queue.held, 1);
+  }
+
+  /** The queue owes nothing, or nobody uses it: whoever does later reads from the disk. */
+  gone(queue: ConsumeQueue): void {
+    const { held } = queue;
+    if (held === null || held.end === 0) return;
+    this.#count(held, -1);
+    held.end = 0;
+  }
+
+  /** All queues that changed before `position` was the end of the log have been told of. */
+  review(position: number, durable: number): void {
+    const end = Math.floor(Math.min(position, durable) / CHUNK_BYTES);
+    let owed = this.#before;
+    let from = -1;
+    for (let chunk = this.#first; chunk < end; chunk++) {
+      const slot = chunk % CHUNKS;
+      owed += this.#changes[slot]!;
+      if (this.#isForgotten[slot] === 0 && owed < LITTLE) {
+        this.#isForgotten[slot] = 1;
+        if (from < 0) from = chunk;
+      } else if (from >= 0) {
+        this.#host.forget(from * CHUNK_BYTES, chunk * CHUNK_BYTES);
+        from = -1;
+      }
+    }
+    if (from >= 0) this.#host.forget(from * CHUNK_BYTES, end * CHUNK_BYTES);
+    while (this.#first < end && this.#isForgotten[this.#first % CHUNKS] === 1) this.#slide();
+  }
+
+  /** Chunk in which the record of an entry lies, -1 where that is not known. */
+  #chunkOf(queue: ConsumeQueue, offset: number): number {
+    if (!this.#host.read(queue, offset, this.#entry)) return -1;
+    return Math.floor(this.#entry.physicalOffset[0]! / CHUNK_BYTES);
+  }
+
+  #count({ front, frontBytes, tail, tailBytes, end }: HeldChunks, sign: number): void {
+    this.#add(front, frontBytes * sign);
+    this.#add(tail, (tailBytes - frontBytes) * sign);
+    this.#add(end, -tailBytes * sign);
+  }
+
+  #add(chunk: number, bytes: number): void {
+    while (chunk >= this.#first + CHUNKS) this.#slide();
+    if (chunk < this.#first) this.#before += bytes;
+    else this.#changes[chunk % CHUNKS]! += bytes;
+  }
+
+  #slide(): void {
+    const slot = this.#first++ % CHUNKS;
+    this.#before += this.#changes[slot]!;
+    this.#changes[slot] = 0;
+    this.#isForgotten[slot] = 0;
   }
 }

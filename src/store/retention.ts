@@ -72,21 +72,6 @@ class Retention {
     return true;
   }
 
-  /**
-   * Everything before this offset is owed by no queue that anybody uses: those at rest will read theirs from the disk. 0 when
-   * that is less than `least`.
-   */
-  unusedBelow(limit: number, least: number): number {
-    let free = limit;
-    for (const queue of this.#table.names.awake()) {
-      if (isEmpty(queue)) continue;
-      const owed = this.#owedFrom(queue);
-      if (owed < least) return 0;
-      if (owed < free) free = owed;
-    }
-    return free;
-  }
-
   /** As `#firstOwed`, looked for once. */
   #owedFrom(queue: ConsumeQueue): number {
     if (queue.owed < 0) queue.owed = this.#firstOwed(queue);
@@ -145,14 +130,6 @@ export class SegmentRetention {
     this.#search = new Retention(table, durable, onReadError);
     this.#seams = new ListSeams(segments);
     this.#onReadError = onReadError;
-  }
-
-  unusedBelow(limit: number, least: number): number {
-    return this.#search.unusedBelow(limit, least);
-  }
-  /** Queues that are looked at for that. */
-  get usedQueues(): number {
-    return this.#table.names.awakeCount;
   }
 
   /** A queue owes entries that it did not owe before. */

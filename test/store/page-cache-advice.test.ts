@@ -1,46 +1,157 @@
 import test from "ava";
-import { PageCacheAdvice } from "../../src/store/page-cache-advice.ts";
+import { ConsumeQueue } from "../../src/store/consume-queue.ts";
+import { CHUNK_BYTES, PageCacheAdvice } from "../../src/store/page-cache-advice.ts";
 
-const MIB = 1 << 20;
+const RECORD = 1 << 12;
+const PER_CHUNK = CHUNK_BYTES / RECORD;
 
-/** What is told while `appended` MiB come one after the other, all of it consumed but for the last `held`. */
-function told(usedQueues: number, appended: number, held: number): Array<[number, number]> {
-  const ranges: Array<[number, number]> = [];
-  let end = 0;
-  const advice = new PageCacheAdvice(
-    {
-      usedQueues,
-      unusedBelow: (limit, least) => {
-        const free = Math.min(limit, end - held * MIB);
-        return free < least ? 0 : free;
+/** A log of records of one size, `queues` in turn, of which the advice is told. */
+class Log {
+  readonly queues: ConsumeQueue[];
+  readonly forgotten: Array<[fromChunk: number, toChunk: number]> = [];
+  readonly advice: PageCacheAdvice;
+  records: number;
+
+  constructor(queues: number, startChunk = 0) {
+    this.records = startChunk * PER_CHUNK;
+    this.queues = Array.from({ length: queues }, (_, i) => new ConsumeQueue(`q${i}`, 0, false, i));
+    const start = this.records;
+    this.advice = new PageCacheAdvice(
+      {
+        read: (queue, offset, into) => {
+          into.physicalOffset[0] = (start + offset * queues + queue.number) * RECORD;
+          into.size[0] = RECORD;
+          return true;
+        },
+        forget: (from, to) => void this.forgotten.push([from / CHUNK_BYTES, to / CHUNK_BYTES]),
       },
-    },
-    (from, to) => void ranges.push([from / MIB, to / MIB]),
-  );
-  for (let i = 0; i < appended; i++) {
-    end += MIB;
-    advice.look(end, end);
+      this.end,
+    );
   }
-  return ranges;
+  get end(): number {
+    return this.records * RECORD;
+  }
+  append(chunks: number): void {
+    this.records += chunks * PER_CHUNK;
+    for (const queue of this.queues) queue.maxOffset += (chunks * PER_CHUNK) / this.queues.length;
+  }
+  owes(queue: number, count: number): void {
+    this.advice.owes(this.queues[queue]!, count, this.end);
+  }
+  review(): void {
+    this.advice.review(this.end, this.end);
+  }
 }
 
-test("what was consumed is told to the kernel once, in order, without a gap", (t) => {
-  t.deepEqual(told(1, 70, 4), [
-    [0, 12],
-    [12, 28],
-    [28, 44],
-    [44, 60],
+test("what nobody is owed is told to the kernel once, in order, without a gap", (t) => {
+  const log = new Log(1);
+  for (let i = 0; i < 4; i++) {
+    log.append(2);
+    log.owes(0, 3);
+    log.review();
+  }
+  t.deepEqual(log.forgotten, [
+    [0, 2],
+    [2, 4],
+    [4, 6],
+    [6, 8],
   ]);
 });
 
-test("with ten thousand queues it is told as well, after fewer looks at all of them", (t) => {
-  t.deepEqual(told(10_240, 250, 10), [
-    [0, 70],
-    [70, 150],
-    [150, 230],
+test("what is not durable, or came after the queues were looked at, stays", (t) => {
+  const log = new Log(1);
+  log.append(8);
+  log.owes(0, 0);
+  log.advice.review(log.end, 3 * CHUNK_BYTES);
+  log.advice.review(5 * CHUNK_BYTES + 1, log.end);
+  t.deepEqual(log.forgotten, [
+    [0, 3],
+    [3, 5],
   ]);
 });
 
-test("while somebody is owed all of it nothing is told", (t) => {
-  t.deepEqual(told(10_240, 250, 250), []);
+test("a backlog stays until it is drained, then it goes from its beginning", (t) => {
+  const log = new Log(1);
+  log.append(8);
+  log.owes(0, 8 * PER_CHUNK);
+  log.review();
+  t.deepEqual(log.forgotten, []);
+  log.queues[0]!.minOffset = 5 * PER_CHUNK;
+  log.owes(0, 3 * PER_CHUNK);
+  log.review();
+  t.deepEqual(log.forgotten, [[0, 5]]);
+});
+
+test("a straggler does not keep the page cache full: one old message keeps nothing", (t) => {
+  const log = new Log(1);
+  log.append(64);
+  log.owes(0, 1);
+  log.review();
+  t.deepEqual(log.forgotten, [[0, 64]]);
+});
+
+test("with a straggler before it, a fresh backlog stays all the same", (t) => {
+  const log = new Log(1);
+  log.append(64);
+  log.owes(0, 4 * PER_CHUNK);
+  log.review();
+  t.deepEqual(log.forgotten, [[0, 60]]);
+});
+
+test("where half of a backlog is settled here and there, all of it stays", (t) => {
+  const log = new Log(1);
+  log.append(64);
+  log.owes(0, 32 * PER_CHUNK);
+  log.review();
+  t.deepEqual(log.forgotten, []);
+});
+
+test("a few stuck queues among many keep nothing, many small backlogs together all of theirs", (t) => {
+  const log = new Log(256);
+  log.append(32);
+  for (let i = 0; i < 256; i++) log.owes(i, i < 16 ? (32 * PER_CHUNK) / 256 : 0);
+  log.review();
+  t.deepEqual(log.forgotten, [[0, 32]]);
+  log.append(32);
+  for (let i = 0; i < 256; i++) log.owes(i, (32 * PER_CHUNK) / 256);
+  log.review();
+  t.deepEqual(log.forgotten, [[0, 32]]);
+  for (let i = 0; i < 256; i++) log.advice.gone(log.queues[i]!);
+  log.review();
+  t.deepEqual(log.forgotten, [
+    [0, 32],
+    [32, 64],
+  ]);
+});
+
+test("an old backlog that nobody drains does not keep what came after it", (t) => {
+  const log = new Log(2);
+  log.append(8);
+  log.owes(0, 4 * PER_CHUNK);
+  log.owes(1, 0);
+  log.review();
+  // From now on only the second is used.
+  for (let i = 0; i < 3; i++) {
+    log.records += 4 * PER_CHUNK;
+    log.review();
+  }
+  t.deepEqual(log.forgotten, [
+    [9, 12],
+    [12, 16],
+    [16, 20],
+  ]);
+});
+
+test("in a log that is larger than what is remembered, what is owed far back is counted out again", (t) => {
+  const log = new Log(1, 1000);
+  log.append(8);
+  log.owes(0, 8 * PER_CHUNK);
+  log.append(5000);
+  log.owes(0, 5008 * PER_CHUNK);
+  log.review();
+  t.deepEqual(log.forgotten, []);
+  log.owes(0, 0);
+  log.review();
+  // 4096 chunks and the one being written.
+  t.deepEqual(log.forgotten, [[1914, 6008]]);
 });
