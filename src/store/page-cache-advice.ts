@@ -14,6 +14,8 @@ import type { ConsumeQueue } from "./consume-queue.ts";
 export const CHUNK_BYTES = 8 << 20;
 /** Chunks that are remembered: 32 GiB. What is owed further back is left to the kernel. */
 const CHUNKS = 4096;
+/** Chunks that go for each that was appended: those of a drained backlog go as they are replaced, not all at once. */
+const PER_APPENDED = 2;
 /** With less than this owed, a chunk goes. */
 const LITTLE = CHUNK_BYTES / 8;
 
@@ -43,10 +45,13 @@ export class PageCacheAdvice {
   readonly #changes = new Float64Array(CHUNKS);
   readonly #isForgotten = new Uint8Array(CHUNKS);
 
+  #reviewedAt: number;
+
   /** `end`: of the log; what lies before it is left to the kernel. */
   constructor(host: AdviceHost, end: number) {
     this.#host = host;
     this.#first = Math.floor(end / CHUNK_BYTES);
+    this.#reviewedAt = end;
   }
 
   /** Of the entries that the queue has now, somebody is owed about `count`. `appended`: end of the log. */
@@ -83,20 +88,26 @@ export class PageCacheAdvice {
   /** All queues that changed before `position` was the end of the log have been told of. */
   review(position: number, durable: number): void {
     const end = Math.floor(Math.min(position, durable) / CHUNK_BYTES);
+    let left = Math.ceil(((position - this.#reviewedAt) * PER_APPENDED) / CHUNK_BYTES);
+    this.#reviewedAt = position;
+    while (end > this.#first + CHUNKS) this.#slide();
     let owed = this.#before;
     let from = -1;
-    for (let chunk = this.#first; chunk < end; chunk++) {
+    let to = -1;
+    for (let chunk = this.#first; chunk < end && left > 0; chunk++) {
       const slot = chunk % CHUNKS;
       owed += this.#changes[slot]!;
       if (this.#isForgotten[slot] === 0 && owed < LITTLE) {
         this.#isForgotten[slot] = 1;
+        left--;
         if (from < 0) from = chunk;
+        to = chunk + 1;
       } else if (from >= 0) {
-        this.#host.forget(from * CHUNK_BYTES, chunk * CHUNK_BYTES);
+        this.#host.forget(from * CHUNK_BYTES, to * CHUNK_BYTES);
         from = -1;
       }
     }
-    if (from >= 0) this.#host.forget(from * CHUNK_BYTES, end * CHUNK_BYTES);
+    if (from >= 0) this.#host.forget(from * CHUNK_BYTES, to * CHUNK_BYTES);
     while (this.#first < end && this.#isForgotten[this.#first % CHUNKS] === 1) this.#slide();
   }
 

@@ -62,7 +62,7 @@ test("what is not durable, or came after the queues were looked at, stays", (t) 
   const log = new Log(1);
   log.append(8);
   log.owes(0, 0);
-  log.advice.review(log.end, 3 * CHUNK_BYTES);
+  log.advice.review(4 * CHUNK_BYTES, 3 * CHUNK_BYTES);
   log.advice.review(5 * CHUNK_BYTES + 1, log.end);
   t.deepEqual(log.forgotten, [
     [0, 3],
@@ -70,7 +70,7 @@ test("what is not durable, or came after the queues were looked at, stays", (t) 
   ]);
 });
 
-test("a backlog stays until it is drained, then it goes from its beginning", (t) => {
+test("a backlog stays until it is drained, then it goes from its beginning as the log grows", (t) => {
   const log = new Log(1);
   log.append(8);
   log.owes(0, 8 * PER_CHUNK);
@@ -79,7 +79,16 @@ test("a backlog stays until it is drained, then it goes from its beginning", (t)
   log.queues[0]!.minOffset = 5 * PER_CHUNK;
   log.owes(0, 3 * PER_CHUNK);
   log.review();
-  t.deepEqual(log.forgotten, [[0, 5]]);
+  t.deepEqual(log.forgotten, []);
+  for (let i = 0; i < 2; i++) {
+    log.records += 2 * PER_CHUNK;
+    log.review();
+  }
+  t.deepEqual(log.forgotten, [
+    [0, 4],
+    [4, 5],
+    [9, 12],
+  ]);
 });
 
 test("a straggler does not keep the page cache full: one old message keeps nothing", (t) => {
@@ -117,6 +126,7 @@ test("a few stuck queues among many keep nothing, many small backlogs together a
   log.review();
   t.deepEqual(log.forgotten, [[0, 32]]);
   for (let i = 0; i < 256; i++) log.advice.gone(log.queues[i]!);
+  log.records += 16 * PER_CHUNK;
   log.review();
   t.deepEqual(log.forgotten, [
     [0, 32],
@@ -151,7 +161,7 @@ test("in a log that is larger than what is remembered, what is owed far back is 
   log.review();
   t.deepEqual(log.forgotten, []);
   log.owes(0, 0);
+  log.records += 3000 * PER_CHUNK;
   log.review();
-  // 4096 chunks and the one being written.
-  t.deepEqual(log.forgotten, [[1914, 6008]]);
+  t.deepEqual(log.forgotten, [[9008 - 4096, 9008]]);
 });
