@@ -41,6 +41,8 @@ interface Known {
   readonly at: number;
   readonly storedAt: number;
   isSure: boolean;
+  /** The disk was short since: the log need not keep it for the next life. */
+  wasShort?: boolean;
 }
 
 export class DeepQueues {
@@ -66,9 +68,17 @@ export class DeepQueues {
   opened(broker: Broker): void {
     this.#broker = broker;
     this.#isCalled.clear();
+    broker.onBlocked(() => this.#noteShortage());
     for (const known of this.#known.values()) {
-      if (this.#model.messages.get(known.message.text) === known.message) known.isSure = true;
+      const isThere = this.#model.messages.get(known.message.text) === known.message;
+      known.isSure = known.wasShort !== true && (known.isSure || isThere);
     }
+    this.#noteShortage();
+  }
+
+  #noteShortage(): void {
+    if (this.#broker.blocked === null) return;
+    for (const known of this.#known.values()) known.wasShort = true;
   }
 
   /** Before the model compares: what was not confirmed may be gone. */
