@@ -105,7 +105,7 @@ export class ConsumerGroup {
 
   /** These offsets are no longer in work: keys they held may go to others. */
   releaseKeys(shard: ShardProgress, from: number, count: number): void {
-    if (this.keys === null) return;
+    if (this.keys === null || this.keys.isIdle) return;
     let isFreed = false;
     for (let i = 0; i < count; i++) {
       if (this.keys.release(shard.index, from + i)) isFreed = true;
@@ -138,9 +138,8 @@ export class ConsumerGroup {
 
   /** Are there members, or is something in it that the journal does not know? */
   isInUse(): boolean {
-    if (!this.isDurable || this.members.length > 0 || this.browserCount > 0 || this.keys !== null) {
-      return true;
-    }
+    if (!this.isDurable || this.members.length > 0 || this.browserCount > 0) return true;
+    if (this.keys !== null && !this.keys.isIdle) return true;
     for (const shard of this.shards) if (shard.isInUse()) return true;
     return false;
   }

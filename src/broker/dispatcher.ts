@@ -8,7 +8,7 @@ import { Browsing } from "./browsing.ts";
 import type { Consumer } from "./consumer.ts";
 import type { ConsumerGroup } from "./consumer-group.ts";
 import { type EntrySource, RUN_MAX, RUNS_PER_TURN, Run } from "./delivery-run.ts";
-import { isReady, mayHaveKeys, type PrefixHost, RunPrefix } from "./run-prefix.ts";
+import { isReady, mayHaveKeysFrom, type PrefixHost, RunPrefix } from "./run-prefix.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 import type { Visibility } from "./visibility.ts";
 
@@ -134,7 +134,7 @@ export class Dispatcher implements TurnTask {
 
   #dispatchOne(shard: ShardProgress): void {
     if (shard.group.isSelective) this.#dispatchSelective(shard);
-    else if (mayHaveKeys(shard)) this.#dispatchKeyed(shard);
+    else if (mayHaveKeysFrom(shard, shard.next)) this.#dispatchKeyed(shard);
     else this.#dispatchShard(shard);
   }
 
@@ -267,12 +267,12 @@ export class Dispatcher implements TurnTask {
   #searchOnce(shard: ShardProgress, consumer: Consumer): boolean {
     const { queue, state } = shard;
     const end = this.#visibility.endOf(queue);
-    this.#prefix.isKeyed = mayHaveKeys(shard);
     let at = Math.max(consumer.scan[shard.index] ?? 0, state.low);
     for (;;) {
       at = state.findReady(at, end);
       consumer.scan[shard.index] = at;
       if (at >= end) return false;
+      this.#prefix.isKeyed = mayHaveKeysFrom(shard, at);
       let count = this.#entries.read(
         queue,
         at,

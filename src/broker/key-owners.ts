@@ -10,6 +10,11 @@ export class KeyOwners {
   /** Shard and offset → key. */
   readonly #outstanding = new Map<number, string>();
 
+  /** Nothing with a key is outstanding. */
+  get isIdle(): boolean {
+    return this.#outstanding.size === 0;
+  }
+
   /** Consumer id that has the key, NOBODY when it is held back, undefined when it is free. */
   ownerOf(key: string): number | undefined {
     return this.#owners.get(key)?.consumer;

@@ -167,8 +167,9 @@ export function isReady({ state }: ShardProgress, offset: number): boolean {
   return one === STATE.READY || one === STATE.READY_AGAIN;
 }
 
-/** Nothing with an ordering key is left when the group has settled all of them: the plain path again. */
-export function mayHaveKeys({ group, index, state }: ShardProgress): boolean {
-  const { node } = group;
-  return node.mayHaveKeys && state.low < (node.keyedTo[index] ?? 0);
-}
+/**
+ * May a message at `offset` or behind it have an ordering key? Where the search for what is ready has passed the last of
+ * them, the plain path is taken, however long one of before stays with its consumer.
+ */
+export const mayHaveKeysFrom = ({ group, index }: ShardProgress, offset: number): boolean =>
+  group.node.mayHaveKeys && offset < (group.node.keyedTo[index] ?? 0);

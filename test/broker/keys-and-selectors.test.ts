@@ -1,9 +1,12 @@
 import test from "ava";
-import { OUTCOME } from "../../src/broker/facade.ts";
+import { OUTCOME, type Outcome } from "../../src/broker/facade.ts";
+import { mayHaveKeysFrom } from "../../src/broker/run-prefix.ts";
 import { Draft } from "../../src/model/draft.ts";
 import { fillRawDraft } from "../../src/model/foreign.ts";
 import { Neutral } from "../../src/model/neutral.ts";
 import { string } from "../../src/model/values.ts";
+import { MemoryStorage } from "../../src/store/memory-storage.ts";
+import { copyFiles, crash, openLogBroker } from "../support/log-broker.ts";
 import { openTestBroker } from "../support/test-broker.ts";
 import {
   type Collector,
@@ -24,9 +27,9 @@ function message(key: string, colour: string, text: string): Draft {
   return fillRawDraft(new Draft(), neutral);
 }
 
-const done = (sink: Collector, text: string, outcome = OUTCOME.ACCEPT): void => {
+const done = (sink: Collector, text: string, outcome: Outcome = OUTCOME.ACCEPT): void => {
   const { number } = sink.received.findLast((one) => one.text === text)!;
-  sink.consumer.settle(number, number, outcome as 0);
+  sink.consumer.settle(number, number, outcome);
 };
 
 test("a key is worked on by one consumer at a time, also where each selects for itself", async (t) => {
@@ -156,4 +159,67 @@ test("a message that was passed over for its key comes when the key is free, als
   await settle();
   t.deepEqual(other.texts, ["low"]);
   await close();
+});
+
+test("a message that stays with its consumer does not keep those without keys on the way of those with one", async (t) => {
+  const { broker, close } = await openTestBroker();
+  const shard = () => broker.registry.find("queue", "/", "q")!.ownGroup.shards[0]!;
+  const isKeyed = (): boolean => mayHaveKeysFrom(shard(), shard().next);
+  const target = connect(broker).openTarget(queue("q"));
+  for (const text of ["k1", "k2"]) target.publish(draft(text, { group: "k" }));
+  const slow = consume(connect(broker), queue("q"), { credit: 1 });
+  await settle();
+  t.deepEqual(slow.texts, ["k1"]);
+  const quick = consume(connect(broker), queue("q"));
+  target.publish(draft("free"));
+  await settle();
+  t.deepEqual(quick.texts, ["free"]);
+  t.true(isKeyed(), "k2 waits for its key");
+  slow.consumer.setCredit(1);
+  await settle();
+  t.deepEqual(slow.texts, ["k1", "k2"]);
+  t.false(isKeyed());
+  target.publish(draft("k3", { group: "k" }));
+  t.true(isKeyed());
+  await settle();
+  t.deepEqual(quick.texts, ["free"], "its key is at work elsewhere");
+  done(slow, "k2", OUTCOME.RELEASE);
+  done(slow, "k1");
+  await settle();
+  t.deepEqual(quick.texts, ["free", "k2", "k3"], "what was given back comes first");
+  t.false(isKeyed());
+  await close();
+});
+
+test("after a crash what lay there is looked at for keys once, however long it stays unsettled", async (t) => {
+  const disk = new MemoryStorage();
+  const first = await openLogBroker(disk);
+  const before = connect(first.broker).openTarget(queue("q"));
+  for (const text of ["a", "b"]) before.publish(draft(text, { group: "k" }));
+  for (const text of ["c", "d"]) before.publish(draft(text));
+  await until("it is safe", () => {
+    first.store.tick();
+    return first.broker.confirmedTo("fsync") >= first.store.watermarks.appended;
+  });
+  const copy = new MemoryStorage();
+  copyFiles(disk, copy, "/data");
+  await crash(first.broker);
+  const { broker } = await openLogBroker(copy);
+  const shard = broker.registry.find("queue", "/", "q")!.ownGroup.shards[0]!;
+  t.true(mayHaveKeysFrom(shard, shard.next), "it may be anything");
+  const one = consume(connect(broker), queue("q"), { credit: 1 });
+  await settle();
+  const two = consume(connect(broker), queue("q"), { credit: 100 });
+  await settle();
+  t.deepEqual([one.texts, two.texts], [["a"], ["c", "d"]], "b waits for its key");
+  one.consumer.setCredit(10);
+  await settle();
+  t.deepEqual(one.texts, ["a", "b"]);
+  const target = connect(broker).openTarget(queue("q"));
+  for (let i = 0; i < 10; i++) target.publish(draft("new"));
+  await settle();
+  t.is(two.texts.length + one.texts.length, 14);
+  t.is(shard.state.low, 0, "the oldest is still out");
+  t.false(mayHaveKeysFrom(shard, shard.next));
+  await crash(broker);
 });
