@@ -3,16 +3,17 @@
  *
  *   typed       text                                     what a JMS application sees as JMSMessageID
  *   string s    s, or ID:AMQP_STRING:s when s itself     s when it begins with "ID:", else ID:AMQP_NO_PREFIX:s
- *               looks like one of these forms
- *   uuid        urn:uuid:8-4-4-4-12                      ID:AMQP_UUID:…
+ *               is one of these forms
+ *   uuid        urn:uuid:8-4-4-4-12, lower case          ID:AMQP_UUID:…
  *   u64         ID:AMQP_ULONG:decimal                    ID:AMQP_ULONG:…
  *   bytes       ID:AMQP_BINARY:upper-case hex            ID:AMQP_BINARY:…
  *
- * The text leads back to the same typed value, so an id survives a round trip through a text protocol. On the AMQP 1.0
- * wire the value stays typed; an "ID:" is never added or stripped there.
+ * Each text has one typed value and leads to it and back, byte for byte: a form in another spelling (`urn:uuid:` in upper
+ * case) is a string. So an answer brings every requester the id that it sent. On the AMQP 1.0 wire the value stays typed; an
+ * "ID:" is never added or stripped there.
  */
 import { Buffer, isUtf8 } from "node:buffer";
-import { isUuid, parseInteger, string, type Typed } from "./values.ts";
+import { isUuid, parseInteger, type Typed } from "./values.ts";
 
 export type Identifier = Extract<Typed, { type: "string" | "uuid" | "u64" | "bytes" }>;
 
@@ -27,9 +28,9 @@ const BINARY = "ID:AMQP_BINARY:";
 export function identifierToText(id: Identifier): string {
   switch (id.type) {
     case "string":
-      return id.value.startsWith(URN) || id.value.startsWith(AMQP) ? STRING + id.value : id.value;
+      return isForm(id.value) ? STRING + id.value : id.value;
     case "uuid":
-      return URN + id.value;
+      return URN + id.value.toLowerCase();
     case "u64":
       return ULONG + id.value;
     default:
@@ -38,33 +39,39 @@ export function identifierToText(id: Identifier): string {
 }
 
 export function identifierFromText(text: string): Identifier {
-  if (text.startsWith(URN)) {
-    const value = text.slice(URN.length);
-    if (isUuid(value)) return { type: "uuid", value: value.toLowerCase() };
-  } else if (text.startsWith(AMQP)) {
-    const typed = fromAmqpForm(text);
-    if (typed !== undefined) return typed;
-  }
-  return { type: "string", value: text };
+  if (!text.startsWith(STRING)) return typedForm(text) ?? { type: "string", value: text };
+  return { type: "string", value: isForm(text) ? text.slice(STRING.length) : text };
 }
 
-function fromAmqpForm(text: string): Identifier | undefined {
-  if (text.startsWith(STRING)) return string(text.slice(STRING.length)) as Identifier;
-  if (text.startsWith(NO_PREFIX)) return string(text.slice(NO_PREFIX.length)) as Identifier;
-  if (text.startsWith(UUID)) {
-    const value = text.slice(UUID.length);
-    return isUuid(value) ? { type: "uuid", value: value.toLowerCase() } : undefined;
+/** Would it be read as something else than itself? A form, or one that was made a string of, any number of times. */
+function isForm(text: string): boolean {
+  let at = 0;
+  while (text.startsWith(STRING, at)) at += STRING.length;
+  return typedForm(text.slice(at)) !== undefined;
+}
+
+/** What is not a string, and is spelled as `identifierToText` does. */
+function typedForm(text: string): Identifier | undefined {
+  if (!text.startsWith(URN) && !text.startsWith(AMQP)) return undefined;
+  const id = fromForm(text);
+  return id !== undefined && identifierToText(id) === text ? id : undefined;
+}
+
+function fromForm(text: string): Exclude<Identifier, { type: "string" }> | undefined {
+  if (text.startsWith(URN)) {
+    const value = text.slice(URN.length);
+    return isUuid(value) ? { type: "uuid", value } : undefined;
   }
   if (text.startsWith(ULONG)) {
-    return parseInteger("u64", text.slice(ULONG.length)) as Identifier | undefined;
+    return parseInteger("u64", text.slice(ULONG.length)) as
+      | Extract<Identifier, { type: "u64" }>
+      | undefined;
   }
-  if (text.startsWith(BINARY)) {
-    const hex = text.slice(BINARY.length);
-    if (hex.length % 2 === 0 && /^[0-9A-Fa-f]*$/.test(hex)) {
-      return { type: "bytes", value: Buffer.from(hex, "hex") };
-    }
-  }
-  return undefined;
+  if (!text.startsWith(BINARY)) return undefined;
+  const hex = text.slice(BINARY.length);
+  return hex.length % 2 === 0 && /^[0-9A-F]*$/.test(hex)
+    ? { type: "bytes", value: Buffer.from(hex, "hex") }
+    : undefined;
 }
 
 /** JMSMessageID as Qpid JMS shows it. */
@@ -91,8 +98,7 @@ export const correlationToBytes = (id: Identifier): Buffer =>
 
 /**
  * From MQTT Correlation Data: text when it reads as text, so that a requester of another protocol gets back what it sent;
- * otherwise binary, also where the text has another spelling than ours (`urn:uuid:` in upper case): as an answer it goes out
- * over MQTT as the same bytes.
+ * otherwise binary.
  */
 export function correlationFromBytes(data: Uint8Array): Identifier {
   if (isUtf8(data)) {
@@ -100,7 +106,8 @@ export function correlationFromBytes(data: Uint8Array): Identifier {
     // biome-ignore lint/suspicious/noControlCharactersInRegex: no text has them
     if (!/[\u0000-\u001f\u007f]/.test(text)) {
       const id = identifierFromText(text);
-      if (Buffer.compare(correlationToBytes(id), data) === 0) return id;
+      // As an answer it goes out over MQTT as the same bytes: those of a binary id are not its text.
+      if (id.type !== "bytes") return id;
     }
   }
   return { type: "bytes", value: Buffer.from(data) };

@@ -1,6 +1,8 @@
 import test from "ava";
 import fc from "fast-check";
 import {
+  correlationFromBytes,
+  correlationToBytes,
   type Identifier,
   identifierFromText,
   identifierToText,
@@ -11,21 +13,31 @@ import { long, sameTyped } from "../../src/model/values.ts";
 
 const U = "12345678-9abc-def0-1234-56789abcdef0";
 
+const text = fc
+  .tuple(
+    fc.constantFrom("", "ID:AMQP_STRING:", "ID:AMQP_STRING:ID:AMQP_STRING:"),
+    fc.constantFrom("", "ID:", "ID:AMQP_", "ID:AMQP_UUID:", "urn:uuid:", "URN:UUID:"),
+    fc.constantFrom("", "ID:AMQP_NO_PREFIX:", "ID:AMQP_ULONG:", "ID:AMQP_BINARY:"),
+    fc.oneof(fc.string(), fc.constantFrom(U, U.toUpperCase(), "12", "012", "-0", "0aff", "0AFF")),
+  )
+  .map((parts) => parts.join(""));
+
+test("every text leads to one typed id and back, byte for byte", (t) => {
+  fc.assert(
+    fc.property(text, (one) => {
+      t.is(identifierToText(identifierFromText(one)), one);
+      t.is(correlationToBytes(correlationFromBytes(Buffer.from(one))).toString(), one);
+    }),
+    { numRuns: 2000 },
+  );
+});
+
+test("an id that is a form of a form of a form takes no time", (t) => {
+  const long = `${"ID:AMQP_STRING:".repeat(200_000)}ID:AMQP_ULONG:7`;
+  t.is(identifierToText(identifierFromText(long)).length, long.length);
+});
+
 test("every typed id survives its text form", (t) => {
-  const text = fc
-    .tuple(
-      fc.constantFrom(
-        "",
-        "ID:",
-        "ID:AMQP_",
-        "ID:AMQP_UUID:",
-        "urn:uuid:",
-        "ID:AMQP_STRING:",
-        "ID:AMQP_ULONG:",
-      ),
-      fc.oneof(fc.string(), fc.constantFrom(U, "12")),
-    )
-    .map((parts) => parts.join(""));
   const id: fc.Arbitrary<Identifier> = fc.oneof(
     text.map((value) => ({ type: "string", value }) as const),
     fc.uuid().map((value) => ({ type: "uuid", value }) as const),
@@ -47,7 +59,7 @@ test("the text forms are those of the clients", (t) => {
   t.is(identifierToText({ type: "bytes", value: Buffer.from([1, 0xab]) }), "ID:AMQP_BINARY:01AB");
   t.is(identifierToText({ type: "string", value: "c1" }), "c1");
   t.is(identifierToText({ type: "string", value: "ID:abc" }), "ID:abc");
-  t.deepEqual(identifierFromText(`urn:uuid:${U.toUpperCase()}`), { type: "uuid", value: U });
+  t.deepEqual(identifierFromText(`urn:uuid:${U}`), { type: "uuid", value: U });
   t.deepEqual(identifierFromText("urn:uuid:nonsense"), {
     type: "string",
     value: "urn:uuid:nonsense",
