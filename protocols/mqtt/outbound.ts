@@ -270,7 +270,8 @@ export class Outbound {
     const offset = run.queueOffset(index);
     if (offset < source.resentBelow) return 0;
     const most = run.count - index;
-    const count = frames.runFrom(slot, run.physicalOffset, index, most, SHARED_BYTES);
+    const alike = frames.runFrom(slot, run.physicalOffset, index, most, SHARED_BYTES);
+    const count = inARow(run, index, alike);
     const own = this.#open.own;
     if (!own.fitsRun(offset, count) || this.#areHeld(offset, count)) return 0;
     const { wire, counters } = this.#host;
@@ -455,4 +456,13 @@ function publishedQoS(record: RecordView): number {
   const { flag } = record;
   if ((flag & FLAG.EXACTLY_ONCE) !== 0 && isFromMqtt(record)) return 2;
   return record.isDurable ? 1 : 0;
+}
+
+/** How many of `count` messages from `index` on have offsets without a gap: their identifiers follow each other. */
+function inARow(run: DeliveryRun, index: number, count: number): number {
+  const offset = run.queueOffset(index);
+  if (run.queueOffset(index + count - 1) === offset + count - 1) return count;
+  let length = 1;
+  while (run.queueOffset(index + length) === offset + length) length++;
+  return length;
 }

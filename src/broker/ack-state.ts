@@ -10,6 +10,8 @@
  *   the original order and costs no memory, whatever the number.
  * - What is taken and settled in order needs no bytes: where there are no pages, all from `low` to `frontier` is acquired.
  * - Ranges are filled and searched natively (fill, indexOf): a batch costs a few hundred nanoseconds, not per message.
+ * - A row is a list of ascending offsets with gaps between them: what is left of a queue of which a random half is settled.
+ *   It is gathered, acquired and settled in one pass over its pages.
  */
 import assert from "node:assert/strict";
 import { fillFrom, maskOf } from "./settled-mask.ts";
@@ -18,6 +20,11 @@ import { PAGE_MASK, PAGE_SIZE, STATE, StatePages } from "./state-pages.ts";
 export { STATE };
 
 const scratch = new Uint8Array(PAGE_SIZE);
+/** By state: does a row have it? */
+const IS_READY = tableOf(STATE.READY, STATE.READY_AGAIN);
+const IS_OWED = tableOf(STATE.READY, STATE.READY_AGAIN, STATE.ACQUIRED, STATE.PARKED);
+/** So many offsets in a row that do not count: the next one that does is searched for natively. */
+const LEAP = 64;
 
 export class AckState {
   /** Everything below is settled. */
@@ -95,9 +102,87 @@ export class AckState {
     return count;
   }
 
+  /** Writes the first ready offsets from `from` on and below `end` to `into`, at most `max`; returns how many. */
+  gatherReady(from: number, end: number, max: number, into: Float64Array): number {
+    return this.#gather(
+      this.#pages === null ? this.frontier : from,
+      from,
+      end,
+      max,
+      into,
+      IS_READY,
+    );
+  }
+
+  /** The same of all that is not settled. */
+  gatherOwed(from: number, end: number, max: number, into: Float64Array): number {
+    return this.#gather(this.low, from, end, max, into, IS_OWED);
+  }
+
+  #gather(
+    first: number,
+    from: number,
+    end: number,
+    max: number,
+    into: Float64Array,
+    counts: Uint8Array,
+  ): number {
+    const pages = this.#pages;
+    let count = 0;
+    let at = Math.max(first, from, this.low);
+    while (at < end && count < max) {
+      const number = Math.floor(at / PAGE_SIZE);
+      const base = number * PAGE_SIZE;
+      const isBeyond = at >= this.frontier;
+      const page = isBeyond ? undefined : pages?.get(number);
+      if (page === undefined) {
+        const stop = Math.min(
+          isBeyond || pages === null ? end : base + PAGE_SIZE,
+          at + max - count,
+        );
+        for (const last = Math.min(stop, end); at < last; at++) into[count++] = at;
+        continue;
+      }
+      if (pages!.isAllSettled(page)) {
+        at = base + PAGE_SIZE;
+        continue;
+      }
+      const stop = Math.min(PAGE_SIZE, end - base);
+      let index = at & PAGE_MASK;
+      while (index < stop && count < max) {
+        const before = count;
+        const pause = Math.min(index + LEAP, stop);
+        // Without a branch: which of them are settled nobody can guess.
+        for (; index < pause && count < max; index++) {
+          into[count] = base + index;
+          count += counts[page[index]!]!;
+        }
+        if (count === before && counts === IS_READY) index = this.#readyIn(page, index, stop);
+      }
+      at = base + index;
+    }
+    return count;
+  }
+
+  /** The first ready offset of a page from `index` on; `stop` when there is none before. */
+  #readyIn(page: Uint8Array, index: number, stop: number): number {
+    const ready = page.indexOf(STATE.READY, index);
+    const found = ready < 0 ? stop : Math.min(ready, stop);
+    if (this.#again === 0) return found;
+    const again = page.indexOf(STATE.READY_AGAIN, index);
+    return again < 0 ? found : Math.min(again, found);
+  }
+
   /** Marks a ready run as held by somebody. */
   acquire(from: number, count: number): void {
     this.#mark(from, count, STATE.ACQUIRED);
+  }
+
+  /** The same for the first `count` of these. */
+  acquireRow(offsets: Float64Array, count: number): void {
+    const first = offsets[0]!;
+    if (offsets[count - 1]! - first === count - 1) this.#mark(first, count, STATE.ACQUIRED);
+    else this.#markRow(offsets, 0, count, STATE.ACQUIRED);
   }
 
   park(from: number, count: number): void {
@@ -132,6 +217,25 @@ export class AckState {
       return false;
     }
     this.#advance(from + count);
+    return true;
+  }
+
+  /** Settles a row, none of it below `low`; true when `low` moved. */
+  settleRow(offsets: Float64Array, at: number, count: number): boolean {
+    const from = offsets[at]!;
+    const end = offsets[at + count - 1]! + 1;
+    const isFirst = from === this.low;
+    this.#markRow(offsets, at, count, STATE.SETTLED);
+    if (isFirst) this.#advance(from + 1);
+    this.#compact(Math.max(from, this.low), end);
+    return isFirst;
+  }
+
+  /** Are the offsets of `[from, end)` settled, all of them? */
+  isSettled(from: number, end: number): boolean {
+    for (let at = Math.max(from, this.low); at < end; at++) {
+      if (this.stateOf(at) !== STATE.SETTLED) return false;
+    }
     return true;
   }
 
@@ -308,6 +412,49 @@ export class AckState {
     if (this.frontier < end) this.frontier = end;
   }
 
+  #markRow(
+    offsets: Float64Array,
+    at: number,
+    count: number,
+    state: typeof STATE.ACQUIRED | typeof STATE.SETTLED,
+  ): void {
+    assert(offsets[at]! >= this.low && count > 0, "ack state: row below the low-water mark");
+    if (this.#pages === null) this.#writeOut();
+    const pages = this.#pages!;
+    const end = at + count;
+    let held = 0;
+    let again = 0;
+    let settled = 0;
+    for (let i = at; i < end; ) {
+      const number = Math.floor(offsets[i]! / PAGE_SIZE);
+      const base = number * PAGE_SIZE;
+      const stop = base + PAGE_SIZE;
+      let page = pages.getOrAdd(number);
+      if (pages.isAllSettled(page)) {
+        if (state === STATE.SETTLED) {
+          for (; i < end && offsets[i]! < stop; i++) settled--;
+          continue;
+        }
+        page = pages.reopen(number);
+      }
+      for (; i < end && offsets[i]! < stop; i++) {
+        const index = (offsets[i]! - base) | 0;
+        const before = page[index]!;
+        if (before === STATE.ACQUIRED || before === STATE.PARKED) held--;
+        else if (before === STATE.READY_AGAIN) again--;
+        else if (before === STATE.SETTLED) settled--;
+        page[index] = state;
+      }
+    }
+    if (state === STATE.ACQUIRED) held += count;
+    else settled += count;
+    this.#held += held;
+    this.#again += again;
+    this.#settledAbove += settled;
+    const last = offsets[end - 1]!;
+    if (this.frontier <= last) this.frontier = last + 1;
+  }
+
   /** What was acquired in order gets its bytes. */
   #writeOut(): void {
     const pages = new StatePages();
@@ -364,4 +511,10 @@ export class AckState {
     // Nothing outstanding: an idle group holds no page at all, and whatever is taken next begins anew.
     if (low === this.frontier) this.clear();
   }
+}
+
+function tableOf(...states: number[]): Uint8Array {
+  const table = new Uint8Array(8);
+  for (const state of states) table[state] = 1;
+  return table;
 }

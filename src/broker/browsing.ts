@@ -42,6 +42,7 @@ export class Browsing {
   /** A browser sees everything not settled, acquired or not, up to the end it found when it came. */
   #browse(consumer: Consumer): void {
     const run = this.#run;
+    this.#prefix.isKeyed = false;
     let runs = 0;
     for (const shard of consumer.group.shards) {
       const { state, queue } = shard;
@@ -52,29 +53,30 @@ export class Browsing {
           this.schedule(consumer);
           return;
         }
-        let count = 0;
-        while (at < end && state.stateOf(at) === STATE.SETTLED) at++;
-        const most = Math.min(RUN_MAX, consumer.credit, end - at);
-        while (count < most && state.stateOf(at + count) !== STATE.SETTLED) count++;
-        if (count > 0) count = this.#entries.read(queue, at, count, run);
-        const isRead = count > 0;
-        if (isRead) count = this.#prefix.sound(shard, at, count);
+        let count = state.gatherOwed(at, end, Math.min(RUN_MAX, consumer.credit), run.offsets);
         if (count === 0) {
-          if (at < end && state.stateOf(at) === STATE.SETTLED) continue;
+          consumer.scan[shard.index] = end;
+          break;
+        }
+        at = run.offsets[0]!;
+        count = run.load(this.#entries, queue, count);
+        const isRead = count > 0;
+        if (isRead) count = this.#prefix.sound(shard, count);
+        if (count === 0) {
+          if (state.stateOf(at) === STATE.SETTLED) continue;
           if (!isRead || isReady(shard, at)) break;
           // It cannot be read, by nobody: the others can be looked at, also in the next turn.
           consumer.scan[shard.index] = ++at;
           continue;
         }
-        const own = this.#prefix.own(shard, consumer, at, count);
-        if (own > 0) {
-          const sent = this.#prefix.withinBytes(own);
-          run.assign(shard, consumer, at, sent);
-          at += sent;
-          consumer.scan[shard.index] = at;
-          consumer.sink.deliver(run);
-        } else at -= own;
+        at = run.offsets[count - 1]! + 1;
+        const own = this.#prefix.own(shard, consumer, count, count);
+        const sent = own === 0 ? 0 : this.#prefix.withinBytes(own);
+        if (sent < own) at = run.offsets[sent]!;
         consumer.scan[shard.index] = at;
+        if (sent === 0) continue;
+        run.assign(shard, consumer, sent);
+        consumer.sink.deliver(run);
       }
     }
   }

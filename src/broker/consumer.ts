@@ -8,7 +8,7 @@ import type { Consumer as ConsumerFacade, ConsumerInfo, DeliverySink, Outcome } 
 import { OUTCOME } from "./facade.ts";
 import type { MessageFilter } from "./filter.ts";
 import { retryDelayMs } from "./policy.ts";
-import type { ShardProgress } from "./shard-progress.ts";
+import { runIn, type ShardProgress } from "./shard-progress.ts";
 import { STAGED, UnsettledRing } from "./unsettled-ring.ts";
 
 export interface ConsumerHost {
@@ -194,20 +194,44 @@ export class Consumer implements ConsumerFacade {
         number++;
         continue;
       }
-      // The longest run of neighbours: same shard, next offset.
-      const from = offsets[slot]!;
-      let count = 1;
+      // The longest row of neighbours: same shard, ascending offsets.
+      let last = offsets[slot]!;
       shards[slot] = 0;
-      for (number++; number < end; number++, count++) {
-        const next = number & mask;
-        if (shards[next] !== shard || offsets[next] !== from + count) break;
+      const stop = Math.min(mask + 1, slot + end - number);
+      let next = slot + 1;
+      for (; next < stop && shards[next] === shard && offsets[next]! > last; next++) {
+        last = offsets[next]!;
         shards[next] = 0;
       }
+      const count = next - slot;
+      number += count;
       ring.count -= count;
       settledSome = true;
-      this.#apply(this.group.shards[(shard & ~STAGED) - 1]!, from, count, outcome);
+      this.#applyRow(this.group.shards[(shard & ~STAGED) - 1]!, offsets, slot, count, outcome);
     }
     return settledSome;
+  }
+
+  #applyRow(
+    shard: ShardProgress,
+    offsets: Float64Array,
+    at: number,
+    count: number,
+    outcome: Outcome,
+  ): void {
+    const end = at + count;
+    if (outcome === OUTCOME.ACCEPT && offsets[end - 1]! - offsets[at]! >= count) {
+      shard.settleRow(offsets, at, count);
+      this.group.node.counters.accepted += count;
+      this.#releaseShard(shard);
+      return;
+    }
+    while (at < end) {
+      const from = offsets[at]!;
+      const length = runIn(offsets, at, end);
+      this.#apply(shard, from, length, outcome);
+      at += length;
+    }
   }
 
   close(outcome: Outcome): void {
@@ -274,10 +298,14 @@ export class Consumer implements ConsumerFacade {
         throw new Error(`unknown outcome ${String(never)}`);
       }
     }
-    if (shard.holder === this.id && this.unsettled.count === 0) {
-      shard.holder = -1;
-      this.group.schedule(shard);
-    }
+    this.#releaseShard(shard);
+  }
+
+  /** An ordered shard is free for others once nothing of it is outstanding. */
+  #releaseShard(shard: ShardProgress): void {
+    if (shard.holder !== this.id || this.unsettled.count > 0) return;
+    shard.holder = -1;
+    this.group.schedule(shard);
   }
 
   #fail(shard: ShardProgress, offset: number, outcome: Outcome): void {

@@ -146,31 +146,38 @@ export class Dispatcher implements TurnTask {
     }
   }
 
+  /** Reads ready messages from `at` on, at most `max`, whatever lies between them; returns how many. */
+  #load({ queue, state }: ShardProgress, at: number, end: number, max: number): number {
+    const run = this.#run;
+    const count = state.gatherReady(at, end, Math.min(RUN_MAX, max), run.offsets);
+    return run.load(this.#entries, queue, count);
+  }
+
   /** The plain path: any member may take anything the group wants. */
   #dispatchShard(shard: ShardProgress): void {
     const { group, queue, state } = shard;
-    const run = this.#run;
+    const { offsets } = this.#run;
     const end = this.#visibility.endOf(queue);
-    for (let runs = 0; runs < RUNS_PER_TURN; ) {
+    for (let runs = 0; runs < RUNS_PER_TURN; runs++) {
       const at = state.findReady(shard.next, end);
       shard.next = at;
       if (at >= end) return;
       const consumer = this.#pick(group, shard);
       if (consumer === null) return;
       const share = group.members.length === 1 ? RUN_MAX : this.#shareOf(group, shard);
-      const wanted = Math.min(consumer.credit, share, RUN_MAX, end - at);
-      let count = this.#entries.read(queue, at, state.readyRun(at, wanted), run);
+      let count = this.#load(shard, at, end, Math.min(consumer.credit, share));
       if (count === 0) return;
-      count = this.#prefix.sound(shard, at, count);
+      count = this.#prefix.sound(shard, count);
       if (count === 0) {
         // What cannot be read was settled or set aside: go on behind it. What is still on its way: wait for it.
         if (isReady(shard, at)) return;
         continue;
       }
-      count = this.#prefix.wanted(shard, at, count);
-      if (count <= 0) continue;
-      this.#deliver(shard, consumer, at, this.#prefix.withinBytes(count));
-      runs++;
+      count = this.#prefix.wanted(shard, count);
+      if (count === 0) continue;
+      count = this.#prefix.withinBytes(count);
+      shard.next = offsets[count - 1]! + 1;
+      this.#deliver(shard, consumer, count);
     }
     group.schedule(shard);
   }
@@ -185,47 +192,66 @@ export class Dispatcher implements TurnTask {
     const end = this.#visibility.endOf(queue);
     let at = state.findReady(shard.next, end);
     let firstHeld = -1;
+    let isStuck = false;
     let work = KEYED_PER_TURN;
-    while (at < end && work > 0) {
-      let count = this.#entries.read(
-        queue,
-        at,
-        state.readyRun(at, Math.min(RUN_MAX, work, end - at)),
-        run,
-      );
-      if (count > 0) count = this.#prefix.sound(shard, at, count);
+    while (at < end && work > 0 && !isStuck) {
+      let count = this.#load(shard, at, end, work);
+      if (count > 0) count = this.#prefix.sound(shard, count);
       if (count === 0) {
         if (isReady(shard, at)) break;
         at = state.findReady(at, end);
         continue;
       }
-      const plain = this.#prefix.unkeyed(count);
-      if (plain > 0) {
-        const consumer = this.#pick(group, shard);
-        if (consumer === null) break;
-        const wanted = this.#prefix.wanted(shard, at, Math.min(plain, this.#shareOf(group, shard)));
-        if (wanted > 0) {
-          const sent = this.#prefix.withinBytes(Math.min(wanted, consumer.credit));
-          this.#deliver(shard, consumer, at, sent);
-          at += sent;
+      work -= count;
+      const behind = run.offsets[count - 1]! + 1;
+      while (count > 0) {
+        at = run.offsets[0]!;
+        if (this.#prefix.unkeyed(1) === 0) {
+          const outcome = this.#dispatchKey(shard);
+          isStuck = outcome === "no-credit";
+          if (isStuck) break;
+          if (outcome === "held" && firstHeld < 0) firstHeld = at;
+        } else {
+          const left = this.#dispatchUnkeyed(shard, count);
+          isStuck = left === at;
+          // What was cut off is read again.
+          if (left >= 0) {
+            at = left;
+            break;
+          }
         }
-      } else {
-        const outcome = this.#dispatchKey(shard, at);
-        if (outcome === "no-credit") break;
-        if (outcome === "held" && firstHeld < 0) firstHeld = at;
-        at++;
+        const { looked } = this.#prefix;
+        count -= looked;
+        if (count > 0) run.shift(looked, count);
+        else at = behind;
       }
-      work -= Math.max(1, plain);
       at = state.findReady(at, end);
     }
     shard.next = firstHeld >= 0 ? firstHeld : at;
-    if (work <= 0 && at < end) group.schedule(shard);
+    if (work <= 0 && at < end && !isStuck) group.schedule(shard);
+  }
+
+  /**
+   * Sends what leads the run and has no key. Returns the first offset that has to wait, which is the run's first where nobody
+   * takes any; -1 when all that was looked at is done with.
+   */
+  #dispatchUnkeyed(shard: ShardProgress, count: number): number {
+    const { group } = shard;
+    const { offsets } = this.#run;
+    const consumer = this.#pick(group, shard);
+    if (consumer === null) return offsets[0]!;
+    const most = Math.min(count, consumer.credit, this.#shareOf(group, shard));
+    const wanted = this.#prefix.wanted(shard, this.#prefix.unkeyed(most));
+    if (wanted === 0) return -1;
+    const sent = this.#prefix.withinBytes(wanted);
+    this.#deliver(shard, consumer, sent);
+    return sent < wanted ? offsets[sent]! : -1;
   }
 
   /** Sends the run's first message to its key's consumer. */
-  #dispatchKey(shard: ShardProgress, at: number): "sent" | "held" | "no-credit" {
+  #dispatchKey(shard: ShardProgress): "sent" | "held" | "no-credit" {
     const { group } = shard;
-    if (this.#prefix.wanted(shard, at, 1) <= 0) return "sent";
+    if (this.#prefix.wanted(shard, 1) === 0) return "sent";
     const key = this.#run.record(0).property("__SHARDINGKEY") ?? "";
     const owner = group.keys?.ownerOf(key);
     const consumer =
@@ -234,8 +260,8 @@ export class Dispatcher implements TurnTask {
         : (group.members.find((member) => member.id === owner) ?? null);
     if (consumer === null) return owner === undefined ? "no-credit" : "held";
     if (!consumer.isReady) return "held";
-    group.takeKey(key, consumer, shard, at);
-    this.#deliver(shard, consumer, at, 1);
+    group.takeKey(key, consumer, shard, this.#run.offsets[0]!);
+    this.#deliver(shard, consumer, 1);
     return "sent";
   }
 
@@ -263,67 +289,50 @@ export class Dispatcher implements TurnTask {
     if (hasMore) group.schedule(shard);
   }
 
-  /** Sends the next run that this consumer wants; false when there is nothing more for it. */
+  /** Sends what this consumer wants of the next messages that are ready; false when there is nothing more for it. */
   #searchOnce(shard: ShardProgress, consumer: Consumer): boolean {
     const { queue, state } = shard;
+    const { offsets } = this.#run;
+    const prefix = this.#prefix;
     const end = this.#visibility.endOf(queue);
-    let at = Math.max(consumer.scan[shard.index] ?? 0, state.low);
-    for (;;) {
-      at = state.findReady(at, end);
-      consumer.scan[shard.index] = at;
-      if (at >= end) return false;
-      this.#prefix.isKeyed = mayHaveKeysFrom(shard, at);
-      let count = this.#entries.read(
-        queue,
-        at,
-        state.readyRun(at, Math.min(RUN_MAX, end - at)),
-        this.#run,
-      );
-      if (count > 0) count = this.#prefix.sound(shard, at, count);
-      if (count === 0) {
-        if (isReady(shard, at)) return false;
-        continue;
-      }
-      count = this.#prefix.wanted(shard, at, count);
-      if (count <= 0) continue;
-      // What it wants may lie scattered: what was read once serves all of it.
-      let isSent = false;
-      while (count > 0 && consumer.isReady) {
-        const own = this.#prefix.own(shard, consumer, at, count);
-        const passed = own > 0 ? this.#prefix.withinBytes(Math.min(own, consumer.credit)) : -own;
-        consumer.scan[shard.index] = at + passed;
-        if (own > 0) {
-          if (this.#prefix.isKeyed) this.#prefix.takeKeys(shard, consumer, at, passed);
-          this.#deliver(shard, consumer, at, passed);
-        }
-        isSent ||= own > 0;
-        at += passed;
-        count -= passed;
-        this.#run.shift(passed, count);
-      }
-      if (isSent) return true;
-    }
+    const at = state.findReady(Math.max(consumer.scan[shard.index] ?? 0, state.low), end);
+    consumer.scan[shard.index] = at;
+    if (at >= end) return false;
+    prefix.isKeyed = mayHaveKeysFrom(shard, at);
+    let count = this.#load(shard, at, end, RUN_MAX);
+    if (count > 0) count = prefix.sound(shard, count);
+    if (count === 0) return !isReady(shard, at);
+    count = prefix.wanted(shard, count);
+    let next = offsets[prefix.looked - 1]! + 1;
+    const own = prefix.own(shard, consumer, count, consumer.credit);
+    if (prefix.looked < count) next = offsets[prefix.looked]!;
+    const sent = own === 0 ? 0 : prefix.withinBytes(own);
+    if (sent < own) next = offsets[sent]!;
+    consumer.scan[shard.index] = next;
+    if (sent === 0) return true;
+    if (prefix.isKeyed) prefix.takeKeys(shard, consumer, sent);
+    this.#deliver(shard, consumer, sent);
+    return true;
   }
 
-  #deliver(shard: ShardProgress, consumer: Consumer, at: number, count: number): void {
+  #deliver(shard: ShardProgress, consumer: Consumer, count: number): void {
     const run = this.#run;
-    run.assign(shard, consumer, at, count);
+    const { offsets } = run;
+    run.assign(shard, consumer, count);
     const counters = shard.group.node.counters;
     counters.delivered += count;
     this.delivered += count;
     this.#left -= count + ((count * run.size[0]!) >> 10);
+    shard.state.acquireRow(offsets, count);
     if (consumer.isPreSettled) {
-      shard.state.acquire(at, count);
       consumer.sink.deliver(run);
-      shard.settle(at, count);
+      shard.settleRow(offsets, 0, count);
       counters.accepted += count;
     } else {
-      shard.state.acquire(at, count);
-      consumer.unsettled.push(shard.index, at, count);
+      consumer.unsettled.push(shard.index, offsets, count);
       if (shard.group.settings.isOrdered) shard.holder = consumer.id;
       consumer.sink.deliver(run);
     }
-    if (shard.next === at) shard.next = at + count;
   }
 
   /** Next member to serve: best priority first, taking turns among equals; null when nobody is ready. */

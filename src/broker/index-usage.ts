@@ -19,7 +19,7 @@ export interface IndexedMessages {
 /** Nobody needs to know by how much these are exceeded: it stops when they are. 0 is no limit. */
 export function countIndexed(
   indexes: Iterable<ShardProgress>,
-  entries: EntrySource,
+  entries: Pick<EntrySource, "read">,
   most: IndexedMessages = { messages: 0, bytes: 0 },
 ): IndexedMessages {
   const distinct = new DistinctRecords();
@@ -33,7 +33,11 @@ export function countIndexed(
 
 const batch = entryBatch(BATCH);
 
-function addOwed(distinct: DistinctRecords, progress: ShardProgress, entries: EntrySource): void {
+function addOwed(
+  distinct: DistinctRecords,
+  progress: ShardProgress,
+  entries: Pick<EntrySource, "read">,
+): void {
   const { state, queue } = progress;
   for (let at = state.low; at < queue.maxOffset; ) {
     const count = entries.read(queue, at, Math.min(BATCH, queue.maxOffset - at), batch);

@@ -1,13 +1,14 @@
 /**
- * What leads a run of messages that was read: how many of them are sound, alive, wanted by the group or by one consumer, and
- * not too many bytes. What is not to be delivered is settled, buried or set aside on the way.
+ * What leads a run of messages that was read: how many of them are sound, alive, and not too many bytes; and which of them the
+ * group, or one consumer, wants: those are put together at the run's beginning. What is not to be delivered is settled,
+ * buried or set aside on the way.
  */
 import { ENCODING, FLAG } from "../model/record-view.ts";
 import type { MessageStore } from "../store/message-store.ts";
 import type { Turn } from "../util/turn.ts";
 import { STATE } from "./ack-state.ts";
 import type { Consumer } from "./consumer.ts";
-import { RUN_MAX_BYTES, type Run } from "./delivery-run.ts";
+import { RUN_MAX, RUN_MAX_BYTES, type Run } from "./delivery-run.ts";
 import { type MessageFilter, VERDICT } from "./filter.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 
@@ -25,6 +26,10 @@ export class RunPrefix {
   readonly #turn: Turn;
   readonly #host: PrefixHost;
   readonly #run: Run;
+  /** Offsets that the group does not want. */
+  readonly #unwanted = new Float64Array(RUN_MAX);
+  /** How many entries `wanted` or `own` has looked at: those behind them are where they were. */
+  looked = 0;
   /** The shard that is searched may hold ordering keys. */
   isKeyed = false;
 
@@ -46,53 +51,69 @@ export class RunPrefix {
     return length;
   }
 
-  /** Leading entries alive and wanted by the group; what is not is settled away, and the answer is 0 or less then. */
-  wanted(shard: ShardProgress, at: number, count: number): number {
+  /** How many entries are alive and wanted by the group: they come first now. What is not is settled away. */
+  wanted(shard: ShardProgress, count: number): number {
     const { group } = shard;
+    this.looked = count;
     if (group.node.mayExpire) {
       const fresh = this.#freshPrefix(count);
+      this.looked = Math.abs(fresh);
       if (fresh < 0) {
-        for (let i = 0; i < -fresh; i++) this.#host.expired(shard, at + i);
-        return fresh;
+        const { offsets } = this.#run;
+        for (let i = 0; i < -fresh; i++) this.#host.expired(shard, offsets[i]!);
+        return 0;
       }
       count = fresh;
     }
     const { filter } = group.settings;
-    if (filter === null) return count;
-    const matching = this.#matchingPrefix(filter, count);
-    if (matching < 0) shard.settle(at, -matching);
-    return matching;
+    return filter === null ? count : this.#matching(filter, shard, count);
   }
 
-  /** Leading entries this consumer wants (positive) or does not want (negative). */
-  own(shard: ShardProgress, consumer: Consumer, at: number, count: number): number {
-    const first = this.#isOwn(shard, consumer, at, 0);
-    let length = 1;
-    while (length < count && this.#isOwn(shard, consumer, at, length) === first) length++;
-    return first ? length : -length;
+  #matching(filter: MessageFilter, shard: ShardProgress, count: number): number {
+    const run = this.#run;
+    let kept = 0;
+    for (let i = 0; i < count; i++) {
+      if (this.#matches(filter, i)) run.keep(kept++, i);
+      else this.#unwanted[i - kept] = run.offsets[i]!;
+    }
+    if (kept < count) shard.settleRow(this.#unwanted, 0, count - kept);
+    return kept;
   }
 
-  #isOwn(shard: ShardProgress, consumer: Consumer, at: number, index: number): boolean {
-    if (consumer.hasRefused(shard, at + index)) return false;
+  /** How many entries this consumer wants, at most `most`: they come first now. */
+  own(shard: ShardProgress, consumer: Consumer, count: number, most: number): number {
+    let kept = 0;
+    let i = 0;
+    for (; i < count && kept < most; i++) {
+      if (this.#isOwn(shard, consumer, i)) this.#run.keep(kept++, i);
+    }
+    this.looked = i;
+    return kept;
+  }
+
+  #isOwn(shard: ShardProgress, consumer: Consumer, index: number): boolean {
+    if (consumer.refused !== null && consumer.hasRefused(shard, this.#run.offsets[index]!)) {
+      return false;
+    }
     if (consumer.filter !== null && !this.#matches(consumer.filter, index)) return false;
-    return !this.isKeyed || this.#isKeyFree(shard, consumer, at, index);
+    return !this.isKeyed || this.#isKeyFree(shard, consumer, index);
   }
 
   /** Nobody else has the ordering key of this message, or it has none. */
-  #isKeyFree(shard: ShardProgress, consumer: Consumer, at: number, index: number): boolean {
+  #isKeyFree(shard: ShardProgress, consumer: Consumer, index: number): boolean {
     const key = this.#keyOf(index);
     const owner = key === "" ? undefined : shard.group.keys?.ownerOf(key);
     if (owner === undefined || owner === consumer.id) return true;
     consumer.passedOver ??= [];
     const first = consumer.passedOver[shard.index] ?? Number.POSITIVE_INFINITY;
-    consumer.passedOver[shard.index] = Math.min(first, at + index);
+    consumer.passedOver[shard.index] = Math.min(first, this.#run.offsets[index]!);
     return false;
   }
 
-  takeKeys(shard: ShardProgress, consumer: Consumer, at: number, count: number): void {
+  takeKeys(shard: ShardProgress, consumer: Consumer, count: number): void {
     for (let i = 0; i < count; i++) {
       const key = this.#keyOf(i);
-      if (key !== "") shard.group.takeKey(key, consumer, shard, at + i);
+      if (key !== "") shard.group.takeKey(key, consumer, shard, this.#run.offsets[i]!);
     }
   }
 
@@ -121,20 +142,13 @@ export class RunPrefix {
     return first ? -length : length;
   }
 
-  /** Leading entries that match (positive) or do not (negative). */
-  #matchingPrefix(filter: MessageFilter, count: number): number {
-    const first = this.#matches(filter, 0);
-    let length = 1;
-    while (length < count && this.#matches(filter, length) === first) length++;
-    return first ? length : -length;
-  }
-
   /**
    * Cold records are checked before anything is promised: damaged ones are settled away, unreadable ones set aside,
    * missing ones cut the run.
    */
-  sound(shard: ShardProgress, at: number, count: number): number {
+  sound(shard: ShardProgress, count: number): number {
     const run = this.#run;
+    const at = run.offsets[0]!;
     const hotFrom = this.#store.atHandFrom;
     for (let i = 0; i < count; i++) {
       const physicalOffset = run.physicalOffset[i]!;

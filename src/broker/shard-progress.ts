@@ -107,6 +107,39 @@ export class ShardProgress {
     this.group.markDirty(this);
   }
 
+  /** Settles `count` ascending offsets, with gaps between them, from `offsets[at]` on. */
+  settleRow(offsets: Float64Array, at: number, count: number): void {
+    const { state, group } = this;
+    // What was purged meanwhile.
+    for (; count > 0 && offsets[at]! < state.low; at++) count--;
+    if (count === 0) return;
+    const end = at + count;
+    const isRun = offsets[end - 1]! - offsets[at]! === count - 1;
+    const hasKeys = group.keys !== null && !group.keys.isIdle;
+    if (isRun || hasKeys || group.node.onSettled !== null || this.outdated !== null) {
+      this.#settleRuns(offsets, at, end);
+      return;
+    }
+    if (this.attempts.size > 0) {
+      const attempts = this.attempts as Map<number, Attempts>;
+      for (let i = at; i < end; i++) attempts.delete(offsets[i]!);
+    }
+    if (state.settleRow(offsets, at, count)) group.node.touch();
+    if (group.isDurable && offsets[end - 1]! >= state.low) this.#addRow(offsets, at, end);
+    if (this.next < state.low) this.next = state.low;
+    group.markDirty(this);
+  }
+
+  /** Somebody looks at single messages. */
+  #settleRuns(offsets: Float64Array, at: number, end: number): void {
+    while (at < end) {
+      const from = offsets[at]!;
+      const count = runIn(offsets, at, end);
+      this.settle(from, count);
+      at += count;
+    }
+  }
+
   release(from: number, count: number): void {
     if (this.outdated !== null) {
       this.#releaseNewest(this.outdated, from, count);
@@ -164,6 +197,23 @@ export class ShardProgress {
     return attempts;
   }
 
+  /** A row whose gaps are settled is one run. */
+  #addRow(offsets: Float64Array, at: number, end: number): void {
+    const { state } = this;
+    while (offsets[at]! < state.low) at++;
+    let from = offsets[at]!;
+    let to = from + 1;
+    for (let i = at + 1; i < end; i++) {
+      const offset = offsets[i]!;
+      if (offset > to && !state.isSettled(to, offset)) {
+        this.#addRun(from, to - from);
+        from = offset;
+      }
+      to = offset + 1;
+    }
+    this.#addRun(from, to - from);
+  }
+
   #addRun(from: number, count: number): void {
     if (this.pendingRuns === NONE_PENDING) this.pendingRuns = [];
     const runs = this.pendingRuns;
@@ -171,4 +221,13 @@ export class ShardProgress {
     if (last >= 0 && runs[last]! + runs[last + 1]! === from) runs[last + 1]! += count;
     else runs.push(from, count);
   }
+}
+
+/** How many of the offsets from `at` on, below `end`, follow each other without a gap. */
+export function runIn(offsets: Float64Array, at: number, end: number): number {
+  const from = offsets[at]!;
+  if (offsets[end - 1]! - from === end - 1 - at) return end - at;
+  let count = 1;
+  while (at + count < end && offsets[at + count] === from + count) count++;
+  return count;
 }

@@ -31,7 +31,7 @@ export class Undelivered implements PrefixHost {
   /** What could not be read first. */
   readError: string | null = null;
 
-  constructor(host: UndeliveredHost, entries: EntrySource, logger: Logger) {
+  constructor(host: UndeliveredHost, entries: Pick<EntrySource, "read">, logger: Logger) {
     this.#host = host;
     this.#heldBack = new HeldBack(host.turn);
     const undeliverable = new Undeliverable(host, logger);

@@ -21,12 +21,13 @@ export class UnsettledRing {
   /** Deliveries between tail and head that are unsettled. */
   count = 0;
 
-  push(shard: number, firstOffset: number, count: number): void {
+  /** Delivers the first `count` of these. */
+  push(shard: number, from: Float64Array, count: number): void {
     if (this.head + count - this.tail > this.mask + 1) this.#grow(this.head + count - this.tail);
     const { offsets, shards, mask } = this;
     for (let i = 0; i < count; i++) {
       const at = (this.head + i) & mask;
-      offsets[at] = firstOffset + i;
+      offsets[at] = from[i]!;
       shards[at] = shard + 1;
     }
     this.head += count;

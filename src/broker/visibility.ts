@@ -19,6 +19,12 @@ export class Entries {
       ? queue.read(from, max, into)
       : this.#store.read(queue, from, max, into);
   }
+
+  readEach(queue: StoreQueue, offsets: Float64Array, count: number, into: EntryBatch): number {
+    return queue instanceof VolatileIndex
+      ? queue.readEach(offsets, count, into)
+      : this.#store.readEach(queue, offsets, count, into);
+  }
 }
 
 /** Waits for a position of the log to be durable. */

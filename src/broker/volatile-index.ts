@@ -94,6 +94,21 @@ export class VolatileIndex implements StoreQueue {
     return count;
   }
 
+  /** As MessageStore.readEach. */
+  readEach(offsets: Float64Array, count: number, into: EntryBatch): number {
+    const { physicalOffset, size, tagHash } = into;
+    let i = 0;
+    for (; i < count && offsets[i]! < this.maxOffset; i++) {
+      const at = offsets[i]!;
+      const chunk = this.#chunks[Math.floor(at / CHUNK) - this.#firstChunk];
+      const slot = at & (CHUNK - 1);
+      physicalOffset[i] = chunk == null ? -1 : chunk.physicalOffset[slot]!;
+      size[i] = chunk == null ? 0 : chunk.size[slot]!;
+      tagHash[i] = chunk == null ? 0 : chunk.tagHash[slot]!;
+    }
+    return i;
+  }
+
   #turnOver(): void {
     const before = this.#held;
     const low = Math.floor(this.#low() / CHUNK);

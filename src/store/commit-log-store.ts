@@ -351,13 +351,24 @@ export class CommitLogStore implements MessageStore {
   }
 
   read(queue: StoreQueue, from: number, max: number, into: EntryBatch): number {
-    let count: number;
     try {
-      count = this.#table.read(queue as ConsumeQueue, from, max, into);
+      return this.#atHand(this.#table.read(queue as ConsumeQueue, from, max, into), into);
     } catch (error) {
       this.#onReadError(error, queue);
       return 0;
     }
+  }
+
+  readEach(queue: StoreQueue, offsets: Float64Array, count: number, into: EntryBatch): number {
+    try {
+      return this.#atHand(this.#table.readEach(queue as ConsumeQueue, offsets, count, into), into);
+    } catch (error) {
+      this.#onReadError(error, queue);
+      return 0;
+    }
+  }
+
+  #atHand(count: number, into: EntryBatch): number {
     if (!this.#log.hasSide) return count;
     // Entries of records that cannot be viewed before they are written are not here yet.
     for (let i = 0; i < count; i++) if (this.#log.isInSide(into.physicalOffset[i]!)) return i;

@@ -279,3 +279,22 @@ export function readEntries(
     tagHash[index] = view.getInt32(at + 16);
   }
 }
+
+/** Copies the entries of `offsets[from … end)` to the same places of `into`; that of `first` is at `at`. */
+export function readSome(
+  view: DataView,
+  at: number,
+  first: number,
+  offsets: Float64Array,
+  from: number,
+  end: number,
+  into: EntryBatch,
+): void {
+  const { physicalOffset, size, tagHash } = into;
+  for (let i = from; i < end; i++) {
+    const entry = at + ((offsets[i]! - first) | 0) * ENTRY_SIZE;
+    physicalOffset[i] = view.getInt32(entry) * TWO_POW_32 + view.getUint32(entry + 4);
+    size[i] = view.getInt32(entry + 8);
+    tagHash[i] = view.getInt32(entry + 16);
+  }
+}

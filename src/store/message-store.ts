@@ -185,6 +185,8 @@ export interface MessageStore {
    * onReadable, or for another try after onReadError.
    */
   read(queue: StoreQueue, from: number, max: number, into: EntryBatch): number;
+  /** As `read`, of the first `count` of these offsets: they ascend, and those between them are not looked at. */
+  readEach(queue: StoreQueue, offsets: Float64Array, count: number, into: EntryBatch): number;
   /**
    * Positions `view` on a record; size 0: not known (an offset from `searchByKey`). The bytes stay valid until the
    * current turn ends.

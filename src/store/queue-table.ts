@@ -7,7 +7,7 @@ import { Arena, BLOCK_ENTRIES } from "./arena.ts";
 import { CatalogBatch } from "./catalog.ts";
 import type { CatalogLoader, CatalogTail } from "./catalog-loader.ts";
 import type { CommandRing } from "./command-ring.ts";
-import { ConsumeQueue, readEntries, writeEntry } from "./consume-queue.ts";
+import { ConsumeQueue, readEntries, readSome, writeEntry } from "./consume-queue.ts";
 import { DROP_TOPIC } from "./drop-record.ts";
 import { EntryFlusher } from "./entry-flusher.ts";
 import { EntryReader } from "./entry-reader.ts";
@@ -361,6 +361,34 @@ export class QueueTable {
       offset += count;
     }
     return offset - from;
+  }
+
+  /** The same of ascending offsets with gaps between them. */
+  readEach(queue: ConsumeQueue, offsets: Float64Array, count: number, into: EntryBatch): number {
+    const pool = this.#pool(queue);
+    const { maxOffset } = queue;
+    let done = 0;
+    while (done < count && offsets[done]! < maxOffset) {
+      const offset = offsets[done]!;
+      const pageNumber = Math.floor(offset / pool.entries);
+      const first = pageNumber * pool.entries;
+      const page = queue.page(pageNumber);
+      const from = done;
+      if (page >= 0 && offset - first >= pool.firstSlot(page)) {
+        const end = Math.min(first + pool.entries, maxOffset);
+        while (done < count && offsets[done]! < end) done++;
+        readSome(pool.view(page), pool.at(page, 0), first, offsets, from, done, into);
+        pool.touch(page);
+      } else {
+        const inMemory = page >= 0 ? first + pool.firstSlot(page) : Number.POSITIVE_INFINITY;
+        const block = this.#reader.find(queue, this, offset, inMemory);
+        const end = Math.min(block.firstOffset + block.count, maxOffset);
+        while (done < count && offsets[done]! < end) done++;
+        readSome(block.view, 0, block.firstOffset, offsets, from, done, into);
+        markLost(into, from, done - from, this.logEnd());
+      }
+    }
+    return done;
   }
 
   folder(queue: ConsumeQueue): string {

@@ -255,6 +255,18 @@ export class MemoryStore implements MessageStore {
     return count;
   }
 
+  readEach(queue: StoreQueue, offsets: Float64Array, count: number, into: EntryBatch): number {
+    const { entries } = queue as MemoryQueue;
+    let done = 0;
+    for (; done < count && offsets[done]! < entries.length; done++) {
+      const entry = entries[offsets[done]!]!;
+      into.physicalOffset[done] = entry.physicalOffset;
+      into.size[done] = entry.size;
+      into.tagHash[done] = entry.tagHash;
+    }
+    return done;
+  }
+
   view(physicalOffset: number, _size: number, view: RecordView): boolean {
     const record = this.#records.get(physicalOffset);
     if (record === undefined) return false;
