@@ -45,6 +45,8 @@ export class CheckpointFile {
   #sequence = 0;
   #newest = 1;
   #isNameSynced = false;
+  /** A slot holds something that is no checkpoint: torn by a power cut, or damaged since. Known once it was read. */
+  hasDamagedSlot = false;
   readonly #slot = Buffer.alloc(SLOT_BYTES);
 
   constructor(storage: Storage, path: string) {
@@ -60,9 +62,13 @@ export class CheckpointFile {
     file.readInto(bytes, 0, bytes.length, 0);
     file.close();
     let best: Checkpoint | null = null;
+    this.hasDamagedSlot = false;
     for (const slot of [0, 1]) {
       const at = slot * SLOT_BYTES;
-      if (crc32(bytes, at + 4, at + FIELDS_END) !== bytes.readUInt32BE(at)) continue;
+      if (crc32(bytes, at + 4, at + FIELDS_END) !== bytes.readUInt32BE(at)) {
+        this.hasDamagedSlot ||= bytes.subarray(at, at + SLOT_BYTES).some((byte) => byte !== 0);
+        continue;
+      }
       const sequence = bytes.readDoubleBE(at + 8);
       if (bytes.readUInt32BE(at + 4) !== VERSION || sequence <= this.#sequence) continue;
       this.#sequence = sequence;

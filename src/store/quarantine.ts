@@ -134,6 +134,21 @@ export class Quarantine {
     return place;
   }
 
+  /** A checkpoint of which one slot is damaged and the other one out of date. Returns where a copy of it is. */
+  setCheckpointAside(path: string, logStart: number): string {
+    const name = `checkpoint-${offsetName(logStart)}`;
+    this.#report(name, {
+      logStart,
+      reason: "damaged slot",
+      foundAt: new Date().toISOString(),
+      note:
+        "The newer of the two slots of queues/checkpoint fails its checksum, and segments that the older one counts with are " +
+        "gone. All queues were made again from the log, which begins at logStart. Nothing that was in the log is lost.",
+    });
+    this.copyFile(path, name, this.#storage.stat(path)!.size);
+    return join(this.#folder, name);
+  }
+
   /** Keeps a copy of the first bytes of a file. */
   copyFile(path: string, name: string, bytes: number): void {
     this.#storage.makeDirectory(this.#folder);

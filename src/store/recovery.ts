@@ -64,8 +64,7 @@ export async function recover(context: RecoveryContext): Promise<Recovered> {
   const warnings: string[] = [];
   removeEmptySegments(storage, segments);
   const isFresh = isNewStore(context);
-  const file = new CheckpointFile(storage, join(directory, "queues", "checkpoint"));
-  const found = file.read();
+  const found = findCheckpoint(context, warnings);
   if (found !== null && found.logStart >= 0 && found.logStart < segments.minOffset) {
     // What lay there stays owed: it may be put back.
     segments.minOffset = found.logStart;
@@ -165,6 +164,31 @@ export async function recover(context: RecoveryContext): Promise<Recovered> {
     unsynced: pages.takeUnsynced(),
     warnings,
   };
+}
+
+/**
+ * The newest checkpoint. Where one slot is damaged and the log begins behind what the other one says, the damaged one was the
+ * newer: by its word the segments before were removed. What it said goes with it, but the log tells all that is in the log.
+ */
+function findCheckpoint(
+  { storage, directory, segments, quarantine }: RecoveryContext,
+  warnings: string[],
+): Checkpoint | null {
+  const path = join(directory, "queues", "checkpoint");
+  const file = new CheckpointFile(storage, path);
+  const found = file.read();
+  const first = segments.starts()[0];
+  if (found === null || first === undefined || !file.hasDamagedSlot) return found;
+  const isWhole = first <= Math.max(0, found.logStart) && first <= found.offset;
+  // No checkpoint, however new, explains an end that is missing.
+  if (isWhole || segments.starts().at(-1)! + segments.segmentBytes < found.offset) return found;
+  const place = quarantine.setCheckpointAside(path, first);
+  warnings.push(
+    `queues/checkpoint: the newer of its two slots is damaged (kept as ${place}), and the log begins at ${first}, behind what ` +
+      "the older one says: all queues are made again from the log as it is. If you have segments from before, stop the " +
+      "broker and put them back",
+  );
+  return null;
 }
 
 /** What lies in another store's file under the right name is not served: the place counts as missing. */
