@@ -436,7 +436,7 @@ export class Broker
     this.#isPublishRequested = false;
     if (this.#flow.hasEased) this.#flow.resume();
     const { appended } = this.store.watermarks;
-    this.#housekeeping.noteAppended(appended);
+    this.#housekeeping.keepPace();
     this.registry.keepPace();
     if (this.#pacer?.holdsBack(appended)) this.requestPublish();
     else this.#handOver();

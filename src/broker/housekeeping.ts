@@ -21,7 +21,7 @@ const STEPS_PER_LOOK = 16;
 /** A history is looked at for its age after at most so many rounds. */
 const HISTORY_ROUNDS = 10;
 const BATCH = 256;
-/** While the log grows by this, or by so much for each busy node, all of them are looked after once, a part in each turn. */
+/** While so much log is written or read, or by so much for each busy node, all of them are looked after once, a part in each turn. */
 const PASS_BYTES = 16 << 20;
 const NODE_BYTES = 8 << 10;
 /** Busy nodes in one turn, whatever was written in it. */
@@ -56,7 +56,9 @@ export class Housekeeping implements NodeHost {
   /** Those that are looked after now, one after the other, and how many of them have been. */
   #pass: Node[] = [];
   #passed = 0;
-  /** End of the log when this began, and how far it is to grow until the last of them. */
+  /** End of the log when this began. */
+  #passEnd = 0;
+  /** What the store had written and read then, and how much more it is to be at the last of them. */
   #passFrom = 0;
   #passBytes = PASS_BYTES;
   #work: Iterator<void> | null = null;
@@ -157,23 +159,25 @@ export class Housekeeping implements NodeHost {
    * Once per turn: under load the store hears more often what is done with, so that it need not stay in memory. Each turn has
    * its part, so that none is kept long by ten thousand nodes.
    */
-  noteAppended(appended: number): void {
-    const grown = appended - this.#passFrom;
+  keepPace(): void {
+    const { movedBytes } = this.#host.store;
     if (this.#passed === this.#pass.length) {
-      if (grown < this.#passBytes) return;
-      this.#beginPass(appended);
+      if (movedBytes - this.#passFrom < this.#passBytes) return;
+      this.#beginPass();
     }
     const { length } = this.#pass;
-    const due = Math.ceil((length * (appended - this.#passFrom + 1)) / this.#passBytes);
+    const due = Math.ceil((length * (movedBytes - this.#passFrom + 1)) / this.#passBytes);
     const to = Math.min(length, due, this.#passed + NODES_PER_TURN);
     while (this.#passed < to) this.#lookAfterNext();
   }
 
-  #beginPass(appended: number): void {
+  #beginPass(): void {
+    const { store } = this.#host;
     this.#pass = this.#touched;
     this.#passed = 0;
     this.#touched = [];
-    this.#passFrom = appended;
+    this.#passEnd = store.watermarks.appended;
+    this.#passFrom = store.movedBytes;
     this.#passBytes = Math.max(PASS_BYTES, this.#pass.length * NODE_BYTES);
     if (this.#pass.length === 0) this.#endPass();
   }
@@ -184,7 +188,7 @@ export class Housekeeping implements NodeHost {
   }
 
   #endPass(): void {
-    this.#host.store.owesReviewed?.(this.#passFrom);
+    this.#host.store.owesReviewed?.(this.#passEnd);
   }
 
   *#round(): Generator<void> {
@@ -196,7 +200,7 @@ export class Housekeeping implements NodeHost {
       yield;
     }
     yield* this.#finishPass();
-    this.#beginPass(this.#host.store.watermarks.appended);
+    this.#beginPass();
     yield* this.#finishPass();
     const round = this.#historyRound++ % HISTORY_ROUNDS;
     let number = 0;

@@ -417,6 +417,10 @@ export class CommitLogStore implements MessageStore {
     if (!own.isDropped) this.#advice.owes(own, count, this.#log.appended);
   }
 
+  get movedBytes(): number {
+    return this.#log.appended + this.#advice.readBytes;
+  }
+
   owesReviewed(position: number): void {
     this.#advice.review(position, this.#log.durable);
   }
@@ -470,6 +474,7 @@ export class CommitLogStore implements MessageStore {
       ring: this.#ring,
       onError,
       onDoubt: (reason) => this.#events.onReadError?.(reason, null),
+      onRead: (position, length) => this.#advice.noteRead(position, length),
     });
     const durable = (): number => this.#log.durable;
     const retention = new SegmentRetention(table, this.#segments, durable, onError);
@@ -478,6 +483,7 @@ export class CommitLogStore implements MessageStore {
         read: (queue, offset, into) => this.read(queue, offset, 1, into) === 1,
         forget: (from, to) => this.#writer.post({ kind: "forget", from, to }),
       },
+      this.#segments.minOffset,
       end,
     );
     const { segmentBytes } = this.#segments;

@@ -44,6 +44,7 @@ export class LogReader {
     segments: SegmentList,
     onError: (error: unknown) => void = () => {},
     judge: Judge = TRUSTING,
+    onRead: (position: number, length: number) => void = () => {},
   ) {
     this.#judge = judge;
     this.#segments = segments;
@@ -51,6 +52,7 @@ export class LogReader {
     this.#reader = new SegmentReader({
       segmentSize: segments.segmentBytes,
       fastBlocks: CACHED_BLOCKS,
+      onRead,
     });
   }
 

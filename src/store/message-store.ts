@@ -216,6 +216,8 @@ export interface MessageStore {
    * where the store does not care.
    */
   owes?(queue: StoreQueue, count: number): void;
+  /** Bytes of log that were appended, or read in order from the disk; what is counted from does not matter. */
+  readonly movedBytes: number;
   /** `owes` was said of every queue that had changed when `position` was the end of the log. */
   owesReviewed?(position: number): void;
 

@@ -5,17 +5,17 @@
  * The log is looked at in chunks. The owner says from time to time how many entries of a queue somebody is owed; from that
  * follows about how many bytes of each chunk. Where it is little the chunk goes: a message that nobody settles for hours
  * keeps nothing in memory, a backlog that waits to be drained keeps all of itself. It is a hint only: whoever is owed
- * something of a chunk that has gone reads it from the disk.
+ * something of a chunk that has gone reads it from the disk. What a drain brings in from there goes again behind it.
  */
 import type { EntryBatch } from "../model/entry-batch.ts";
 import { entryBatch } from "../model/entry-batch.ts";
 import type { ConsumeQueue } from "./consume-queue.ts";
 
 export const CHUNK_BYTES = 8 << 20;
-/** Chunks that are remembered: 32 GiB. What is owed further back is left to the kernel. */
-const CHUNKS = 4096;
-/** Chunks that go for each that was appended: those of a drained backlog go as they are replaced, not all at once. */
-const PER_APPENDED = 2;
+/** Chunks that are remembered: 256 GiB. What is owed further back is left to the kernel. */
+const CHUNKS = 1 << 15;
+/** Chunks that go for each that was appended or read: those of a drained backlog go as they are replaced, not all at once. */
+const PER_MOVED = 2;
 /** With less than this owed, a chunk goes. */
 const LITTLE = CHUNK_BYTES / 8;
 
@@ -43,15 +43,27 @@ export class PageCacheAdvice {
   #before = 0;
   /** By chunk: what is owed in it more than in the one before. */
   readonly #changes = new Float64Array(CHUNKS);
+  /** By chunk: 1 when it is not in the page cache, for all that is known. */
   readonly #isForgotten = new Uint8Array(CHUNKS);
-
+  /** Bytes read in order. */
+  readBytes = 0;
+  /** Bytes appended and read at the last review. */
   #reviewedAt: number;
 
-  /** `end`: of the log; what lies before it is left to the kernel. */
-  constructor(host: AdviceHost, end: number) {
+  /** `start`, `end`: of the log that is there; none of it was read yet. */
+  constructor(host: AdviceHost, start: number, end: number) {
     this.#host = host;
-    this.#first = Math.floor(end / CHUNK_BYTES);
+    const last = Math.floor(end / CHUNK_BYTES);
+    this.#first = Math.max(Math.floor(start / CHUNK_BYTES), last - CHUNKS / 2);
+    for (let chunk = this.#first; chunk < last; chunk++) this.#isForgotten[chunk % CHUNKS] = 1;
     this.#reviewedAt = end;
+  }
+
+  /** `length` bytes from this place on were read, and those after them will be. */
+  noteRead(position: number, length: number): void {
+    this.readBytes += length;
+    const chunk = Math.floor(position / CHUNK_BYTES);
+    if (chunk >= this.#first && chunk < this.#first + CHUNKS) this.#isForgotten[chunk % CHUNKS] = 0;
   }
 
   /** Of the entries that the queue has now, somebody is owed about `count`. `appended`: end of the log. */
@@ -88,8 +100,9 @@ export class PageCacheAdvice {
   /** All queues that changed before `position` was the end of the log have been told of. */
   review(position: number, durable: number): void {
     const end = Math.floor(Math.min(position, durable) / CHUNK_BYTES);
-    let left = Math.ceil(((position - this.#reviewedAt) * PER_APPENDED) / CHUNK_BYTES);
-    this.#reviewedAt = position;
+    const moved = position + this.readBytes;
+    let left = Math.ceil(((moved - this.#reviewedAt) * PER_MOVED) / CHUNK_BYTES);
+    this.#reviewedAt = moved;
     while (end > this.#first + CHUNKS) this.#slide();
     let owed = this.#before;
     let from = -1;
@@ -108,7 +121,6 @@ export class PageCacheAdvice {
       }
     }
     if (from >= 0) this.#host.forget(from * CHUNK_BYTES, to * CHUNK_BYTES);
-    while (this.#first < end && this.#isForgotten[this.#first % CHUNKS] === 1) this.#slide();
   }
 
   /** Chunk in which the record of an entry lies, -1 where that is not known. */

@@ -36,11 +36,15 @@ export interface SegmentReaderOptions {
   readonly cacheBytes?: number;
   /** So many of the largest blocks lie where copies and checksums are fast (copy-memory.ts), for good. Default 0. */
   readonly fastBlocks?: number;
+  /** So much was read in order from this position on, or as if in order. */
+  readonly onRead?: (position: number, length: number) => void;
 }
 
 /** Block sizes; the last is the largest read-ahead. */
 const CLASSES = [4096, 32_768, 262_144, 1_048_576] as const;
 const LARGEST = CLASSES.length - 1;
+/** So large are only blocks that go on where others ended. */
+const IN_ORDER = 2;
 /** Largest blocks that fit into the cache: what a drain reads them for. */
 export const CACHE_BYTES = 8_388_608;
 export const CACHED_BLOCKS = CACHE_BYTES / CLASSES[LARGEST]!;
@@ -105,6 +109,7 @@ export class SegmentReader {
   readonly #segmentSize: number;
   readonly #cacheBytes: number;
   #fastBlocks: number;
+  readonly #onRead: (position: number, length: number) => void;
   readonly #segments = new Map<number, ReadableSegment>();
   readonly #blocks: Extent[] = [];
   #heldBytes = 0;
@@ -126,6 +131,7 @@ export class SegmentReader {
     this.#segmentSize = options.segmentSize;
     this.#cacheBytes = options.cacheBytes ?? CACHE_BYTES;
     this.#fastBlocks = options.fastBlocks ?? 0;
+    this.#onRead = options.onRead ?? (() => {});
   }
 
   add(segment: ReadableSegment): void {
@@ -288,6 +294,7 @@ export class SegmentReader {
       this.#keepForLater(room, sizeClass);
       return null;
     }
+    if (sizeClass >= IN_ORDER) this.#onRead(position, count);
     const block = new Extent(position, position + count, room, sizeClass);
     this.#blocks.push(block);
     this.#heldBytes += CLASSES[sizeClass]!;

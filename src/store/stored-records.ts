@@ -24,6 +24,8 @@ export interface StoredRecordsParts {
   onError(error: unknown): void;
   /** Something is not as it should be, and is kept. */
   onDoubt(reason: string): void;
+  /** As much of the log was read in order. */
+  onRead(position: number, length: number): void;
 }
 
 export class StoredRecords {
@@ -43,7 +45,12 @@ export class StoredRecords {
     this.#doubts = new Doubts(storage, directory, { segments, quarantine }, (reason) =>
       parts.onDoubt(reason),
     );
-    this.#reader = new LogReader(segments, (error) => parts.onError(error), this.#doubts);
+    this.#reader = new LogReader(
+      segments,
+      (error) => parts.onError(error),
+      this.#doubts,
+      (position, length) => parts.onRead(position, length),
+    );
   }
 
   /** As MessageStore.view. */

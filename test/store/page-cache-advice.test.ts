@@ -25,6 +25,7 @@ class Log {
         },
         forget: (from, to) => void this.forgotten.push([from / CHUNK_BYTES, to / CHUNK_BYTES]),
       },
+      0,
       this.end,
     );
   }
@@ -156,12 +157,43 @@ test("in a log that is larger than what is remembered, what is owed far back is 
   const log = new Log(1, 1000);
   log.append(8);
   log.owes(0, 8 * PER_CHUNK);
-  log.append(5000);
-  log.owes(0, 5008 * PER_CHUNK);
+  log.append(40_000);
+  log.owes(0, 40_008 * PER_CHUNK);
   log.review();
   t.deepEqual(log.forgotten, []);
   log.owes(0, 0);
   log.records += 3000 * PER_CHUNK;
   log.review();
-  t.deepEqual(log.forgotten, [[9008 - 4096, 9008]]);
+  t.deepEqual(log.forgotten, [[44_008 - 32_768, 44_008 - 32_768 + 6000]]);
+});
+
+test("what a drain reads from the disk goes behind it, although nothing is appended", (t) => {
+  const log = new Log(1);
+  log.append(16);
+  log.owes(0, 0);
+  log.review();
+  t.deepEqual(log.forgotten, [[0, 16]]);
+  log.forgotten.length = 0;
+  for (let read = 0; read < 16; read++) {
+    log.advice.noteRead(read * CHUNK_BYTES, CHUNK_BYTES / 2);
+    log.advice.noteRead((read + 0.5) * CHUNK_BYTES, CHUNK_BYTES / 2);
+    log.queues[0]!.minOffset = read * PER_CHUNK;
+    log.owes(0, (16 - read) * PER_CHUNK);
+    log.review();
+  }
+  t.deepEqual(
+    log.forgotten,
+    Array.from({ length: 15 }, (_, i) => [i, i + 1]),
+  );
+});
+
+test("what was there at the start goes as well, once it was read", (t) => {
+  const log = new Log(1, 16);
+  log.review();
+  t.deepEqual(log.forgotten, []);
+  log.advice.noteRead(3 * CHUNK_BYTES, CHUNK_BYTES);
+  log.advice.noteRead(4 * CHUNK_BYTES, CHUNK_BYTES);
+  log.review();
+  log.review();
+  t.deepEqual(log.forgotten, [[3, 5]]);
 });

@@ -302,6 +302,10 @@ export class MemoryStore implements MessageStore {
     return [];
   }
 
+  get movedBytes(): number {
+    return this.watermarks.appended;
+  }
+
   trim(queue: StoreQueue, offset: number): void {
     (queue as MemoryQueue).minOffset = offset;
   }
