@@ -306,11 +306,11 @@ export function owedFrom(node: Node, index: number): number {
   return node.groups.owedFrom(index, node.shards[index]!.maxOffset);
 }
 
-/** Entries of a shard that the group which is furthest behind is owed. */
+/** Entries of a shard that the group which is furthest behind is owed, of those that are in use. */
 export function owedCount(node: Node, index: number): number {
   const { maxOffset } = node.shards[index]!;
   let count = 0;
-  for (const group of node.groups.values()) {
+  for (const group of node.groups.awake()) {
     count = Math.max(count, group.shards[index]!.state.backlog(maxOffset));
   }
   return count;

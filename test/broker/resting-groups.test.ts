@@ -6,7 +6,7 @@ import { type BrokerConnection, OUTCOME } from "../../src/broker/facade.ts";
 import { GroupSet } from "../../src/broker/group-set.ts";
 import { groupNameOf } from "../../src/broker/group-settings.ts";
 import { Inspection } from "../../src/broker/inspect.ts";
-import { maskOwed, type Node, owedFrom } from "../../src/broker/node.ts";
+import { maskOwed, type Node, owedCount, owedFrom } from "../../src/broker/node.ts";
 import { GroupPacker, unpackGroup } from "../../src/broker/packed-group.ts";
 import { ShardProgress } from "../../src/broker/shard-progress.ts";
 import { type Clock, REAL_CLOCK } from "../../src/util/turn.ts";
@@ -69,6 +69,8 @@ test("groups that nobody reads are at rest, and publishing wakes none of them", 
   t.deepEqual([node.groups.size, node.groups.awakeCount], [COUNT, 100]);
   t.is(node.backlog, COUNT * 5);
   t.is(owedFrom(node, 0), 0);
+  t.is(owedCount(node, 0), 5);
+  t.is(node.groups.awakeCount, 100);
   await broker.close();
 });
 

@@ -109,6 +109,7 @@ export class MemoryStore implements MessageStore {
   }
 
   rest(): void {}
+  owes(): void {}
 
   close(): Promise<void> {
     this.#events = null;
