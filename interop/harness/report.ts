@@ -17,6 +17,26 @@ interface Table {
   readonly rows: Map<string, Map<string, Cell>>;
 }
 
+/** Columns in this order, whichever client came first in a run; those of one family by name. */
+const FAMILIES = [
+  ...["AMQP", "rhea", "Proton", "go-amqp", "Qpid JMS"],
+  ...["STOMP", "stompit", "stompjs", "stomp.py"],
+  ...["MQTT", "mosquitto", "Paho", "paho"],
+];
+
+/** Several clients at once come last. */
+function familyOf(client: string): number {
+  if (client.includes(", ") || client.endsWith("at once")) return FAMILIES.length + 1;
+  const name = client.replace(/^→ /, "");
+  const family = FAMILIES.findIndex((each) => name.startsWith(each));
+  return family < 0 ? FAMILIES.length : family;
+}
+
+const byName = new Intl.Collator("en", { numeric: true });
+
+export const inColumnOrder = (a: string, b: string): number =>
+  familyOf(a) - familyOf(b) || byName.compare(a, b);
+
 function tablesOf(cells: readonly TabledCell[]): Table[] {
   const tables = new Map<string, Table>();
   for (const { table: title, cell } of cells) {
@@ -28,6 +48,7 @@ function tablesOf(cells: readonly TabledCell[]): Table[] {
     // The same cell twice: a failure is never hidden by a later pass.
     if (row.get(cell.client)?.status !== "fail") row.set(cell.client, cell);
   }
+  for (const { clients } of tables.values()) clients.sort(inColumnOrder);
   return [...tables.values()];
 }
 

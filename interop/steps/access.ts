@@ -32,7 +32,7 @@ const USERS: Readonly<Record<string, { allow?: readonly string[]; deny?: readonl
   viewer: { allow: ["browse *:room"] },
   settled: { allow: ["send,receive *:#"] },
   barred: { allow: ["create,send,receive *:#"], deny: ["send,receive *:secret/#"] },
-  // biome-ignore lint/suspicious/noTemplateCurlyInString: the rule's own placeholder
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: the rule itself says ${user}
   own: { allow: ["create,send,receive *:home/${user}/#"] },
   guarded: { allow: ["create,receive temp-queue:#"] },
   few: {},
