@@ -9,7 +9,8 @@
  *   16    80  zeros
  *   96  4000  200 entries of 20 bytes, as in a ConsumeQueue file (consume-queue.ts)
  *
- * Which block holds which page, and how many of its entries count, is in the catalog. A block whose header names
+ * Which block holds which page, and how many of its entries count, is in the catalog; a queue with a few entries has all of
+ * them there, and no block. A block whose header names
  * another page is missing; its entries are rebuilt by recovery when the catalog is removed.
  *
  * A block that was given back is used again only after a checkpoint has recorded that: until then a crash

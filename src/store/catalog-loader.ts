@@ -4,7 +4,7 @@
  */
 import { NumberMap } from "../util/number-map.ts";
 import { type CatalogHandler, type CatalogName, textOf } from "./catalog.ts";
-import { ConsumeQueue } from "./consume-queue.ts";
+import { ConsumeQueue, keptEntries } from "./consume-queue.ts";
 import { ENTRY_SIZE } from "./page-pool.ts";
 
 /** Entries from `from` on, in parts; where two say something of an entry, the later one counts. */
@@ -58,6 +58,8 @@ export class CatalogLoader implements CatalogHandler {
   /** Most light queues have one block: its page, or -1, and itself. */
   readonly #pages = doubles();
   readonly #blocks = doubles();
+  /** Where all entries of a light queue lie that needs no block for them, or -1. */
+  readonly #kepts = doubles();
   /** By row, of those with more: page, block, page, block … */
   readonly #moreBlocks = new Map<number, number[]>();
   /** By row: entries that the queue's file may not have. */
@@ -86,6 +88,7 @@ export class CatalogLoader implements CatalogHandler {
     this.#maxs.set(row, 0);
     this.#pages.set(row, NONE);
     this.#blocks.set(row, NONE);
+    this.#kepts.set(row, NONE);
   }
 
   state(number: number, minOffset: number, maxOffset: number): void {
@@ -93,6 +96,7 @@ export class CatalogLoader implements CatalogHandler {
     if (row === undefined) return;
     this.#mins.set(row, minOffset);
     this.#maxs.set(row, maxOffset);
+    this.#kepts.set(row, NONE);
     if (this.#tails.size > 0) this.#tails.delete(row);
   }
 
@@ -109,6 +113,14 @@ export class CatalogLoader implements CatalogHandler {
     tail.from = from;
     tail.parts = tail.parts.filter((part) => endOf(part) > from);
     if (entries.length > 0) tail.parts.push({ first, entries });
+  }
+
+  kept(number: number, minOffset: number, _bytes: Buffer, at: number, count: number): void {
+    const row = this.#rows.get(number);
+    if (row === undefined) return;
+    this.#mins.set(row, minOffset);
+    this.#maxs.set(row, minOffset + count);
+    this.#kepts.set(row, at);
   }
 
   dropped(number: number): void {
@@ -199,6 +211,7 @@ export class CatalogLoader implements CatalogHandler {
   }
   /** Does a name, two offsets and a block at most tell all of it? */
   isPlain(row: number): boolean {
+    if (this.#kepts.get(row) !== NONE && this.#pages.get(row) !== NONE) return false;
     return (
       (this.#moreBlocks.size === 0 || !this.#moreBlocks.has(row)) &&
       (this.#moved.size === 0 || !this.#moved.has(row))
@@ -210,6 +223,16 @@ export class CatalogLoader implements CatalogHandler {
   }
   blockOf(row: number): number {
     return this.#blocks.get(row);
+  }
+
+  /** Entries of a light queue that lie here, all of them; copied to `into`. Returns how many. */
+  copyKept(row: number, into: Buffer, at: number): number {
+    const from = this.#kepts.get(row);
+    if (from === NONE) return 0;
+    const count = this.maxOf(row) - this.minOf(row);
+    const { bytes } = this.#name;
+    for (let i = 0; i < count * ENTRY_SIZE; i++) into[at + i] = bytes[from + i]!;
+    return count;
   }
 
   queue(row: number): ConsumeQueue {
@@ -225,6 +248,11 @@ export class CatalogLoader implements CatalogHandler {
     pairs.sort((a, b) => a[0] - b[0]);
     for (const [page, block] of pairs) queue.setBlock(page, block);
     queue.movedTo = this.#moved.get(row) ?? 0;
+    if (this.#kepts.get(row) !== NONE) {
+      const bytes = new Uint8Array((this.maxOf(row) - this.minOf(row)) * ENTRY_SIZE);
+      this.copyKept(row, Buffer.from(bytes.buffer), 0);
+      queue.kept = keptEntries(this.minOf(row), bytes);
+    }
     return queue;
   }
 

@@ -17,6 +17,7 @@
  *   BLOCK   4 page number, 4 block                            this block of the arena holds that page
  *   FREE    4 page number                                     the page is gone, its block may be used again
  *   MOVED   8 offset (double)                                 entries before it may name records that were moved
+ *   KEPT    8 minOffset (double), 1 count, 20 each: entries   all that a light queue has: it needs no block for them
  *
  * Valid: the checkpoint (checkpoint.ts) names the file and a length; every batch up to there has its CRC. Otherwise
  * recovery behaves as if there were no catalog.
@@ -25,7 +26,19 @@ import { crc32 } from "../util/crc32.ts";
 import { ENTRY_SIZE } from "./page-pool.ts";
 
 const BATCH_HEADER = 8;
-const KIND = { DEFINE: 1, STATE: 2, DROP: 3, BLOCK: 4, FREE: 5, MOVED: 6, TAIL: 7 } as const;
+const KIND = {
+  DEFINE: 1,
+  STATE: 2,
+  DROP: 3,
+  BLOCK: 4,
+  FREE: 5,
+  MOVED: 6,
+  TAIL: 7,
+  KEPT: 8,
+} as const;
+/** A light queue with no more entries than these may have them here. */
+export const KEPT_MAX = 8;
+const KEPT_HEADER = 9;
 const TAIL_HEADER = 28;
 const SHORT_BYTES = 400;
 
@@ -71,6 +84,13 @@ export class CatalogBatch {
     if (length > SHORT_BYTES) bytes.set(from.subarray(start, end), at);
     else for (let i = 0; i < length; i++) bytes[at + i] = from[start + i]!;
     return at + length;
+  }
+  /** The same for all entries that a light queue has. */
+  kept(number: number, minOffset: number, count: number): number {
+    const at = this.#entry(KIND.KEPT, number, KEPT_HEADER + count * ENTRY_SIZE);
+    this.#bytes.writeDoubleBE(minOffset, at);
+    this.#bytes[at + 8] = count;
+    return at + KEPT_HEADER;
   }
   drop(number: number): void {
     this.#entry(KIND.DROP, number, 0);
@@ -132,6 +152,8 @@ export interface CatalogHandler {
   state(number: number, minOffset: number, maxOffset: number): void;
   /** `entries` are a view of the catalog's bytes. */
   tail(number: number, minOffset: number, from: number, first: number, entries: Buffer): void;
+  /** `count` entries lie at this place of the catalog's bytes. */
+  kept(number: number, minOffset: number, bytes: Buffer, at: number, count: number): void;
   dropped(number: number): void;
   block(number: number, pageNumber: number, block: number): void;
   free(number: number, pageNumber: number): void;
@@ -185,6 +207,12 @@ export function readCatalog(bytes: Buffer, handler: CatalogHandler): void {
           at = stop;
           break;
         }
+        case KIND.KEPT: {
+          const count = bytes[at + 8]!;
+          handler.kept(number, bytes.readDoubleBE(at), bytes, at + KEPT_HEADER, count);
+          at += KEPT_HEADER + count * ENTRY_SIZE;
+          break;
+        }
         case KIND.DROP:
           handler.dropped(number);
           break;
@@ -202,7 +230,7 @@ export function readCatalog(bytes: Buffer, handler: CatalogHandler): void {
           break;
         default:
           throw new Error(
-            `catalog: entry of kind ${kind}, expected 1 to 7 (written by a newer version?)`,
+            `catalog: entry of kind ${kind}, expected 1 to 8 (written by a newer version?)`,
           );
       }
     }

@@ -29,6 +29,8 @@ interface CatalogQueue {
   maxOffset: number;
   /** Entries from here on are in the catalog: the file may have none. */
   tailFrom: number;
+  /** All entries of a light queue, where the catalog has them. */
+  kept: Buffer | null;
   /** Page number to block of the arena. */
   readonly blocks: Map<number, number>;
 }
@@ -51,6 +53,7 @@ export class CatalogView implements CatalogHandler {
       minOffset: 0,
       maxOffset: 0,
       tailFrom: Number.POSITIVE_INFINITY,
+      kept: null,
       blocks,
     });
   }
@@ -60,6 +63,14 @@ export class CatalogView implements CatalogHandler {
     queue.minOffset = minOffset;
     queue.maxOffset = maxOffset;
     queue.tailFrom = Number.POSITIVE_INFINITY;
+    queue.kept = null;
+  }
+  kept(number: number, minOffset: number, bytes: Buffer, at: number, count: number): void {
+    const queue = this.#byNumber.get(number);
+    if (queue === undefined) return;
+    queue.minOffset = minOffset;
+    queue.maxOffset = minOffset + count;
+    queue.kept = bytes.subarray(at, at + count * ENTRY_SIZE);
   }
   tail(number: number, minOffset: number, from: number, first: number, entries: Buffer): void {
     const queue = this.#byNumber.get(number);
@@ -297,6 +308,12 @@ export function checkArena(
     if (behind > 0) {
       report.unfinished(`light queue ${queue.topic}: ${behind} entries are made at the next start`);
     }
+    const { kept } = queue;
+    if (kept !== null) {
+      const placeOf = (offset: number): number => (offset - queue.minOffset) * ENTRY_SIZE;
+      checkEntries(report, kept, placeOf, queue, queue.minOffset, queue.maxOffset, probe);
+      continue;
+    }
     for (let offset = queue.minOffset; offset < queue.maxOffset; ) {
       const page = Math.floor(offset / BLOCK_ENTRIES);
       const end = Math.min(queue.maxOffset, (page + 1) * BLOCK_ENTRIES);
@@ -310,7 +327,7 @@ export function checkArena(
         if (!isBlockOf(bytes, queue.number, page)) {
           report.damaged(`${what} should be in block ${block}, which holds something else`);
         } else {
-          checkBlock(report, bytes, queue, offset, end, probe);
+          checkEntries(report, bytes, placeInBlock, queue, offset, end, probe);
         }
       }
       offset = end;
@@ -326,16 +343,20 @@ export function checkArena(
   return size === undefined && report.findingCount === 0 ? [] : [report];
 }
 
-function checkBlock(
+const placeInBlock = (offset: number): number =>
+  BLOCK_HEADER + (offset % BLOCK_ENTRIES) * ENTRY_SIZE;
+
+function checkEntries(
   report: FileCheck,
   bytes: Buffer,
+  placeOf: (offset: number) => number,
   queue: CatalogQueue,
   from: number,
   to: number,
   probe: RecordProbe,
 ): void {
   for (let offset = from; offset < to; offset++) {
-    const at = BLOCK_HEADER + (offset % BLOCK_ENTRIES) * ENTRY_SIZE;
+    const at = placeOf(offset);
     const physicalOffset = readOffset(bytes, at);
     const size = bytes.readInt32BE(at + 8);
     if (isFiller(size) || (size > 0 && probe.isExpired(physicalOffset))) {

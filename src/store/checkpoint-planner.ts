@@ -58,8 +58,7 @@ export class CheckpointPlanner {
     const length = appended - this.#offset;
     if (length < CHECKPOINT_BYTES || this.isRunning) return false;
     return (
-      length >=
-      CHECKPOINT_BYTES + Math.min(this.#table.changed.length * QUEUE_BYTES, CHECKPOINT_BYTES)
+      length >= CHECKPOINT_BYTES + Math.min(this.#table.changes * QUEUE_BYTES, CHECKPOINT_BYTES)
     );
   }
 

@@ -177,7 +177,7 @@ export class CommitLogStore implements MessageStore {
         truncatedBytes: recovered.truncatedBytes,
         quarantinedRecords: recovered.quarantined,
         wasClean: recovered.wasClean,
-        changed: recovered.wasClean ? [] : [...this.#table.changed],
+        changed: recovered.changed,
         durationMs: performance.now() - begun,
         warnings,
       };

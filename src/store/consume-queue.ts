@@ -102,6 +102,19 @@ class PageNumbers {
   }
 }
 
+/** Entries of a light queue that lie beside what is known of it: in the catalog, and with it where it rests. */
+export interface KeptEntries {
+  readonly first: number;
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+}
+
+export const keptEntries = (first: number, bytes: Uint8Array): KeptEntries => ({
+  first,
+  bytes,
+  view: new DataView(bytes.buffer, bytes.byteOffset, bytes.length),
+});
+
 export class ConsumeQueue implements LogQueue {
   readonly topic: string;
   readonly queueId: number;
@@ -116,6 +129,8 @@ export class ConsumeQueue implements LogQueue {
   isDirty = false;
   /** Number of flushes of the table when it became dirty last; -1: not since it was read. */
   dirtySince = -1;
+  /** Where it stands in the list of those. */
+  dirtyAt = -1;
   /** Its owner has let go of it: it is packed when all of it is in the files. */
   isReleased = false;
   /** Does the catalog know it? */
@@ -147,6 +162,8 @@ export class ConsumeQueue implements LogQueue {
   fanEpoch = 0;
   fanNumber = 0;
   fanBase = 0;
+  /** All entries of a light queue that is looked at, or about to rest, where neither page nor block has them. */
+  kept: KeptEntries | null = null;
   #pages: PageNumbers | null = null;
   #blocks: PageNumbers | null = null;
   #topicBytes: Buffer | null = null;

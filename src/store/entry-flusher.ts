@@ -8,7 +8,7 @@
  * only the catalog has, or is let go of, a number of these with each checkpoint. What was consumed meanwhile never is.
  */
 import { type Arena, BLOCK_ENTRIES } from "./arena.ts";
-import type { CatalogBatch } from "./catalog.ts";
+import { type CatalogBatch, KEPT_MAX } from "./catalog.ts";
 import { COMMAND, type CommandRing } from "./command-ring.ts";
 import type { ConsumeQueue } from "./consume-queue.ts";
 import { ENTRY_SIZE, type PagePool } from "./page-pool.ts";
@@ -34,10 +34,14 @@ export interface FlusherHost {
 
 export class EntryFlusher {
   readonly #host: FlusherHost;
-  #dirty: ConsumeQueue[] = [];
+  /** Null: it has been told, and is to be kept in memory by nobody. */
+  #dirty: Array<ConsumeQueue | null> = [];
+  #told = 0;
   #dirtyLight = 0;
   /** Queues of which the catalog knows entries that the writer was not given. */
   readonly #behind = new Set<ConsumeQueue>();
+  /** Light queues all entries of which the catalog knows and no block has; pages in memory hold them. */
+  readonly #kept = new Set<ConsumeQueue>();
   /** Where in the dirty list relief goes on. */
   #reliefAt = 0;
   /** Where in the dirty list settling before the checkpoint goes on. */
@@ -50,22 +54,27 @@ export class EntryFlusher {
   }
 
   /** Queues that have changed since the last checkpoint. */
-  get changed(): readonly ConsumeQueue[] {
-    return this.#dirty;
+  get changed(): ConsumeQueue[] {
+    return this.#dirty.filter((queue) => queue !== null);
+  }
+  /** How many, those included that the catalog has been told of. */
+  get changes(): number {
+    return this.#dirty.length;
   }
 
   markDirty(queue: ConsumeQueue): void {
     if (queue.isDirty) return;
     queue.isDirty = true;
     queue.dirtySince = this.flushes;
+    queue.dirtyAt = this.#dirty.length;
     this.#dirty.push(queue);
     if (queue.isLight) this.#dirtyLight++;
   }
 
   /** Queues that may have entries in memory only. */
   unwritten(isLight: boolean): number {
-    if (isLight) return this.#dirtyLight;
-    return this.#dirty.length - this.#dirtyLight + this.#behind.size;
+    if (isLight) return this.#dirtyLight + this.#kept.size;
+    return this.#dirty.length - this.#told - this.#dirtyLight + this.#behind.size;
   }
 
   /** The writer has been given all that there is. */
@@ -80,13 +89,47 @@ export class EntryFlusher {
 
   forget(queue: ConsumeQueue): void {
     this.#behind.delete(queue);
+    this.#kept.delete(queue);
   }
 
   clear(): void {
     this.#dirty = [];
+    this.#told = 0;
     this.#dirtyLight = 0;
     this.#earlyAt = 0;
     this.#behind.clear();
+    this.#kept.clear();
+  }
+
+  /** A light queue whose entries the catalog has, and pages now: they are in no block. */
+  noteKept(queue: ConsumeQueue): void {
+    this.#kept.add(queue);
+  }
+
+  isKept(queue: ConsumeQueue): boolean {
+    return !queue.isDirty && this.#kept.has(queue);
+  }
+
+  /** Its owner has let go of it: tells the catalog of a light queue with few entries now. False when it has to wait. */
+  keepNow(queue: ConsumeQueue): boolean {
+    if (!isKeepable(queue)) return false;
+    if (!queue.isDirty) return this.#kept.has(queue);
+    queue.isDirty = false;
+    this.#dirtyLight--;
+    this.#dirty[queue.dirtyAt] = null;
+    this.#told++;
+    this.#define(queue);
+    this.#keep(queue, this.#host.catalog);
+    return true;
+  }
+
+  /** All entries of a light queue into the catalog, which takes no file and hardly any room. */
+  #keep(queue: ConsumeQueue, batch: CatalogBatch): void {
+    const { number, minOffset, maxOffset } = queue;
+    const to = batch.kept(number, minOffset, maxOffset - minOffset);
+    this.#putEntries(queue, minOffset, batch, to);
+    if (queue.movedTo > minOffset) batch.moved(number, queue.movedTo);
+    if (queue.kept === null) this.#kept.add(queue);
   }
 
   /** Hands the entries that are not written yet to the writer. */
@@ -105,6 +148,8 @@ export class EntryFlusher {
     }
     queue.flushedOffset = maxOffset;
     if (this.#behind.size > 0) this.#behind.delete(queue);
+    // The catalog hears that it has a block now.
+    if (this.#kept.size > 0 && this.#kept.delete(queue)) this.markDirty(queue);
   }
 
   /** Entries that the writer had already are others now. */
@@ -149,16 +194,14 @@ export class EntryFlusher {
   /** The pool is full of unwritten pages: so many queues are written before their time. */
   relieve(queues: number, isLight: boolean): void {
     let left = queues;
-    if (!isLight) {
-      for (const queue of this.#behind) {
-        this.flush(queue);
-        if (--left === 0) return;
-      }
+    for (const queue of isLight ? this.#kept : this.#behind) {
+      this.flush(queue);
+      if (--left === 0) return;
     }
     const end = Math.min(this.#dirty.length, this.#reliefAt + left);
     for (; this.#reliefAt < end; this.#reliefAt++) {
-      const queue = this.#dirty[this.#reliefAt]!;
-      if (!queue.isDropped) this.flush(queue);
+      const queue = this.#dirty[this.#reliefAt] ?? null;
+      if (queue !== null && !queue.isDropped) this.flush(queue);
     }
     if (this.#reliefAt === this.#dirty.length) this.#reliefAt = 0;
   }
@@ -176,10 +219,12 @@ export class EntryFlusher {
     const dirty = this.#dirty;
     const end = Math.min(dirty.length, this.#earlyAt + max);
     for (; this.#earlyAt < end; this.#earlyAt++) {
-      const queue = dirty[this.#earlyAt]!;
-      if (!queue.isLight || !queue.isDirty) continue;
+      const queue = dirty[this.#earlyAt] ?? null;
+      if (queue === null || !queue.isLight || !queue.isDirty) continue;
       queue.isDirty = false;
       this.#dirtyLight--;
+      dirty[this.#earlyAt] = null;
+      this.#told++;
       if (queue.isDropped) continue;
       this.#define(queue);
       this.#settle(queue, this.#host.catalog);
@@ -193,6 +238,7 @@ export class EntryFlusher {
   flushAll(isClosing: boolean): void {
     const dirty = this.#dirty;
     this.#dirty = [];
+    this.#told = 0;
     this.#dirtyLight = 0;
     this.flushes++;
     this.#reliefAt = 0;
@@ -200,7 +246,7 @@ export class EntryFlusher {
     const isMany = dirty.length > this.#host.syncedQueues;
     let syncsLeft = isClosing ? 0 : RESTING_SYNCS;
     for (const queue of dirty) {
-      if (!queue.isDirty) continue;
+      if (queue === null || !queue.isDirty) continue;
       queue.isDirty = false;
       if (queue.isDropped) continue;
       this.#define(queue);
@@ -237,20 +283,40 @@ export class EntryFlusher {
       const page = queue.page(Math.floor(offset / entries));
       if (page < 0 || offset % entries < pool.firstSlot(page)) return false;
     }
-    let to = batch.tail(number, minOffset, from, first, maxOffset - first);
+    const to = batch.tail(number, minOffset, from, first, maxOffset - first);
+    this.#putEntries(queue, first, batch, to);
+    return true;
+  }
+
+  /** What pages in memory have from `first` on, or what is kept with a queue that is looked at. */
+  #putEntries(queue: ConsumeQueue, first: number, batch: CatalogBatch, at: number): void {
+    const { kept, maxOffset } = queue;
+    if (kept !== null) {
+      batch.put(kept.bytes, 0, kept.bytes.length, at);
+      return;
+    }
+    const pool = this.#host.pool(queue);
+    const { entries } = pool;
+    let to = at;
     for (let offset = first; offset < maxOffset; ) {
       const slot = offset % entries;
       const count = Math.min(entries - slot, maxOffset - offset);
       const page = queue.page((offset - slot) / entries);
-      const at = pool.at(page, slot);
-      to = batch.put(pool.bytes(page), at, at + count * ENTRY_SIZE, to);
+      const place = pool.at(page, slot);
+      to = batch.put(pool.bytes(page), place, place + count * ENTRY_SIZE, to);
       offset += count;
     }
-    return true;
   }
 
   /** All of a queue is in its file, or in the arena, with the checkpoint that is planned now. */
   #settle(queue: ConsumeQueue, batch: CatalogBatch): void {
+    if (queue.isLight) {
+      if (isKeepable(queue)) {
+        this.#keep(queue, batch);
+        return;
+      }
+      this.#kept.delete(queue);
+    }
     this.flush(queue);
     const { maxOffset, minOffset } = queue;
     if (!queue.isLight) {
@@ -284,4 +350,12 @@ export class EntryFlusher {
     }
     if (queue.movedTo > queue.minOffset) batch.moved(queue.number, queue.movedTo);
   }
+}
+
+/** Has a light queue so few entries, all of them in memory and in no block, that the catalog may have them? */
+function isKeepable(queue: ConsumeQueue): boolean {
+  const { isLight, minOffset, maxOffset, flushedOffset } = queue;
+  const count = maxOffset - minOffset;
+  if (!isLight || count === 0 || count > KEPT_MAX) return false;
+  return queue.kept !== null || (flushedOffset <= minOffset && queue.firstBlock() < 0);
 }

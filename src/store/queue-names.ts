@@ -12,7 +12,10 @@ export interface QueueHolder {
   /** Nobody uses it: what of it is not in the files for good is to get there. */
   release(queue: ConsumeQueue): void;
   isInFiles(queue: ConsumeQueue): boolean;
-  releasePages(queue: ConsumeQueue): void;
+  /** Before it is packed: its pages go, and entries that are in no file stay beside it (`kept`). */
+  fold(queue: ConsumeQueue): void;
+  /** Entries that it was packed with are in a page again. */
+  unfold(queue: ConsumeQueue): void;
   /** There will be no object for it for a while. */
   forget(queue: ConsumeQueue): void;
 }
@@ -96,7 +99,9 @@ export class QueueNames {
 
   #take(topic: string, queueId: number, isLight: boolean): ConsumeQueue | undefined {
     const queue = this.#resting.take(topic, queueId, isLight);
-    if (queue !== undefined) this.#woken?.set(queue.number, queue);
+    if (queue === undefined) return undefined;
+    this.#woken?.set(queue.number, queue);
+    this.#holder.unfold(queue);
     return queue;
   }
 
@@ -141,9 +146,14 @@ export class QueueNames {
   /** False when it has to wait until more of it is in the files. */
   #pack(queue: ConsumeQueue): boolean {
     if (!this.#holder.isInFiles(queue)) return false;
-    this.#holder.releasePages(queue);
+    this.#holder.fold(queue);
     // Of one that never had an entry nothing is to be remembered.
-    if (queue.isDefined && !this.#resting.add(queue)) return true;
+    if (queue.isDefined && !this.#resting.add(queue)) {
+      this.#holder.unfold(queue);
+      return true;
+    }
+    // Nobody comes back to this object, wherever it is listed still.
+    queue.isReleased = false;
     this.#holder.forget(queue);
     this.remove(queue);
     return true;
@@ -248,6 +258,7 @@ export class QueueNames {
       const queue = catalog.queue(row);
       if (tail !== undefined) takeTail(queue, tail);
       else if (this.#resting.add(queue)) continue;
+      this.#holder.unfold(queue);
       if (queue.isLight) this.#light.set(queue.topic, queue);
       else this.#shards(queue.topic).set(queue.queueId, queue);
     }

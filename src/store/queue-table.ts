@@ -7,7 +7,7 @@ import { Arena, BLOCK_ENTRIES } from "./arena.ts";
 import { CatalogBatch } from "./catalog.ts";
 import type { CatalogLoader, CatalogTail } from "./catalog-loader.ts";
 import type { CommandRing } from "./command-ring.ts";
-import { ConsumeQueue, readEntries, readSome, writeEntry } from "./consume-queue.ts";
+import { ConsumeQueue, keptEntries, readEntries, readSome, writeEntry } from "./consume-queue.ts";
 import { DROP_TOPIC } from "./drop-record.ts";
 import { EntryFlusher } from "./entry-flusher.ts";
 import { EntryReader } from "./entry-reader.ts";
@@ -86,18 +86,70 @@ export class QueueTable {
     this.names = new QueueNames({
       release: (queue) => {
         // What only the catalog has of it goes into its file first.
-        if (queue.unsafeFrom < queue.maxOffset) this.#flusher.markDirty(queue);
+        if (queue.unsafeFrom === queue.maxOffset) return;
+        this.flushReplaced();
+        if (!this.#flusher.keepNow(queue)) this.#flusher.markDirty(queue);
       },
       isInFiles: (queue) =>
-        !queue.isDirty &&
-        queue.dirtySince < this.#flushesDone &&
-        queue.unsafeFrom === queue.maxOffset,
-      releasePages: (queue) => queue.releasePages(this.#pool(queue), Number.POSITIVE_INFINITY),
+        this.#flusher.isKept(queue) ||
+        (!queue.isDirty &&
+          queue.dirtySince < this.#flushesDone &&
+          queue.unsafeFrom === queue.maxOffset),
+      fold: (queue) => this.#fold(queue),
+      unfold: (queue) => this.#unfold(queue),
       forget: (queue) => {
         this.#reader.forget(queue);
         if (queue.isAnnounced) this.#post({ kind: "rest", number: queue.number });
       },
     });
+  }
+
+  #fold(queue: ConsumeQueue): void {
+    if (this.#flusher.isKept(queue)) {
+      const { minOffset, maxOffset } = queue;
+      const bytes = new Uint8Array((maxOffset - minOffset) * ENTRY_SIZE);
+      this.#copyEntries(queue, minOffset, maxOffset, bytes);
+      queue.kept = keptEntries(minOffset, bytes);
+      this.#flusher.forget(queue);
+    }
+    queue.releasePages(this.#pool(queue), Number.POSITIVE_INFINITY);
+  }
+
+  /** Entries of pages in memory. */
+  #copyEntries(queue: ConsumeQueue, from: number, to: number, into: Uint8Array): void {
+    const pool = this.#pool(queue);
+    for (let offset = from; offset < to; ) {
+      const slot = offset % pool.entries;
+      const count = Math.min(pool.entries - slot, to - offset);
+      const page = queue.page((offset - slot) / pool.entries);
+      const bytes = pool.bytes(page);
+      const at = pool.at(page, slot);
+      const start = (offset - from) * ENTRY_SIZE;
+      for (let i = 0; i < count * ENTRY_SIZE; i++) into[start + i] = bytes[at + i]!;
+      offset += count;
+    }
+  }
+
+  #unfold(queue: ConsumeQueue): void {
+    const { kept, maxOffset } = queue;
+    if (kept === null) return;
+    const pool = this.#pool(queue);
+    queue.flushedOffset = kept.first;
+    for (let offset = kept.first; offset < maxOffset; ) {
+      const slot = offset % pool.entries;
+      const count = Math.min(pool.entries - slot, maxOffset - offset);
+      if (pool.isFull) this.#flusher.relieve(RELIEF_PER_PAGE, queue.isLight);
+      const pageNumber = (offset - slot) / pool.entries;
+      const page = pool.allocate(queue, pageNumber, slot);
+      queue.addPage(pageNumber, page);
+      const start = (offset - kept.first) * ENTRY_SIZE;
+      const entries = kept.bytes.subarray(start, start + count * ENTRY_SIZE);
+      pool.bytes(page).set(entries, pool.at(page, slot));
+      offset += count;
+    }
+    if (maxOffset % pool.entries === 0) queue.tail = -1;
+    queue.kept = null;
+    this.#flusher.noteKept(queue);
   }
 
   /** What was handed over with the flush before the last checkpoint is in the files now. */
@@ -127,11 +179,14 @@ export class QueueTable {
   get changed(): readonly ConsumeQueue[] {
     return this.#flusher.changed;
   }
+  get changes(): number {
+    return this.#flusher.changes;
+  }
 
   /** Pages wait to be written beyond all measure: nothing more may be appended until some are. */
   isOverfull(): boolean {
     if (!this.#topicPages.isOverfull() && !this.#lightPages.isOverfull()) return false;
-    this.#flusher.relieve(RELIEF_WHEN_OVERFULL, false);
+    for (const isLight of [false, true]) this.#flusher.relieve(RELIEF_WHEN_OVERFULL, isLight);
     return true;
   }
 
@@ -322,7 +377,7 @@ export class QueueTable {
   }
 
   get isDirty(): boolean {
-    return this.#flusher.changed.length > 0 || !this.catalog.isEmpty;
+    return this.#flusher.changes > 0 || !this.catalog.isEmpty;
   }
 
   /** With the last `flushAll` the files of topic queues got every entry. */
@@ -349,6 +404,10 @@ export class QueueTable {
         count = Math.min(end - offset, pool.entries - slot);
         readEntries(pool.view(page), pool.at(page, slot), count, into, offset - from);
         pool.touch(page);
+      } else if (queue.kept !== null) {
+        const { first, view } = queue.kept;
+        count = end - offset;
+        readEntries(view, (offset - first) * ENTRY_SIZE, count, into, offset - from);
       } else {
         const inMemory =
           page >= 0 ? offset - slot + pool.firstSlot(page) : Number.POSITIVE_INFINITY;
@@ -379,6 +438,9 @@ export class QueueTable {
         while (done < count && offsets[done]! < end) done++;
         readSome(pool.view(page), pool.at(page, 0), first, offsets, from, done, into);
         pool.touch(page);
+      } else if (queue.kept !== null) {
+        while (done < count && offsets[done]! < maxOffset) done++;
+        readSome(queue.kept.view, 0, queue.kept.first, offsets, from, done, into);
       } else {
         const inMemory = page >= 0 ? first + pool.firstSlot(page) : Number.POSITIVE_INFINITY;
         const block = this.#reader.find(queue, this, offset, inMemory);

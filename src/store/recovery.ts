@@ -14,6 +14,7 @@ import { CatalogLoader } from "./catalog-loader.ts";
 import { type Checkpoint, CheckpointFile } from "./checkpoint.ts";
 import { catalogPath } from "./checkpointer.ts";
 import type { CommandRing } from "./command-ring.ts";
+import type { ConsumeQueue } from "./consume-queue.ts";
 import { wantedRebuild } from "./doubts.ts";
 import type { IndexShape } from "./index-format.ts";
 import { IndexStore } from "./index-store.ts";
@@ -55,6 +56,8 @@ export interface Recovered {
   readonly truncatedBytes: number;
   readonly quarantined: number;
   readonly wasClean: boolean;
+  /** Queues that may differ from what was known at the last checkpoint. */
+  readonly changed: readonly ConsumeQueue[];
   readonly unsynced: { files: string[]; folders: string[] };
   readonly warnings: string[];
 }
@@ -138,6 +141,7 @@ export async function recover(context: RecoveryContext): Promise<Recovered> {
     quarantine.add(segments, range.from, range.to, "atomic batch that is not whole");
     warnings.push(`commitlog: an atomic batch at ${range.from} is incomplete and left out`);
   }
+  const changed = table.changed;
   table.names.letGo();
   const wasClean = isClosed && end === from;
   if (!wasClean) forgetIdentitiesFrom(storage, directory, end);
@@ -161,6 +165,7 @@ export async function recover(context: RecoveryContext): Promise<Recovered> {
     truncatedBytes,
     quarantined,
     wasClean: wasClean || isFresh,
+    changed: wasClean || isFresh ? [] : changed,
     unsynced: pages.takeUnsynced(),
     warnings,
   };

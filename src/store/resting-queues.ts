@@ -7,13 +7,16 @@
  *   at  size  value, little-endian
  *    0     4  number          16     8  maxOffset
  *    4     4  firstFile       24     8  owed (retention.ts), -1: not known
- *    8     8  minOffset       32     -  4 page number, 4 block: blocks of the arena
+ *    8     8  minOffset       32     -  20 each: entries of a light queue, in place of `firstFile` as many
+ *                                    8  4 page number, 4 block: blocks of the arena
  *                                    8  movedTo, at the end, where bit 31 of the number is set
  */
 import { ByteTable } from "../util/byte-table.ts";
+import { KEPT_MAX } from "./catalog.ts";
 import type { CatalogLoader } from "./catalog-loader.ts";
-import { ConsumeQueue } from "./consume-queue.ts";
+import { ConsumeQueue, keptEntries } from "./consume-queue.ts";
 import type { QueueRange } from "./message-store.ts";
+import { ENTRY_SIZE } from "./page-pool.ts";
 
 const FIXED = 32;
 const PAIR = 8;
@@ -42,7 +45,7 @@ const hasEntries = (view: DataView, at: number): boolean =>
 
 export class RestingQueues {
   readonly #table = new ByteTable();
-  #value = Buffer.alloc(256);
+  #value = Buffer.alloc(256 + KEPT_MAX * ENTRY_SIZE);
 
   get size(): number {
     return this.#table.size;
@@ -53,20 +56,22 @@ export class RestingQueues {
 
   /** Packs a queue of which nothing is in memory any more. False when it cannot be. */
   add(queue: ConsumeQueue): boolean {
-    const { topic, queueId, isLight, number } = queue;
+    const { topic, queueId, isLight, number, kept } = queue;
+    const keptBytes = kept?.bytes.length ?? 0;
     const blocks = queue.blocks();
     const key = keyOf(topic, queueId, isLight);
     const hasMoved = queue.movedTo > queue.minOffset;
-    const length = FIXED + (blocks.length + (hasMoved ? 1 : 0)) * PAIR;
+    const length = FIXED + keptBytes + (blocks.length + (hasMoved ? 1 : 0)) * PAIR;
     if (blocks.length > MAX_BLOCKS || !ByteTable.fits(key, length)) return false;
     if (this.#value.length < length) this.#value = Buffer.alloc(length);
     const value = this.#value;
     value.writeUInt32LE(hasMoved ? number + HAS_MOVED : number, 0);
-    value.writeUInt32LE(queue.firstFile, 4);
+    value.writeUInt32LE(isLight ? keptBytes / ENTRY_SIZE : queue.firstFile, 4);
     value.writeDoubleLE(queue.minOffset, 8);
     value.writeDoubleLE(queue.maxOffset, 16);
     value.writeDoubleLE(queue.owed, 24);
-    let at = FIXED;
+    if (kept !== null) value.set(kept.bytes, FIXED);
+    let at = FIXED + keptBytes;
     for (const [page, block] of blocks) {
       value.writeUInt32LE(page, at);
       value.writeUInt32LE(block, at + 4);
@@ -95,7 +100,8 @@ export class RestingQueues {
     if (!isLight) at += key.write(`\x00${queueId}`, at, "latin1");
     const value = this.#value;
     value.writeUInt32LE(catalog.numberOf(row), 0);
-    value.writeUInt32LE(0, 4);
+    const kept = catalog.copyKept(row, value, FIXED);
+    value.writeUInt32LE(kept, 4);
     value.writeDoubleLE(catalog.minOf(row), 8);
     value.writeDoubleLE(catalog.maxOf(row), 16);
     value.writeDoubleLE(-1, 24);
@@ -104,7 +110,7 @@ export class RestingQueues {
       value.writeUInt32LE(page, FIXED);
       value.writeUInt32LE(catalog.blockOf(row), FIXED + 4);
     }
-    this.#table.setWritten(at, value, page < 0 ? FIXED : FIXED + PAIR);
+    this.#table.setWritten(at, value, FIXED + kept * ENTRY_SIZE + (page < 0 ? 0 : PAIR));
     return true;
   }
 
@@ -217,7 +223,7 @@ export class RestingQueues {
     if (numberOf(value) !== queue.number) return;
     // Trimmed and packed again meanwhile: what was found does not hold any more.
     if (value.readDoubleLE(8) !== queue.minOffset) return;
-    value.writeUInt32LE(queue.firstFile, 4);
+    if (!queue.isLight) value.writeUInt32LE(queue.firstFile, 4);
     value.writeDoubleLE(queue.owed, 24);
   }
 
@@ -233,14 +239,20 @@ export class RestingQueues {
     const queue = new ConsumeQueue(topic, queueId, isLight, numberOf(value));
     queue.isDefined = true;
     queue.restore(value.readDoubleLE(8), value.readDoubleLE(16));
-    queue.firstFile = value.readUInt32LE(4);
+    const more = value.readUInt32LE(4);
+    let from = FIXED;
+    if (!isLight) queue.firstFile = more;
+    else if (more > 0) {
+      from += more * ENTRY_SIZE;
+      queue.kept = keptEntries(queue.minOffset, new Uint8Array(value.subarray(FIXED, from)));
+    }
     queue.owed = value.readDoubleLE(24);
     let end = value.length;
     if (value.readUInt32LE(0) >= HAS_MOVED) {
       end -= PAIR;
       queue.movedTo = value.readDoubleLE(end);
     }
-    for (let at = FIXED; at < end; at += PAIR) {
+    for (let at = from; at < end; at += PAIR) {
       queue.setBlock(value.readUInt32LE(at), value.readUInt32LE(at + 4));
     }
     return queue;

@@ -3,6 +3,7 @@ import test from "ava";
 import { entryBatch } from "../../src/model/entry-batch.ts";
 import { RecordView } from "../../src/model/record-view.ts";
 import { BLOCK_HEADER } from "../../src/store/arena.ts";
+import { KEPT_MAX } from "../../src/store/catalog.ts";
 import { checkStore } from "../../src/store/check.ts";
 import { CommitLogStore } from "../../src/store/commit-log-store.ts";
 import { exportStore } from "../../src/store/export.ts";
@@ -232,8 +233,8 @@ const checked = async (disk: MemoryStorage): Promise<string[]> =>
 test("an entry that no list names is found by the check", async (t) => {
   const disk = newDisk();
   const store = await opened(disk);
-  publish(store, "one", lights(store, 50));
-  publish(store, "two", lights(store, 50));
+  // More than the catalog keeps of a queue: they are in blocks.
+  for (let i = 0; i <= KEPT_MAX; i++) publish(store, `message ${i}`, lights(store, 50));
   store.publish(true);
   await store.close();
   const arena = disk.open(`${ROOT}/queues/arena`, "write");

@@ -4,7 +4,7 @@ import { QueueNames } from "../../src/store/queue-names.ts";
 import { Random } from "../support/random.ts";
 
 /** Everything is in the files at once. */
-const HOLDER = { release() {}, isInFiles: () => true, releasePages() {}, forget() {} };
+const HOLDER = { release() {}, isInFiles: () => true, fold() {}, unfold() {}, forget() {} };
 const COUNT = 400;
 
 test("queues that rest and wake while all are told for a new catalog are told all the same", (t) => {
