@@ -19,15 +19,11 @@ import {
   readIndexHeader,
   readInt64,
 } from "./index-format.ts";
-import {
-  isCompleteSnapshot,
-  JOURNAL_HEADER,
-  type JournalFile,
-  parseJournal,
-} from "./journal-format.ts";
+import { isCompleteSnapshot, type JournalFile, parseJournal } from "./journal-format.ts";
 import type { RecordProbe } from "./record-probe.ts";
 import { offsetOfName } from "./segment-list.ts";
 import type { Storage } from "./storage-file.ts";
+import { foreignJournals, readIdentity } from "./store-identity.ts";
 
 const CHUNK_ENTRIES = 50_000;
 
@@ -161,6 +157,7 @@ export function checkJournal(storage: Storage, directory: string): FileCheck[] {
     .map(({ name }) => (name.endsWith(".snapshot") ? offsetOfName(name.slice(0, 20)) : -1))
     .reduce((a, b) => Math.max(a, b), -1);
   let end: number | null = null;
+  const { foreign } = foreignJournals(storage, directory, readIdentity(storage, directory));
   const names = storage.list(folder).map(({ name }) => name);
   // A snapshot comes before the file that goes on from it.
   const order = (name: string): string => `${name.slice(0, 20)}${name.length > 20 ? 0 : 1}`;
@@ -180,6 +177,10 @@ export function checkJournal(storage: Storage, directory: string): FileCheck[] {
     }
     if (number < newest) {
       report.unfinished("a newer snapshot stands for it; it is removed");
+      continue;
+    }
+    if (foreign.includes(name)) {
+      report.damaged("is of another store: the next start sets it aside");
       continue;
     }
     const found = parseJournal(readAll(storage, path));
@@ -224,7 +225,7 @@ function checkJournalFile(
     }
     position = Math.max(position, frames.end(i));
   }
-  const tail = file.start + report.bytes - JOURNAL_HEADER - position;
+  const tail = file.start + report.bytes - file.header - position;
   if (tail > 0) report.unfinished(`${tail} bytes at its end are no entries`);
   return position;
 }

@@ -168,7 +168,10 @@ export class CommitLogStore implements MessageStore {
         ...(this.#options.indexShape && { indexShape: this.#options.indexShape }),
         announced: this.#writer.announced,
       });
-      const warnings = [...recovered.warnings, ...this.journal.open(storage, this.#directory)];
+      const warnings = [
+        ...recovered.warnings,
+        ...this.journal.open(storage, this.#directory, this.#quarantine),
+      ];
       // Durable before anything is appended: the next opener trusts its absence.
       writeAbort(storage, abort);
       await this.#start(recovered);

@@ -31,6 +31,7 @@ export class JournalAhead {
   readonly #storage: Storage;
   readonly #folder: string;
   readonly #frames: UnwrittenFrames;
+  readonly #identity: string;
   /** Everything before this position was there when the store thread was last looked at. */
   #mark = 0;
   /** The file's first position, and up to where it holds everything; -1: there is no file. */
@@ -44,10 +45,11 @@ export class JournalAhead {
   #work: Promise<void> | null = null;
   #isClosed = false;
 
-  constructor(storage: Storage, directory: string, frames: UnwrittenFrames) {
+  constructor(storage: Storage, directory: string, frames: UnwrittenFrames, identity: string) {
     this.#storage = storage;
     this.#folder = join(directory, "journal");
     this.#frames = frames;
+    this.#identity = identity;
     this.#timer =
       storage === fileSystem ? setTimeout(() => void this.look(), LOOK_MS).unref() : null;
   }
@@ -98,7 +100,7 @@ export class JournalAhead {
     const old = this.#start;
     const isNew = old < 0 || position !== this.#end;
     if (isNew) {
-      const whole = Buffer.concat([journalHeader(position), bytes]);
+      const whole = Buffer.concat([journalHeader(position, this.#identity), bytes]);
       await this.#put(position, whole, 0);
       this.#start = position;
     } else {
@@ -155,7 +157,7 @@ export function readAhead(
     if (file === undefined || file.start !== offsetOfName(name.slice(PREFIX.length))) continue;
     for (let i = 0; i < file.frames.length; i++) {
       if (file.frames.position(i) !== position) continue;
-      const at = JOURNAL_HEADER + position - file.start;
+      const at = file.header + position - file.start;
       const end = file.frames.end(i);
       frames.push(bytes.subarray(at, at + end - position));
       entries.push(file.frames.entry(i));

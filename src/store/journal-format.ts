@@ -3,10 +3,13 @@
  * for everything before the file of the same number.
  *
  *   at  size  field, big-endian            one file
- *    0     8  "SLUICEJ1"                   magic and version
+ *    0     8  "SLUICEJ2"                   magic and version
  *    8     8  position of its first frame  on the journal's own scale, two 32-bit halves
- *   16     4  CRC-32 of bytes 0..16         a file without a good header was never synced: it holds nothing
- *   20     -  frames
+ *   16     8  identity of the store        store-identity.ts; zeros when it has none
+ *   24     4  CRC-32 of bytes 0..24         a file without a good header was never synced: it holds nothing
+ *   28     -  frames
+ *
+ * Files of version 1 have no identity, and the CRC in its place.
  *
  *   at  size  field, big-endian            one frame
  *    0     4  CRC-32 of the rest of the frame
@@ -22,20 +25,40 @@
 import { crc32 } from "../util/crc32.ts";
 import { readOffset } from "./record.ts";
 
-export const JOURNAL_MAGIC = Buffer.from("SLUICEJ1", "latin1");
-export const JOURNAL_HEADER = 20;
+const MAGIC = Buffer.from("SLUICEJ2", "latin1");
+const MAGIC_1 = Buffer.from("SLUICEJ1", "latin1");
+/** The last entry of a snapshot. */
+export const SNAPSHOT_END = MAGIC_1;
+export const JOURNAL_HEADER = 28;
+const HEADER_1 = 20;
 export const FRAME_HEADER = 12;
 export const MAX_ENTRY_BYTES = 65_536;
 const UNKNOWN = 0xffffffff;
 
-export function journalHeader(position: number): Buffer {
+/** `identity` in hexadecimal. */
+export function journalHeader(position: number, identity: string): Buffer {
   const bytes = Buffer.alloc(JOURNAL_HEADER);
-  JOURNAL_MAGIC.copy(bytes);
+  MAGIC.copy(bytes);
   bytes.writeUInt32BE(Math.floor(position / 2 ** 32), 8);
   bytes.writeUInt32BE(position >>> 0, 12);
-  bytes.writeUInt32BE(crc32(bytes, 0, 16), 16);
+  bytes.write(identity, 16, "hex");
+  bytes.writeUInt32BE(crc32(bytes, 0, 24), 24);
   return bytes;
 }
+
+/** Length of the header that a file begins with, 0 when that is none. */
+function headerOf(bytes: Buffer): number {
+  const isMagic = (magic: Buffer, length: number): boolean =>
+    bytes.length >= length &&
+    bytes.compare(magic, 0, 8, 0, 8) === 0 &&
+    bytes.readUInt32BE(length - 4) === crc32(bytes, 0, length - 4);
+  if (isMagic(MAGIC, JOURNAL_HEADER)) return JOURNAL_HEADER;
+  return isMagic(MAGIC_1, HEADER_1) ? HEADER_1 : 0;
+}
+
+/** Whose file this is, by its first bytes; undefined when they do not say. */
+export const identityOfJournal = (bytes: Buffer): string | undefined =>
+  headerOf(bytes) === JOURNAL_HEADER ? bytes.toString("hex", 16, 24) : undefined;
 
 /** Completes the frame whose length and entry are there. Returns its size. */
 export function sealFrame(
@@ -53,6 +76,8 @@ export function sealFrame(
 
 export interface JournalFile {
   readonly start: number;
+  /** Length of its header. */
+  readonly header: number;
   readonly frames: JournalFrames;
   /** Bytes that are no frames, in the middle or at the end. */
   readonly lostBytes: number;
@@ -64,12 +89,14 @@ export class JournalFrames {
   readonly #view: DataView;
   /** Position of the file's first byte behind its header, on the journal's own scale. */
   readonly #start: number;
+  readonly #header: number;
   readonly #at: number[] = [];
 
-  constructor(bytes: Buffer, start: number) {
+  constructor(bytes: Buffer, start: number, header: number) {
     this.#bytes = bytes;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     this.#start = start;
+    this.#header = header;
   }
 
   get length(): number {
@@ -83,7 +110,7 @@ export class JournalFrames {
   }
 
   position(index: number): number {
-    return this.#start + this.#at[index]! - JOURNAL_HEADER;
+    return this.#start + this.#at[index]! - this.#header;
   }
   end(index: number): number {
     return this.position(index) + FRAME_HEADER + this.#view.getUint32(this.#at[index]! + 4);
@@ -105,36 +132,31 @@ export class JournalFrames {
     const start = at + FRAME_HEADER;
     return this.#bytes.subarray(start, start + this.#view.getUint32(at + 4));
   }
-  isMagic(index: number): boolean {
+  isSnapshotEnd(index: number): boolean {
     const at = this.#at[index]!;
     const length = this.#view.getUint32(at + 4);
-    return length === JOURNAL_MAGIC.length && this.entry(index).equals(JOURNAL_MAGIC);
+    return length === SNAPSHOT_END.length && this.entry(index).equals(SNAPSHOT_END);
   }
 }
 
 /** Reads a file; undefined when it has no header (it was created and never written). */
 export function parseJournal(bytes: Buffer): JournalFile | undefined {
-  if (
-    bytes.length < JOURNAL_HEADER ||
-    bytes.compare(JOURNAL_MAGIC, 0, 8, 0, 8) !== 0 ||
-    bytes.readUInt32BE(16) !== crc32(bytes, 0, 16)
-  ) {
-    return undefined;
-  }
+  const header = headerOf(bytes);
+  if (header === 0) return undefined;
   const start = readOffset(new DataView(bytes.buffer, bytes.byteOffset, bytes.length), 8);
-  const frames = new JournalFrames(bytes, start);
+  const frames = new JournalFrames(bytes, start, header);
   let lostBytes = 0;
-  for (let at = JOURNAL_HEADER; at < bytes.length; ) {
+  for (let at = header; at < bytes.length; ) {
     const size = frames.add(at);
     if (size === 0) lostBytes++;
     at += Math.max(1, size);
   }
-  return { start, frames, lostBytes };
+  return { start, header, frames, lostBytes };
 }
 
 /** Does it end as a snapshot does? */
 export const isCompleteSnapshot = ({ frames }: JournalFile): boolean =>
-  frames.length > 0 && frames.isMagic(frames.length - 1);
+  frames.length > 0 && frames.isSnapshotEnd(frames.length - 1);
 
 /** Size of the valid frame at `at`, or 0. */
 function frameAt(bytes: Buffer, view: DataView, at: number): number {

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { FRAME_HEADER, JOURNAL_HEADER, journalHeader, sealFrame } from "./journal-format.ts";
 import { offsetName, offsetOfName } from "./segment-list.ts";
 import { removeIfPossible, type Storage, type StorageFile } from "./storage-file.ts";
+import { readIdentity } from "./store-identity.ts";
 import type { TailRing } from "./tail-ring.ts";
 
 /** What the owner may note while it opens, before its first snapshot. */
@@ -39,6 +40,8 @@ export class JournalWriter {
   #unsynced: StorageFile[] = [];
   #isFolderUnsynced = false;
   readonly #snapshots: Snapshot[] = [];
+  /** Of the store: every file begins with it. */
+  readonly #identity: string;
   /** Where the journal ended when it was opened. */
   readonly #openedAt: number;
 
@@ -46,6 +49,7 @@ export class JournalWriter {
     this.#storage = storage;
     this.#folder = join(directory, "journal");
     this.#ring = ring;
+    this.#identity = readIdentity(storage, directory);
     this.#number = number;
     this.#fileStart = end;
     this.#openedAt = end;
@@ -121,7 +125,7 @@ export class JournalWriter {
       snapshot.bytes = 0;
     }
     if (snapshot.bytes === 0) {
-      snapshot.target.write(journalHeader(snapshot.at), 0, JOURNAL_HEADER, 0);
+      snapshot.target.write(journalHeader(snapshot.at, this.#identity), 0, JOURNAL_HEADER, 0);
       snapshot.bytes = JOURNAL_HEADER;
     }
     const chunk = snapshot.chunks[0]!;
@@ -178,7 +182,7 @@ export class JournalWriter {
     const file = this.#storage.open(join(this.#folder, offsetName(number)), "create");
     this.#isFolderUnsynced = true;
     try {
-      file.write(journalHeader(this.#fileStart), 0, JOURNAL_HEADER, 0);
+      file.write(journalHeader(this.#fileStart, this.#identity), 0, JOURNAL_HEADER, 0);
     } catch (error) {
       // A full disk: without its header the file is none, so the next try begins with it again.
       file.close();

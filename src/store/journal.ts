@@ -8,17 +8,19 @@ import {
   FRAME_HEADER,
   isCompleteSnapshot,
   JOURNAL_HEADER,
-  JOURNAL_MAGIC,
   type JournalFrames,
   journalHeader,
   MAX_ENTRY_BYTES,
   parseJournal,
+  SNAPSHOT_END,
   sealFrame,
 } from "./journal-format.ts";
 import type { OwnerJournal } from "./message-store.ts";
+import type { Quarantine } from "./quarantine.ts";
 import { offsetName, offsetOfName } from "./segment-list.ts";
 import { POSITION, type SharedControl } from "./shared-control.ts";
 import type { Storage } from "./storage-file.ts";
+import { claimJournal } from "./store-identity.ts";
 import { TailRing } from "./tail-ring.ts";
 import type { ToWriter } from "./writer-messages.ts";
 
@@ -79,10 +81,10 @@ export class Journal implements OwnerJournal {
   }
 
   /** Reads what is there. Returns sentences about what is missing. */
-  open(storage: Storage, directory: string): string[] {
+  open(storage: Storage, directory: string, quarantine: Quarantine): string[] {
     const folder = join(directory, "journal");
     storage.makeDirectory(folder);
-    const warnings: string[] = [];
+    const { identity, warnings } = claimJournal(storage, directory, quarantine);
     const names = storage.list(folder).map(({ name }) => name);
     for (const name of names) if (name.endsWith(".new")) storage.remove(join(folder, name));
     const numbers = (suffix: string): number[] =>
@@ -129,7 +131,7 @@ export class Journal implements OwnerJournal {
       storage.rename(join(folder, offsetName(number)), join(kept, `journal-${offsetName(number)}`));
       storage.syncDirectory(folder);
     });
-    position = this.#takeAhead(storage, folder, position);
+    position = this.#takeAhead(storage, folder, position, identity);
     // What was read may be in the page cache only: durable before anybody builds on it.
     for (const number of [...files, this.#file - 1]) {
       const path = join(folder, offsetName(number));
@@ -146,17 +148,17 @@ export class Journal implements OwnerJournal {
     ]) {
       this.#control.setPosition(at, position);
     }
-    this.#ahead = new JournalAhead(storage, directory, this);
+    this.#ahead = new JournalAhead(storage, directory, this, identity);
     return warnings;
   }
 
   /** Puts what the store thread had not come to write (journal-ahead.ts) behind what it had. Returns the new end. */
-  #takeAhead(storage: Storage, folder: string, end: number): number {
+  #takeAhead(storage: Storage, folder: string, end: number, identity: string): number {
     const { frames, entries } = readAhead(storage, folder, end, (name) =>
       readAll(storage, join(folder, name)),
     );
     if (frames.length === 0) return end;
-    const bytes = Buffer.concat([journalHeader(end), ...frames]);
+    const bytes = Buffer.concat([journalHeader(end, identity), ...frames]);
     const file = storage.open(join(folder, offsetName(this.#file)), "create");
     file.write(bytes, 0, bytes.length, 0);
     file.close();
@@ -203,7 +205,7 @@ export class Journal implements OwnerJournal {
         const at = frames.position(i);
         if (at >= limit) break;
         // The end of a snapshot in a file that is none: somebody has exchanged names.
-        if (at < position || frames.isMagic(i)) {
+        if (at < position || frames.isSnapshotEnd(i)) {
           run = null;
           continue;
         }
@@ -308,7 +310,7 @@ export class Journal implements OwnerJournal {
       used += FRAME_HEADER + entry.length;
     };
     for (const entry of entries) add(entry);
-    add(JOURNAL_MAGIC);
+    add(SNAPSHOT_END);
     flush();
     chunk = Buffer.alloc(0);
     this.#file++;

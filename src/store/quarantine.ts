@@ -3,7 +3,7 @@
  * "not yet". `quarantine/<first offset>-<end offset>.json` is the report, `.bytes` beside it what lay there. A segment with a
  * record that was found damaged while it was in use has a report of its own, `segment-<offset>.json`, and follows it.
  */
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { offsetName, type SegmentList } from "./segment-list.ts";
 import type { Storage } from "./storage-file.ts";
 
@@ -131,6 +131,24 @@ export class Quarantine {
     this.#storage.rename(segments.path(segment), place);
     this.#storage.syncDirectory(this.#folder);
     this.#storage.syncDirectory(segments.directory);
+    return place;
+  }
+
+  /** A file of another store's journal. Returns where it is from now on. */
+  setJournalAside(path: string, file: string): string {
+    const name = `foreign-journal-${file}`;
+    this.#report(name, {
+      file: `journal/${file}`,
+      reason: "another store",
+      foundAt: new Date().toISOString(),
+      note:
+        'The file of this name in journal/ names another store than "identity" does: it was copied from another data ' +
+        "directory. The whole file is here; nothing of it was applied.",
+    });
+    const place = join(this.#folder, name);
+    this.#storage.rename(path, place);
+    this.#storage.syncDirectory(this.#folder);
+    this.#storage.syncDirectory(dirname(path));
     return place;
   }
 

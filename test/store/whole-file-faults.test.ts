@@ -191,7 +191,6 @@ async function tryHarm(templates: Templates, target: string, harm: Harm): Promis
   const path = target === INDEX ? `${INDEX}/${storage.list(INDEX)[0]!.name}` : target;
   if (!harm.apply(storage, path, others)) return [];
   const before = segmentsOf(storage);
-  const isForeign = harm.name === "of another store";
   const isLog = path.includes("/commitlog/");
   const isJournal = path.includes("/journal/");
   const isFound = (await checkStore({ storage, directory: ROOT })).state !== "sound";
@@ -200,8 +199,7 @@ async function tryHarm(templates: Templates, target: string, harm: Harm): Promis
   if (outcome.missing.size > 0 && !isLog && !isJournal) outcome = await startOn(built, storage);
   if (outcome.refusal !== "") return outcome.refusal.includes(ROOT) ? [] : [outcome.refusal];
   const problems: string[] = [];
-  // Whole entries of another store's journal are sound in themselves: nothing says that they are not ours.
-  if (outcome.wrong.length > 0 && !(isForeign && isJournal)) {
+  if (outcome.wrong.length > 0) {
     problems.push(`wrong: ${outcome.wrong.slice(0, 5).join(" ")}`);
   }
   const needed = mustBeThere(built, path, harm);
@@ -209,7 +207,7 @@ async function tryHarm(templates: Templates, target: string, harm: Harm): Promis
   if (lost.length > 0) {
     problems.push(`lost more than was hit: ${lost.slice(0, 5).join(" ")}`);
   }
-  const hasLost = outcome.missing.size > 0 || (outcome.lostEntries > 0 && !isForeign);
+  const hasLost = outcome.missing.size > 0 || outcome.lostEntries > 0;
   if (hasLost && !outcome.isTold && !isFound) problems.push("nobody was told");
   if (!isJournal && outcome.lostEntries > 0) problems.push("journal entries are lost");
   const after = new Set(segmentsOf(storage));
@@ -228,7 +226,14 @@ async function makeTemplates(): Promise<Templates> {
 let made: Promise<Templates> | null = null;
 
 const PARTS = ["commitlog", "consumequeue", "queues/arena", "queues/catalog", "queues/check"];
-for (const part of [...PARTS, "data/checkpoint", "data/segments", "index", "journal"]) {
+for (const part of [
+  ...PARTS,
+  "data/checkpoint",
+  "data/segments",
+  "data/identity",
+  "index",
+  "journal",
+]) {
   test.serial(
     `${part}: whole files that are harmed cost what was in them, are told, and leave the rest alone`,
     async (t) => {
