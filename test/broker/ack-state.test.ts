@@ -214,6 +214,60 @@ test("packed pages keep every state, also of what was released, whoever looks or
   );
 });
 
+test("rows of offsets are gathered, taken and settled as each of them by itself", (t) => {
+  const step = fc.record({
+    at: fc.nat(MANY - 1),
+    max: fc.integer({ min: 1, max: 400 }),
+    /** The first so many that were gathered are taken, every so many of those settled. */
+    taken: fc.integer({ min: 1, max: 400 }),
+    every: fc.constantFrom(1, 1, 2, 5),
+    isReleased: fc.boolean(),
+  });
+  const isReady = (one?: number): boolean => one === STATE.READY || one === STATE.READY_AGAIN;
+  fc.assert(
+    fc.property(fc.array(step, { minLength: 5, maxLength: 40 }), fc.nat(5), (steps, sparse) => {
+      const real = new AckState(0);
+      const states = new Uint8Array(MANY);
+      // Half, a quarter … is left of the first pages, none of those after them, all of the rest.
+      for (let at = 0; at < 30 * 4096; at++) {
+        const isLeft = at < 20 * 4096 && Math.imul(at + 1, 0x9e3779b1) >>> (31 - sparse) === 0;
+        if (isLeft) continue;
+        real.settle(at, 1);
+        states[at] = STATE.SETTLED;
+      }
+      const row = new Float64Array(400);
+      for (const { at, max, taken, every, isReleased } of steps) {
+        const end = Math.min(MANY, at + 70_000);
+        for (const isOwed of [true, false]) {
+          const wanted: number[] = [];
+          for (let i = Math.max(at, real.low); i < end && wanted.length < max; i++) {
+            if (isOwed ? states[i] !== STATE.SETTLED : isReady(states[i])) wanted.push(i);
+          }
+          const found = isOwed
+            ? real.gatherOwed(at, end, max, row)
+            : real.gatherReady(at, end, max, row);
+          t.deepEqual([...row.subarray(0, found)], wanted);
+        }
+        const count = Math.min(taken, real.gatherReady(at, end, max, row));
+        if (count === 0) continue;
+        real.acquireRow(row, count);
+        for (let i = 0; i < count; i++) states[row[i]!] = STATE.ACQUIRED;
+        if (isReleased) {
+          real.release(row[0]!, 1);
+          states[row[0]!] = STATE.READY_AGAIN;
+        }
+        const chosen = row.slice(0, count).filter((_, i) => i % every === 0);
+        for (const offset of chosen) states[offset] = STATE.SETTLED;
+        const before = real.low;
+        const isMoved = real.settleRow(Float64Array.of(-1, ...chosen), 1, chosen.length);
+        t.is(isMoved, real.low > before);
+      }
+      t.is(differenceOf(real, states), "", "what differs");
+    }),
+    { numRuns: 12 },
+  );
+});
+
 test("half of a million settled at random costs a quarter of a byte for each", (t) => {
   const end = 1_000_000;
   const state = new AckState(0);

@@ -61,6 +61,9 @@ export function messageStoreSuite(
     const batch = entryBatch(64);
     t.is(store.read(queue, 490, 64, batch), 10);
     t.is(batch.tagHash[0], 240);
+    const some = Float64Array.of(3, 4, 17, 250, 251, 499, 500, 501);
+    t.is(store.readEach(queue, some, 8, batch), 6, "as far as there are entries");
+    t.deepEqual([...batch.tagHash.subarray(0, 6)], [-247, -246, -233, 0, 1, 249]);
     t.is(store.read(queue, 10, 64, batch), 64);
     t.is(batch.tagHash[0], -240);
     const view = new RecordView();
