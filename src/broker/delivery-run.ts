@@ -12,6 +12,8 @@ import type { ShardProgress } from "./shard-progress.ts";
 export const RUN_MAX = 256;
 /** Most bytes of records in one run (one record may be larger). */
 export const RUN_MAX_BYTES = 256 * 1024;
+/** What lies between messages is read with them, up to so many times their size: what lies further apart is read apart. */
+const READ_BETWEEN = 8;
 /** Runs a shard may send in one turn before others get theirs. */
 export const RUNS_PER_TURN = 16;
 
@@ -69,6 +71,15 @@ export class Run implements DeliveryRun, EntryBatch {
     this.physicalOffset[to] = this.physicalOffset[from]!;
     this.size[to] = this.size[from]!;
     this.tagHash[to] = this.tagHash[from]!;
+  }
+
+  /** Bytes that were read for the first `count` messages, about. */
+  bytesRead(count: number): number {
+    const { physicalOffset, size } = this;
+    const bytes = count * size[0]!;
+    if (physicalOffset[0]! >= this.#store.atHandFrom) return bytes;
+    const span = physicalOffset[count - 1]! + size[count - 1]! - physicalOffset[0]!;
+    return Math.min(Math.max(span, bytes), bytes * READ_BETWEEN);
   }
 
   deliveryCount(index: number): number {

@@ -13,7 +13,8 @@ import type { ShardProgress } from "./shard-progress.ts";
 import type { Visibility } from "./visibility.ts";
 
 /**
- * Messages, and KiB of them, sent in one turn: a few milliseconds. Then sockets are read and written, so that a large
+ * Messages, and KiB read for them, sent in one turn: a few milliseconds, and no more of the log than is kept where it can be
+ * read again (segment-reader.ts). Then sockets are read and written, so that a large
  * fan-out keeps neither its producer waiting for confirms nor anybody else.
  */
 const WORK_PER_TURN = 8192;
@@ -158,7 +159,7 @@ export class Dispatcher implements TurnTask {
     const { group, queue, state } = shard;
     const { offsets } = this.#run;
     const end = this.#visibility.endOf(queue);
-    for (let runs = 0; runs < RUNS_PER_TURN; runs++) {
+    for (let runs = 0; runs < RUNS_PER_TURN && this.#left > 0; runs++) {
       const at = state.findReady(shard.next, end);
       shard.next = at;
       if (at >= end) return;
@@ -194,7 +195,7 @@ export class Dispatcher implements TurnTask {
     let firstHeld = -1;
     let isStuck = false;
     let work = KEYED_PER_TURN;
-    while (at < end && work > 0 && !isStuck) {
+    while (at < end && work > 0 && this.#left > 0 && !isStuck) {
       let count = this.#load(shard, at, end, work);
       if (count > 0) count = this.#prefix.sound(shard, count);
       if (count === 0) {
@@ -228,7 +229,7 @@ export class Dispatcher implements TurnTask {
       at = state.findReady(at, end);
     }
     shard.next = firstHeld >= 0 ? firstHeld : at;
-    if (work <= 0 && at < end && !isStuck) group.schedule(shard);
+    if ((work <= 0 || this.#left <= 0) && at < end && !isStuck) group.schedule(shard);
   }
 
   /**
@@ -322,7 +323,7 @@ export class Dispatcher implements TurnTask {
     const counters = shard.group.node.counters;
     counters.delivered += count;
     this.delivered += count;
-    this.#left -= count + ((count * run.size[0]!) >> 10);
+    this.#left -= count + (run.bytesRead(count) >> 10);
     shard.state.acquireRow(offsets, count);
     if (consumer.isPreSettled) {
       consumer.sink.deliver(run);
