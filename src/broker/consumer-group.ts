@@ -35,27 +35,32 @@ export interface GroupSettings {
   readonly path: string;
 }
 
+/** What each message touches comes first: with thousands of groups it is the processor's cache that counts. */
 export class ConsumerGroup {
   readonly node: Node;
-  settings: GroupSettings;
-  shards: ShardProgress[] = [];
+  /** Its one member; null where there are more, or none. */
+  only: Consumer | null = null;
+  /** The first of its shards; null before there is one. */
+  #first: ShardProgress | null = null;
   /** Shards by falling priority, when the node has more than one level; else null. */
   levels: ShardProgress[] | null = null;
+  /** Some member takes only part of what is ready (a filter of its own, or refused messages): each searches for itself. */
+  isSelective = false;
+  /** Ordering keys in work; null while none is. */
+  keys: KeyOwners | null = null;
+  /** Where the round robin goes on. */
+  turn = 0;
+  readonly #host: GroupHost;
+  settings: GroupSettings;
+  shards: ShardProgress[] = [];
   /** Members, highest priority first, then oldest. */
   readonly members: Consumer[] = [];
   /** Journal number of its first shard, and the group's own. -1: not journaled. */
   journalId = -1;
   /** Consumers that look and take nothing. */
   browserCount = 0;
-  /** Where the round robin goes on. */
-  turn = 0;
-  /** Ordering keys in work; null while none is. */
-  keys: KeyOwners | null = null;
   /** Somebody without members has this object: it does not go to rest. */
   isKept = false;
-  /** Some member takes only part of what is ready (a filter of its own, or refused messages): each searches for itself. */
-  isSelective = false;
-  readonly #host: GroupHost;
 
   constructor(node: Node, settings: GroupSettings, host: GroupHost) {
     this.node = node;
@@ -84,17 +89,26 @@ export class ConsumerGroup {
   addShard(shard: ShardProgress): void {
     // An array of exactly this length: `push` would reserve room for many.
     this.shards = [...this.shards, shard];
+    this.#first = this.shards[0]!;
     if (this.node.kind !== "queue" || this.shards.length === 1) return;
     this.levels = [...this.shards].sort((a, b) => b.level - a.level);
   }
 
+  shard(index: number): ShardProgress {
+    return index === 0 ? this.#first! : this.shards[index]!;
+  }
+
   schedule(shard: ShardProgress): void {
-    if (shard.isScheduled || this.members.length === 0) return;
+    if (shard.isScheduled || (this.only === null && this.members.length === 0)) return;
     shard.isScheduled = true;
     this.#host.schedule(shard);
   }
 
   scheduleAll(): void {
+    if (this.levels === null && this.node.kind === "queue") {
+      if (this.#first !== null) this.schedule(this.#first);
+      return;
+    }
     for (const shard of this.shards) this.schedule(shard);
   }
 
@@ -158,6 +172,7 @@ export class ConsumerGroup {
     let at = this.members.length;
     while (at > 0 && this.members[at - 1]!.priority < consumer.priority) at--;
     this.members.splice(at, 0, consumer);
+    this.only = this.members.length === 1 ? consumer : null;
     if (this.members.length === 1) this.node.setActive(this, true);
     if (consumer.filter !== null) this.isSelective = true;
     this.scheduleAll();
@@ -166,6 +181,7 @@ export class ConsumerGroup {
   remove(consumer: Consumer): void {
     const at = this.members.indexOf(consumer);
     if (at >= 0) this.members.splice(at, 1);
+    this.only = this.members.length === 1 ? this.members[0]! : null;
     // Room for many would stay with each of thousands of groups that nobody reads just now.
     if (this.members.length === 0) this.members.length = 0;
     if (this.members.length === 0) this.node.setActive(this, false);

@@ -207,7 +207,7 @@ export class Consumer implements ConsumerFacade {
       number += count;
       ring.count -= count;
       settledSome = true;
-      this.#applyRow(this.group.shards[(shard & ~STAGED) - 1]!, offsets, slot, count, outcome);
+      this.#applyRow(this.group.shard((shard & ~STAGED) - 1), offsets, slot, count, outcome);
     }
     return settledSome;
   }

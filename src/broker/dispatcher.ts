@@ -165,7 +165,7 @@ export class Dispatcher implements TurnTask {
       if (at >= end) return;
       const consumer = this.#pick(group, shard);
       if (consumer === null) return;
-      const share = group.members.length === 1 ? RUN_MAX : this.#shareOf(group, shard);
+      const share = group.only !== null ? RUN_MAX : this.#shareOf(group, shard);
       let count = this.#load(shard, at, end, Math.min(consumer.credit, share));
       if (count === 0) return;
       count = this.#prefix.sound(shard, count);
@@ -338,6 +338,10 @@ export class Dispatcher implements TurnTask {
 
   /** Next member to serve: best priority first, taking turns among equals; null when nobody is ready. */
   #pick(group: ConsumerGroup, shard: ShardProgress): Consumer | null {
+    const { only } = group;
+    if (only !== null && (shard.holder < 0 || shard.holder === only.id)) {
+      return only.isReady ? only : null;
+    }
     const members = group.members;
     if (group.node.settings.isSingleActive) {
       const active = members[0];

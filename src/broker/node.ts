@@ -74,20 +74,37 @@ export interface NodeTenant {
 /** One that never lets go. */
 export const PERMANENT: NodeTenant = { mayLetGo: () => false, letGo() {} };
 
+/** What each message touches comes first: with thousands of nodes it is the processor's cache that counts. */
 export class Node {
+  /** Gone, or at rest under its name: whoever has this object asks for the node again. */
+  isDeleted = false;
+  /** No policy looks at single messages: publish and settle take the short way. */
+  isPlain = true;
+  /** Some reader asked not to get its own messages: record who sent each. */
+  hasNoLocal = false;
+  /** Already on the list of what is to be trimmed. */
+  isTouched = false;
+  /** Messages with an expiry may be here: check at delivery. */
+  mayExpire = false;
+  /** Messages with an ordering key may be here: a key is worked on by one consumer at a time. */
+  mayHaveKeys = false;
+  readonly kind: "queue" | "topic";
+  /** The first shard: of a queue, that of messages without a priority. */
+  readonly first: StoreQueue;
+  #own: ConsumerGroup | null = null;
+  settings: NodeSettings;
+  readonly counters = noCounts();
+  /** Called before a run is settled, where a policy counts what is stored. */
+  onSettled: ((shard: ShardProgress, from: number, count: number) => void) | null = null;
+  host: NodeHost | null = null;
+  readonly shards: StoreQueue[];
   /** Number in the journal; -1 for temporary nodes. */
   readonly id: number;
   readonly address: Address;
-  readonly kind: "queue" | "topic";
   readonly isTemporary: boolean;
-  settings: NodeSettings;
-  readonly shards: StoreQueue[];
   readonly groups = new GroupSet();
   /** Groups with members. */
   #active: ConsumerGroup[] = [];
-  readonly counters = noCounts();
-  /** Gone, or at rest under its name: whoever has this object asks for the node again. */
-  isDeleted = false;
   tenant: NodeTenant | null = null;
   /** What it had done when it was looked at last: idle is who has done nothing since. */
   #doneBefore = 0;
@@ -95,8 +112,6 @@ export class Node {
   owner: Connection | null = null;
   /** Open targets: a temporary node may live only as long as it has links. */
   producerCount = 0;
-  /** Messages with an expiry may be here: check at delivery. */
-  mayExpire = false;
   /** Where messages with an expiry lie; null while there are none. */
   expiry: ExpiryIndex | null = null;
   /** By shard: how far the journal knows. */
@@ -105,21 +120,14 @@ export class Node {
   duplicates: DuplicateWindow | null = null;
   /** Last-value nodes: the newest offset of each key. */
   lastValues: LastValues | null = null;
-  /** Messages with an ordering key may be here: a key is worked on by one consumer at a time. */
-  mayHaveKeys = false;
   /** By shard: from this offset on there is none. */
   readonly keyedTo: number[] = [];
   /** Body bytes of messages not settled, kept only where a byte limit is set. */
   storedBytes = 0;
   /** ... and of those, what is settled as soon as the record that took its place is durable. */
   leavingBytes = 0;
-  /** No policy looks at single messages: publish and settle take the short way. */
-  isPlain = true;
   /** Targets that got no credit because the queue is full (overflow "block"). */
   heldTargets: Set<Target> | null = null;
-  /** Already on the list of what is to be trimmed. */
-  isTouched = false;
-  host: NodeHost | null = null;
   /** Topics: messages that no group owes are kept for a while. */
   hasHistory = false;
   /** ... of which the newest of each key stays, whatever the limits of the others are. */
@@ -132,8 +140,6 @@ export class Node {
   countsHistory = false;
   /** Something is limited in bytes. */
   countsBytes = false;
-  /** Some reader asked not to get its own messages: record who sent each. */
-  hasNoLocal = false;
 
   constructor(
     id: number,
@@ -149,6 +155,7 @@ export class Node {
     this.isTemporary = isTemporary;
     this.settings = settings;
     this.shards = shards;
+    this.first = shards[0]!;
     this.configure(settings);
   }
 
@@ -183,8 +190,6 @@ export class Node {
     return this.expiry;
   }
 
-  #own: ConsumerGroup | null = null;
-
   /** A queue's one group. */
   get ownGroup(): ConsumerGroup {
     return this.#own!;
@@ -208,10 +213,10 @@ export class Node {
 
   /** Something arrived in this shard: its groups look at it at the end of the turn. */
   scheduleShard(queue: StoreQueue): void {
-    const at = this.shards.length === 1 ? 0 : this.shards.indexOf(queue);
     const own = this.#own;
+    const at = queue === this.first ? 0 : this.shards.indexOf(queue);
     if (own !== null) {
-      own.schedule(own.shards[at]!);
+      own.schedule(own.shard(at));
       return;
     }
     for (const group of this.#active) group.schedule(group.shards[at]!);
@@ -242,9 +247,6 @@ export class Node {
     this.#doneBefore = done;
     return isSame;
   }
-
-  /** Called before a run is settled, where a policy counts what is stored. */
-  onSettled: ((shard: ShardProgress, from: number, count: number) => void) | null = null;
 
   addGroup(group: ConsumerGroup): void {
     this.groups.set(group.name, group);

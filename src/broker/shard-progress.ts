@@ -22,14 +22,17 @@ const NONE_PENDING: number[] = [];
 const NO_ATTEMPTS: ReadonlyMap<number, Attempts> = new Map();
 
 export class ShardProgress {
-  /** Number of this (group, shard) in the owner's journal. */
-  journalId: number;
+  /** Already in the dispatch list of this turn. */
+  isScheduled = false;
+  isDirty = false;
   readonly group: ConsumerGroup;
   readonly queue: StoreQueue;
-  /** Index within the group. */
-  readonly index: number;
   readonly state: AckState;
   next: number;
+  /** Number of this (group, shard) in the owner's journal. */
+  journalId: number;
+  /** Index within the group. */
+  readonly index: number;
   /** By offset; change it through `noteAttempts`. */
   attempts: ReadonlyMap<number, Attempts> = NO_ATTEMPTS;
   /** Runs settled above `low` since the last journal write: from, count, from, count … */
@@ -37,9 +40,6 @@ export class ShardProgress {
   /** Offsets whose attempts changed since the last journal write. */
   pendingAttempts = NONE_PENDING;
   journaledLow: number;
-  isDirty = false;
-  /** Already in the dispatch list of this turn. */
-  isScheduled = false;
   /** Of last-value nodes: offsets that are with somebody while a newer value of their key is here. */
   outdated: Set<number> | null = null;
   /** Consumer that holds an ordered shard while it has deliveries outstanding, by consumer id; -1 for none. */

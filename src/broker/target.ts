@@ -242,8 +242,10 @@ export class Target implements TargetFacade {
 
   /** Same ordering key, same shard; without one, the producer's, so that its order holds. */
   shardFor(group: string): StoreQueue {
-    const { shards, kind } = this.node;
-    if (shards.length === 1 || kind === "queue") return shards[0]!;
+    const { node } = this;
+    if (node.kind === "queue") return node.first;
+    const { shards } = node;
+    if (shards.length === 1) return node.first;
     if (group !== "") return shardOf(shards, keyShard(group, shards.length));
     if (this.#home < 0) this.#home = this.#homeOf();
     return shardOf(shards, this.#home % shards.length);

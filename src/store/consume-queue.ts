@@ -115,18 +115,26 @@ export const keptEntries = (first: number, bytes: Uint8Array): KeptEntries => ({
   view: new DataView(bytes.buffer, bytes.byteOffset, bytes.length),
 });
 
+/** What each message touches comes first: with thousands of queues it is the processor's cache that counts. */
 export class ConsumeQueue implements LogQueue {
-  readonly topic: string;
-  readonly queueId: number;
   readonly isLight: boolean;
+  /** Has changes that no checkpoint holds yet. */
+  isDirty = false;
+  /** Page that takes the next entry, or -1. */
+  tail = -1;
+  /** Slot of the next entry in its page. */
+  tailSlot = 0;
+  maxOffset = 0;
+  minOffset = 0;
+  readonly queueId: number;
+  #topicBytes: Buffer | null = null;
+  /** What it keeps in the page cache, as last said; null while it never did. */
+  held: HeldChunks | null = null;
+  readonly topic: string;
   /** Its number in commands and in the catalog. */
   readonly number: number;
   owner: unknown = null;
-  minOffset = 0;
-  maxOffset = 0;
   isDropped = false;
-  /** Has changes that no checkpoint holds yet. */
-  isDirty = false;
   /** Number of flushes of the table when it became dirty last; -1: not since it was read. */
   dirtySince = -1;
   /** Where it stands in the list of those. */
@@ -137,10 +145,6 @@ export class ConsumeQueue implements LogQueue {
   isDefined = false;
   /** Does the writer know where its files go? */
   isAnnounced = false;
-  /** Page that takes the next entry, or -1. */
-  tail = -1;
-  /** Slot of the next entry in its page. */
-  tailSlot = 0;
   readonly pageEntries: number;
   /** Entries before this offset were handed to the writer, or are owed to nobody. */
   flushedOffset = 0;
@@ -154,8 +158,6 @@ export class ConsumeQueue implements LogQueue {
   movedTo = 0;
   /** Its owner owes more again than it did: a survey under way says nothing about it. */
   isOwedAnew = false;
-  /** What it keeps in the page cache, as last said; null while it never did. */
-  held: HeldChunks | null = null;
   /** Files before this number have been removed. */
   firstFile = 0;
   /** A light queue's number in fan records, in which epoch, and the offset it had then (fan-writer.ts). */
@@ -166,7 +168,6 @@ export class ConsumeQueue implements LogQueue {
   kept: KeptEntries | null = null;
   #pages: PageNumbers | null = null;
   #blocks: PageNumbers | null = null;
-  #topicBytes: Buffer | null = null;
 
   constructor(topic: string, queueId: number, isLight: boolean, number: number) {
     this.topic = topic;

@@ -393,7 +393,18 @@ export class QueueTable {
   /** Copies up to `max` entries from `from` on; how many. */
   read(queue: ConsumeQueue, from: number, max: number, into: EntryBatch): number {
     const pool = this.#pool(queue);
-    const end = Math.min(queue.maxOffset, from + max);
+    const { tail, tailSlot, maxOffset } = queue;
+    if (tail >= 0) {
+      // Mostly it is what came last, in the page that grows.
+      const slot = from - maxOffset + tailSlot;
+      if (slot >= 0 && slot >= pool.firstSlot(tail)) {
+        const count = Math.min(max, tailSlot - slot);
+        readEntries(pool.view(tail), pool.at(tail, slot), count, into, 0);
+        pool.touch(tail);
+        return Math.max(0, count);
+      }
+    }
+    const end = Math.min(maxOffset, from + max);
     let offset = from;
     while (offset < end) {
       const pageNumber = Math.floor(offset / pool.entries);
