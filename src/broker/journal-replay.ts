@@ -91,6 +91,8 @@ export class JournalReplay {
 
   #rest(key: Buffer, value: Buffer): void {
     if (this.#used.size > 0) this.#forget(this.packed.findBytes(key));
+    // A snapshot met it before it went to rest, when bytes did not suffice.
+    if (this.image.ids.size > 0) forgetNamed(this.image, key.toString("utf8"), -1);
     this.packed.setBytes(key, value);
   }
 

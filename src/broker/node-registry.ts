@@ -53,6 +53,8 @@ export class NodeRegistry implements NodeMaker {
   #made = 0;
   #pace: Iterator<void> | null = null;
   readonly #restorer: NodeRestorer;
+  /** Nodes that went to rest while a snapshot is collected. */
+  readonly #late: PackedRows;
   #nextNodeId = 1;
   /** Somebody who reads all topics asked not to get its own messages. */
   #isNoLocalEverywhere = false;
@@ -72,6 +74,11 @@ export class NodeRegistry implements NodeMaker {
     this.#rules = new NodeRules(options);
     this.groups = new NodeGroups(store, journal, host, options.compileSelector);
     this.#restorer = new NodeRestorer(store, this);
+    const packed = (type: number, bytes: Buffer, end: number): void => {
+      bytes[0] = type;
+      journal.collector?.meanwhile.append(bytes, 0, end);
+    };
+    this.#late = new PackedRows({ packed }, ENTRY.RESTING);
   }
 
   /**
@@ -384,13 +391,16 @@ export class NodeRegistry implements NodeMaker {
     }
   }
 
-  /** Everything as journal entries, a part a step: what a snapshot holds. Nothing is put to rest meanwhile. */
+  /** Everything as journal entries, a part a step: what a snapshot holds. Who is put to rest meanwhile is told later (`rest`). */
   *writeSnapshot(catalog: CatalogWriter): Generator<void> {
+    // Who is made meanwhile is told in what is journaled meanwhile: to go after them as well might never end.
+    const newFrom = this.#nextNodeId;
     // Those at rest first: one that is woken meanwhile is met among the others.
     yield* this.#resting.writeSnapshot(catalog);
     const rows = new PackedRows(catalog, ENTRY.BORN);
     for (const nodes of [this.#nodes, this.#light]) {
       for (const node of nodes.values()) {
+        if (node.id >= newFrom) continue;
         if (node.id >= 0 && !this.#addInUse(rows, node)) yield* writeNode(node, catalog);
         yield;
       }
@@ -415,12 +425,13 @@ export class NodeRegistry implements NodeMaker {
   *restIdle(keep = this.#rules.keepAwake): Generator<void> {
     for (const nodes of [this.#light, this.#nodes]) {
       for (const node of nodes.values()) {
-        if (this.awakeCount <= keep || this.#journal.collector !== null) return;
+        if (this.awakeCount <= keep) return;
         if (node.isIdle()) this.rest(node);
         yield;
       }
     }
-    this.#resting.tidy();
+    // Whoever goes through all of them would miss what is moved.
+    if (this.#journal.collector === null) this.#resting.tidy();
   }
 
   /**
@@ -445,11 +456,15 @@ export class NodeRegistry implements NodeMaker {
       for (const node of nodes.values()) this.rest(node);
   }
 
-  /** Puts a node to rest if nothing holds it. */
+  /** Puts a node to rest if nothing holds it; while a snapshot is collected, of those of which there may be a million. */
   rest(node: Node): boolean {
-    if (this.#journal.collector !== null || !this.#mayRest(node)) return false;
+    const isCollecting = this.#journal.collector !== null;
+    if ((isCollecting && !node.shards[0]!.isLight) || !this.#mayRest(node)) return false;
     const key = this.#keyOf(node);
-    if (!this.#resting.add(key, node)) return false;
+    if (!isCollecting) {
+      if (!this.#resting.add(key, node)) return false;
+    } else if (this.#resting.addLate(key, node, this.#late)) this.#late.end();
+    else return false;
     node.tenant?.letGo();
     if (node.shards[0]!.isLight) this.#light.delete(node.address.name);
     else this.#nodes.delete(key);

@@ -11,12 +11,15 @@ const MAX_KEY = ROW_BYTES / 4;
 export const fitsRow = (key: string): boolean => key.length * 3 <= MAX_KEY;
 
 export class PackedRows {
-  readonly #catalog: CatalogWriter;
+  readonly #catalog: Pick<CatalogWriter, "packed">;
   readonly #type: typeof ENTRY.RESTING | typeof ENTRY.BORN;
   #bytes = Buffer.allocUnsafe(1024);
   #used = 1;
 
-  constructor(catalog: CatalogWriter, type: typeof ENTRY.RESTING | typeof ENTRY.BORN) {
+  constructor(
+    catalog: Pick<CatalogWriter, "packed">,
+    type: typeof ENTRY.RESTING | typeof ENTRY.BORN,
+  ) {
     this.#catalog = catalog;
     this.#type = type;
   }

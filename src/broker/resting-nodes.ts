@@ -78,6 +78,20 @@ export class RestingNodes {
     return true;
   }
 
+  /** The same while a snapshot is collected, which is told what may have come too late to be met. */
+  addLate(key: string, node: Node, rows: PackedRows): boolean {
+    if (!isUsual(node) || !this.add(key, node)) return false;
+    this.#addRow(rows, key);
+    return true;
+  }
+
+  /** What the packer holds, under this key. */
+  #addRow(rows: PackedRows, key: string): void {
+    const { bytes, length, bodyLength } = this.#packer;
+    const writeKey = (into: Buffer, at: number): number => into.write(key, at, "utf8");
+    rows.add(key.length * 3, writeKey, bytes.subarray(0, length), bodyLength);
+  }
+
   has(key: string): boolean {
     return this.#table.find(key) >= 0;
   }
@@ -188,13 +202,13 @@ export class RestingNodes {
     this.#table.tidy();
   }
 
-  /** All of them, for a snapshot: an entry of many nodes a step. Nodes may be taken between two steps, none added. */
+  /** All of them, for a snapshot: an entry of many nodes a step. Nodes may be taken between two steps; those added meanwhile are left out. */
   *writeSnapshot(catalog: CatalogWriter): Generator<void> {
     const table = this.#table;
     const rows = new PackedRows(catalog, ENTRY.RESTING);
     let reference = 0;
     const writeKey = (into: Buffer, at: number): number => table.copyKey(reference, into, at);
-    for (reference of table.references()) {
+    for (reference of table.references(table.end)) {
       const isWritten = rows.add(table.keyLengthOf(reference), writeKey, table.valueOf(reference));
       if (isWritten) yield;
     }
@@ -205,8 +219,7 @@ export class RestingNodes {
   addInUse(rows: PackedRows, key: string, node: Node): boolean {
     const packer = this.#packer;
     if (!fitsRow(key) || !isUsual(node) || !packer.pack(node, true)) return false;
-    const value = packer.bytes.subarray(0, packer.length);
-    rows.add(key.length * 3, (into, at) => into.write(key, at, "utf8"), value, packer.bodyLength);
+    this.#addRow(rows, key);
     return true;
   }
 }

@@ -9,6 +9,7 @@ import { RestingNodes } from "../../src/broker/resting-nodes.ts";
 import { MemoryStorage } from "../../src/store/memory-storage.ts";
 import type { StoreQueue } from "../../src/store/message-store.ts";
 import { crash, makeStore, openLogBroker } from "../support/log-broker.ts";
+import { Random } from "../support/random.ts";
 import { connect, consume, draft, queue, settle, topic } from "../support/test-client.ts";
 import { until } from "../support/wait.ts";
 
@@ -90,6 +91,61 @@ test("queues, topics and subscriptions go on after a crash where they were, thos
   await settle();
   t.deepEqual(reader.texts, ["n"]);
   await broker.close();
+});
+
+test("light nodes go to rest while a snapshot is collected, and it has each of them as it is in the end", async (t) => {
+  let late = 0;
+  for (let seed = 0; seed < 20; seed++) {
+    const random = new Random(seed);
+    const disk = new MemoryStorage();
+    const { broker, store } = await openLogBroker(disk, { keepAwake: 0 });
+    const { registry, core } = broker;
+    const expected = new Map<string, readonly [low: number, end: number, backlog: number]>();
+    let count = 0;
+    const touch = (name: string): void => {
+      const node = registry.lightNode(name);
+      const progress = node.ownGroup.shards[0]!;
+      const { queue, state } = progress;
+      if (random.chance(60)) core.appendNote("", [queue]);
+      const left = queue.maxOffset - state.low;
+      if (left > 0 && random.chance(60)) progress.settle(state.low, 1 + random.below(left));
+      // Out of order: bytes do not tell it until what comes before is settled too.
+      else if (left > 1 && random.chance(40)) progress.settle(queue.maxOffset - 1, 1);
+      expected.set(name, [state.low, queue.maxOffset, progress.backlog]);
+    };
+    const some = async (isLate: boolean): Promise<void> => {
+      for (let i = random.below(12); i > 0; i--) touch(lightName(random.below(count)));
+      for (let i = random.below(6); i > 0; i--) touch(lightName(count++));
+      broker.requestPublish();
+      await settle();
+      for (const node of count === 0 ? [] : [...expected.keys()]) {
+        if (!random.chance(30)) continue;
+        const found = registry.findLight(node)!;
+        if (registry.rest(found) && isLate) late++;
+      }
+    };
+    for (let i = 0; i < 6; i++) {
+      touch(lightName(count++));
+      await some(false);
+    }
+    const steps = broker.snapshotSteps();
+    for (let i = 0; steps.next().done !== true; i++) if (i < 40) await some(true);
+    if (random.chance(50)) await some(false);
+    broker.requestPublish();
+    await until("the journal has the settlements", () => broker.settlePosition() === 0);
+    store.publish(true);
+    await settle();
+    await crash(broker);
+
+    const again = (await openLogBroker(disk, { keepAwake: 0 })).broker;
+    t.is([...again.registry.lightNames()].length, expected.size);
+    for (const [name, facts] of expected) {
+      const { state, queue, backlog } = again.registry.findLight(name)!.ownGroup.shards[0]!;
+      t.deepEqual([state.low, queue.maxOffset, backlog], [...facts], `seed ${seed}, ${name}`);
+    }
+    await again.close();
+  }
+  t.true(late > 100, `${late} went to rest while one was collected`);
 });
 
 /** A journal in memory, and what comes of it. */
