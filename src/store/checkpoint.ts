@@ -62,11 +62,13 @@ export class CheckpointFile {
     file.readInto(bytes, 0, bytes.length, 0);
     file.close();
     let best: Checkpoint | null = null;
-    this.hasDamagedSlot = false;
+    let isWhole = true;
+    let isEmpty = true;
     for (const slot of [0, 1]) {
       const at = slot * SLOT_BYTES;
       if (crc32(bytes, at + 4, at + FIELDS_END) !== bytes.readUInt32BE(at)) {
-        this.hasDamagedSlot ||= bytes.subarray(at, at + SLOT_BYTES).some((byte) => byte !== 0);
+        isWhole = false;
+        isEmpty &&= bytes.subarray(at, at + SLOT_BYTES).every((byte) => byte === 0);
         continue;
       }
       const sequence = bytes.readDoubleBE(at + 8);
@@ -84,6 +86,8 @@ export class CheckpointFile {
         logStart: bytes.readDoubleBE(at + 72) - 1,
       };
     }
+    // The first checkpoint of a store leaves the other slot empty; none after it does.
+    this.hasDamagedSlot = !isWhole && !(isEmpty && this.#sequence <= 1);
     return best;
   }
 

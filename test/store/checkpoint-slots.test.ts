@@ -59,9 +59,11 @@ function readSlots(disk: FaultyStorage): { bytes: Buffer; newest: number } {
   return { bytes, newest: bytes.readDoubleBE(8) > bytes.readDoubleBE(512 + 8) ? 0 : 1 };
 }
 
-function damage(disk: FaultyStorage, slot: number): void {
+const NOISE = Buffer.from("damaged!");
+
+function damage(disk: FaultyStorage, slot: number, bytes = NOISE, at = 20): void {
   const file = disk.open(CHECKPOINT, "write");
-  file.write(Buffer.from("damaged!"), 0, 8, slot * 512 + 20);
+  file.write(bytes, 0, bytes.length, slot * 512 + at);
   file.close();
 }
 
@@ -71,31 +73,36 @@ const logOf = (disk: FaultyStorage): string[] =>
     .map(({ name }) => name)
     .sort();
 
-test("the newest slot damaged after segments went: the log as it is, a copy of the slot, and nothing lost", async (t) => {
-  const disk = await build();
-  const before = logOf(disk);
-  const whole = await readBodies(storeOn(copyOf(disk)));
-  damage(disk, readSlots(disk).newest);
-  const store = storeOn(disk);
-  const { warnings } = await store.open(SILENT);
-  await store.close();
-  t.regex(warnings.join("\n"), /newer of its two slots is damaged.*made again from the log/);
-  t.notRegex(warnings.join("\n"), /is missing/);
-  t.deepEqual(logOf(disk), before, "every segment stays");
-  const kept = disk
-    .list("/data/quarantine")
-    .map(({ name }) => name)
-    .sort();
-  t.deepEqual(kept, [`checkpoint-${before[0]}`, `checkpoint-${before[0]}.json`]);
-  const { bodies } = await readBodies(storeOn(disk));
-  t.true(whole.bodies.size >= 20);
-  for (const [place, body] of whole.bodies) t.true(bodies.get(place)?.equals(body), place);
-  t.deepEqual(
-    (await readBodies(storeOn(disk))).bodies.size,
-    bodies.size,
-    "and so does the next start",
-  );
-});
+for (const [what, bytes, at] of [
+  ["noise in", NOISE, 20],
+  ["zeros over", Buffer.alloc(512), 0],
+] as const) {
+  test(`${what} the newest slot after segments went: the log as it is, a copy of the slot, and nothing lost`, async (t) => {
+    const disk = await build();
+    const before = logOf(disk);
+    const whole = await readBodies(storeOn(copyOf(disk)));
+    damage(disk, readSlots(disk).newest, bytes, at);
+    const store = storeOn(disk);
+    const { warnings } = await store.open(SILENT);
+    await store.close();
+    t.regex(warnings.join("\n"), /newer of its two slots is damaged.*made again from the log/);
+    t.notRegex(warnings.join("\n"), /is missing/);
+    t.deepEqual(logOf(disk), before, "every segment stays");
+    const kept = disk
+      .list("/data/quarantine")
+      .map(({ name }) => name)
+      .sort();
+    t.deepEqual(kept, [`checkpoint-${before[0]}`, `checkpoint-${before[0]}.json`]);
+    const { bodies } = await readBodies(storeOn(disk));
+    t.true(whole.bodies.size >= 20);
+    for (const [place, body] of whole.bodies) t.true(bodies.get(place)?.equals(body), place);
+    t.deepEqual(
+      (await readBodies(storeOn(disk))).bodies.size,
+      bodies.size,
+      "and so does the next start",
+    );
+  });
+}
 
 test("the older slot damaged, as a power cut leaves it: nobody is told anything", async (t) => {
   const disk = await build();
