@@ -1,7 +1,9 @@
 /** Opens consumers: which node and group a request means, what it filters, and who may be there at the same time. */
 import { isTopicKind } from "../model/address.ts";
+import { entryBatch } from "../model/entry-batch.ts";
 import { BrokerError } from "../model/errors.ts";
-import type { MessageStore } from "../store/message-store.ts";
+import { RecordView } from "../model/record-view.ts";
+import type { MessageStore, StoreQueue } from "../store/message-store.ts";
 import type { Connection } from "./connection.ts";
 import { Consumer, type ConsumerHost } from "./consumer.ts";
 import type { ConsumerGroup } from "./consumer-group.ts";
@@ -12,8 +14,12 @@ import type { JointGroups } from "./joint-groups.ts";
 import type { Node } from "./node.ts";
 import { cancelMembers, type NodeDirectory } from "./node-directory.ts";
 import type { NodeRegistry } from "./node-registry.ts";
+import { readOne } from "./read-one.ts";
 import { hasOneRoot, type Subscriptions } from "./subscriptions.ts";
 import type { Visibility } from "./visibility.ts";
+
+/** So many places are looked at for the last message of a topic. */
+const LOOK_BACK = 1000;
 
 export interface ConsumerOpenerHost extends ConsumerHost {
   readonly registry: NodeRegistry;
@@ -146,7 +152,7 @@ export function positionOf(
     case "next":
       return "next";
     case "last":
-      return node.shards.map((queue) => Math.max(queue.minOffset, queue.maxOffset - 1));
+      return node.shards.map((queue) => lastOf(store, queue));
     case "offset":
       return node.shards.map(() => from.offset);
     case "time":
@@ -156,4 +162,18 @@ export function positionOf(
       throw new Error(`unknown position ${String(never)}`);
     }
   }
+}
+
+/** The newest message that is there: after a crash, places behind it may be of messages that were never safe. */
+function lastOf(store: MessageStore, queue: StoreQueue): number {
+  const end = Math.max(queue.minOffset, queue.maxOffset - 1);
+  const entry = entryBatch();
+  const view = new RecordView();
+  const least = Math.max(queue.minOffset, end - LOOK_BACK);
+  for (let at = end; at >= least; at--) {
+    if (readOne(store, store, queue, at, entry, view)) return at;
+    // The disk refuses to give it for now.
+    if (entry.physicalOffset[0]! >= 0 && store.isUnreadable(entry.physicalOffset[0]!)) return at;
+  }
+  return end;
 }
