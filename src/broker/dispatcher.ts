@@ -4,6 +4,7 @@
  */
 import type { MessageStore } from "../store/message-store.ts";
 import { PHASE, type Turn, type TurnTask } from "../util/turn.ts";
+import { WorkList } from "../util/work-list.ts";
 import { Browsing } from "./browsing.ts";
 import type { Consumer } from "./consumer.ts";
 import type { ConsumerGroup } from "./consumer-group.ts";
@@ -36,9 +37,9 @@ export class Dispatcher implements TurnTask {
   /** Messages given to consumers so far. */
   delivered = 0;
   /** For the next round. */
-  #shards: ShardProgress[] = [];
+  #shards = new WorkList<ShardProgress>();
   /** Being served, in as many turns as it takes. */
-  #round: ShardProgress[] = [];
+  #round = new WorkList<ShardProgress>();
   #roundAt = 0;
   /** Those who were held back come first: the next round begins a turn later. */
   #isPausing = false;
@@ -111,7 +112,7 @@ export class Dispatcher implements TurnTask {
     const round = this.#round;
     let at = this.#roundAt;
     for (this.#left = WORK_PER_TURN; at < round.length && this.#left > 0; at++) {
-      const shard = round[at]!;
+      const shard = round.at(at);
       shard.isScheduled = false;
       const { levels } = shard.group;
       if (levels === null) this.#dispatchOne(shard);
@@ -122,7 +123,7 @@ export class Dispatcher implements TurnTask {
       this.#request();
       return;
     }
-    round.length = 0;
+    round.clear();
     this.#roundAt = 0;
     if (!wasBehind) return;
     if (this.#shards.length > 0) {

@@ -24,6 +24,8 @@ const BATCH = 256;
 /** While so much log is written or read, or by so much for each busy node, all of them are looked after once, a part in each turn. */
 const PASS_BYTES = 16 << 20;
 const NODE_BYTES = 8 << 10;
+/** Nodes between two points at which others may have their turn. */
+const NODES_PER_STEP = 4;
 /** Busy nodes in one turn, whatever was written in it. */
 const NODES_PER_TURN = 256;
 
@@ -219,7 +221,7 @@ export class Housekeeping implements NodeHost {
   *#finishPass(): Generator<void> {
     while (this.#passed < this.#pass.length) {
       this.#lookAfterNext();
-      yield;
+      if (this.#passed % NODES_PER_STEP === 0) yield;
     }
   }
 

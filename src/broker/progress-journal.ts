@@ -5,6 +5,7 @@
 
 import type { MessageStore } from "../store/message-store.ts";
 import type { Clock } from "../util/turn.ts";
+import { WorkList } from "../util/work-list.ts";
 import { CatalogWriter } from "./catalog.ts";
 import type { ShardProgress } from "./shard-progress.ts";
 import type { SnapshotCollector } from "./snapshot-collector.ts";
@@ -18,7 +19,8 @@ export class ProgressJournal {
   readonly #clock: Clock;
   readonly #onDue: () => void;
   #isTimed = false;
-  #dirty: ShardProgress[] = [];
+  #dirty = new WorkList<ShardProgress>();
+  #writing = new WorkList<ShardProgress>();
   /** When the first of them came. */
   #dirtySince = 0;
   /** Number of the settlements being collected now; a settle is durable once `settledTo` reaches its epoch. */
@@ -96,8 +98,10 @@ export class ProgressJournal {
   flush(): boolean {
     const dirty = this.#dirty;
     if (this.hasWork) {
-      this.#dirty = [];
-      for (const shard of dirty) this.#write(shard);
+      this.#dirty = this.#writing;
+      this.#writing = dirty;
+      for (let i = 0; i < dirty.length; i++) this.#write(dirty.at(i));
+      dirty.clear();
       this.catalog.endLows();
       this.#hasState = false;
       // An entry after them marks the end of the epoch: its position covers all before it.

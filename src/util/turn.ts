@@ -5,6 +5,7 @@
  */
 
 import { uptimeClock } from "./uptime.ts";
+import { WorkList } from "./work-list.ts";
 
 export const PHASE = {
   /** Hand the turn's appends and journal entries to the store thread: first, so that the disk works while we go on. */
@@ -46,8 +47,8 @@ export const REAL_CLOCK: Clock = {
 };
 
 export class Turn {
-  readonly #tasks: TurnTask[][] = Array.from({ length: PHASES }, () => []);
-  readonly #spare: TurnTask[][] = Array.from({ length: PHASES }, () => []);
+  readonly #tasks = Array.from({ length: PHASES }, () => new WorkList<TurnTask>());
+  readonly #spare = Array.from({ length: PHASES }, () => new WorkList<TurnTask>());
   #isScheduled = false;
   readonly #run = (): void => this.#runAll();
   readonly clock: Clock;
@@ -84,8 +85,8 @@ export class Turn {
       const tasks = this.#tasks[phase]!;
       if (tasks.length === 0) continue;
       this.#tasks[phase] = this.#spare[phase]!;
-      for (let i = 0; i < tasks.length; i++) tasks[i]!.runTurn();
-      tasks.length = 0;
+      for (let i = 0; i < tasks.length; i++) tasks.at(i).runTurn();
+      tasks.clear();
       this.#spare[phase] = tasks;
     }
   }
