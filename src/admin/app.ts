@@ -67,6 +67,17 @@ export function createAdminApp(sources: AdminSources): Hono<AdminEnv> {
   app.get("/api/consumers", (c) => paged(c, numbered(inspection.consumers(), pageOf(c))));
   app.get("/api/connections", (c) => paged(c, numbered(inspection.connections(), pageOf(c))));
 
+  /** Messages of `orders/eu` are in the topic `orders`, whoever looks for the whole name. */
+  const absent = (kind: "queue" | "topic", namespace: string, name: string): string => {
+    const [first = ""] = name.split(/[./]/);
+    const isLevel = kind === "topic" && first !== name && first !== "";
+    const hint =
+      isLevel && inspection.node("topic", namespace, first) !== undefined
+        ? `: its messages are in the topic of its first level, "${first}"`
+        : "";
+    return `no ${kind} "${name}"${hint}`;
+  };
+
   for (const [path, kind] of [
     ["queues", "queue"],
     ["topics", "topic"],
@@ -76,7 +87,7 @@ export function createAdminApp(sources: AdminSources): Hono<AdminEnv> {
       const { name } = c.req.param();
       const namespace = c.req.query("namespace") ?? "/";
       const node = inspection.node(kind, namespace, name);
-      if (node === undefined) return c.json({ error: `no ${kind} "${name}"` }, 404);
+      if (node === undefined) return c.json({ error: absent(kind, namespace, name) }, 404);
       const groups = inspection.groupsOf(kind, namespace, name);
       return c.json({ ...node, groups });
     });
@@ -84,7 +95,7 @@ export function createAdminApp(sources: AdminSources): Hono<AdminEnv> {
       const { name } = c.req.param();
       const namespace = c.req.query("namespace") ?? "/";
       if (inspection.node(kind, namespace, name) === undefined) {
-        return c.json({ error: `no ${kind} "${name}"` }, 404);
+        return c.json({ error: absent(kind, namespace, name) }, 404);
       }
       const key = c.req.query("key") ?? c.req.query("id");
       if (key !== undefined) {

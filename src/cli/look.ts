@@ -125,6 +125,11 @@ export function addLookCommands(program: Command): void {
         },
       );
       print(flags, messages, () => messages.map(messagePage).join("\n"));
+      if (messages.length === 0 && flags.json !== true) {
+        const hint =
+          flags["settled"] === true ? "" : "; --settled shows what everybody is done with";
+        process.stderr.write(`sluice: no message in ${destination}${hint}\n`);
+      }
     });
 }
 

@@ -103,6 +103,30 @@ test.serial("a running broker can be looked at from its data directory", async (
 });
 
 test.serial(
+  "browsing says where the messages of a level of a topic are, and when there are none",
+  async (t) => {
+    const data = temporaryFolder(t);
+    const broker = await running(t, data);
+    const news = "SEND\ndestination:/topic/news.eu\nreceipt:r\n\nhello\0";
+    await sayFrames(
+      broker.port(),
+      `SUBSCRIBE\nid:1\ndestination:/topic/news.eu\n\n\0${news}`,
+      /RECEIPT/,
+    );
+    const level = await sluice(["browse", "topic:news.eu", "--data", data]);
+    t.regex(
+      level.error,
+      /no topic "news.eu": its messages are in the topic of its first level, "news"/,
+    );
+    const nothing = await sluice(["browse", "topic:news", "--data", data]);
+    t.is(nothing.code, 0);
+    t.regex(nothing.error, /no message in topic:news; --settled shows/);
+    broker.child.kill("SIGTERM");
+    t.is(await broker.exit, 0);
+  },
+);
+
+test.serial(
   "users are made, listed, granted, revoked and removed, and open the way to other addresses",
   async (t) => {
     const data = temporaryFolder(t);
