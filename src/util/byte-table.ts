@@ -20,12 +20,15 @@ const MAX_KEY = 0x7fff;
 const MAX_VALUE = 0xffff;
 const MIN_SLOTS = 16;
 const NONE = 0;
+const TAG_SHIFT = 24;
 /** Bytes that are copied or compared one by one. */
 const SHORT = 96;
 
 export class ByteTable {
   /** Reference + 1, or 0. */
   #slots = new Uint32Array(MIN_SLOTS);
+  /** By slot, eight bits of the key's hash: of most others that a search passes nothing else is looked at. */
+  #tags = new Uint8Array(MIN_SLOTS);
   readonly #chunks: Buffer[] = [];
   /** Bytes used and bytes of deleted records, by chunk. */
   readonly #used: number[] = [];
@@ -44,7 +47,7 @@ export class ByteTable {
 
   /** Bytes of memory held. */
   get bytes(): number {
-    let bytes = this.#slots.byteLength;
+    let bytes = this.#slots.byteLength + this.#tags.byteLength;
     for (const chunk of this.#chunks) bytes += chunk.length;
     return bytes;
   }
@@ -144,6 +147,7 @@ export class ByteTable {
 
   clear(): void {
     this.#slots = new Uint32Array(MIN_SLOTS);
+    this.#tags = new Uint8Array(MIN_SLOTS);
     for (let number = 0; number < this.#chunks.length; number++) this.#giveBack(number);
     this.#chunks.length = this.#used.length = this.#dead.length = this.#empty.length = 0;
     this.#open = -1;
@@ -340,9 +344,14 @@ export class ByteTable {
 
   #find(key: Uint8Array, length: number): number {
     const mask = this.#slots.length - 1;
-    for (let slot = hashOf(key, 0, length) & mask; ; slot = (slot + 1) & mask) {
-      const entry = this.#slots[slot]!;
+    const slots = this.#slots;
+    const tags = this.#tags;
+    const hash = hashOf(key, 0, length);
+    const tag = hash >>> TAG_SHIFT;
+    for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
+      const entry = slots[slot]!;
       if (entry === NONE) return -1;
+      if (tags[slot] !== tag) continue;
       const { chunk, at } = this.#at(entry - 1);
       if (read16(chunk, at) !== length) continue;
       if (isEqual(key, chunk, at + HEADER, length)) return entry - 1;
@@ -366,6 +375,7 @@ export class ByteTable {
     let slot = hash & mask;
     while (this.#slots[slot] !== NONE) slot = (slot + 1) & mask;
     this.#slots[slot] = reference + 1;
+    this.#tags[slot] = hash >>> TAG_SHIFT;
   }
 
   #remove(reference: number): void {
@@ -389,6 +399,7 @@ export class ByteTable {
       // May it move? Only when its home does not lie between the hole and where it is.
       if (((next - home) & mask) < ((next - hole) & mask)) continue;
       slots[hole] = slots[next]!;
+      this.#tags[hole] = this.#tags[next]!;
       hole = next;
     }
     slots[hole] = NONE;
@@ -398,6 +409,7 @@ export class ByteTable {
   /** Records are read as they lie, one after the other: in the order of the slots each would be far from the last. */
   #resize(length: number): void {
     this.#slots = new Uint32Array(length);
+    this.#tags = new Uint8Array(length);
     for (let number = 0; number < this.#chunks.length; number++) {
       const chunk = this.#chunks[number]!;
       for (let at = 0; at < this.#used[number]!; at += sizeOf(chunk, at)) {
