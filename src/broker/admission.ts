@@ -178,13 +178,22 @@ export function replaceValue(
   leave: (shard: ShardProgress, offset: number) => void,
 ): void {
   const older = node.lastValues!.replace(key, node.shards.indexOf(queue), offset);
-  if (older === null) return;
+  if (older !== null) leaveOlder(node, older.shard, older.offset, leave);
+}
+
+/** There is a newer one of its key: whoever has it keeps it, nobody else gets it. */
+export function leaveOlder(
+  node: Node,
+  index: number,
+  offset: number,
+  leave: (shard: ShardProgress, offset: number) => void,
+): void {
   for (const group of node.groups.values()) {
-    const shard = group.shards[older.shard]!;
-    if (older.offset < shard.state.low) continue;
-    const state = shard.state.stateOf(older.offset);
-    if (state === STATE.READY || state === STATE.READY_AGAIN) leave(shard, older.offset);
-    else if (state !== STATE.SETTLED) shard.noteOutdated(older.offset);
+    const shard = group.shards[index]!;
+    if (offset < shard.state.low) continue;
+    const state = shard.state.stateOf(offset);
+    if (state === STATE.READY || state === STATE.READY_AGAIN) leave(shard, offset);
+    else if (state !== STATE.SETTLED) shard.noteOutdated(offset);
   }
 }
 

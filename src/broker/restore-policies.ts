@@ -5,12 +5,13 @@
 import { entryBatch } from "../model/entry-batch.ts";
 import { RecordView } from "../model/record-view.ts";
 import type { MessageStore, StoreQueue } from "../store/message-store.ts";
-import { STATE } from "./ack-state.ts";
-import { dedupIdOf, isEndOfKey, replaceValue } from "./admission.ts";
+import { dedupIdOf, isEndOfKey, leaveOlder, replaceValue } from "./admission.ts";
 import type { Node } from "./node.ts";
+import type { ShardProgress } from "./shard-progress.ts";
 import type { StoredBytes } from "./stored-bytes.ts";
 
 const BATCH = 256;
+const settleOne = (shard: ShardProgress, offset: number): void => shard.settle(offset, 1);
 
 export function restorePolicies(
   node: Node,
@@ -57,24 +58,16 @@ function restoreLastValues(
     if (!isOne) {
       const first = view.firstOffset;
       if ((firsts.get(key) ?? -1) > first) {
-        leaveReady(node, index, offset);
+        leaveOlder(node, index, offset, settleOne);
         return;
       }
       firsts.set(key, first);
     }
-    replaceValue(node, queue, offset, key, (shard, older) => shard.settle(older, 1));
+    replaceValue(node, queue, offset, key, settleOne);
     if (isEndOfKey(view)) {
       node.lastValues!.end(key, view.storeTimestamp + node.settings.endedKeysMs);
     }
   });
-}
-
-/** A newer one of its key was found before. */
-function leaveReady(node: Node, index: number, offset: number): void {
-  for (const group of node.groups.values()) {
-    const shard = group.shards[index]!;
-    if (shard.state.stateOf(offset) !== STATE.SETTLED) shard.settle(offset, 1);
-  }
 }
 
 function forEachRecord(
