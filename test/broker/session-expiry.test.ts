@@ -4,26 +4,18 @@ import {
   NEVER_EXPIRES,
   type Session,
   type SessionRequest,
-  type SessionSink,
 } from "../../src/broker/session-facade.ts";
 import { MemoryStorage } from "../../src/store/memory-storage.ts";
 import { SimulatedClock } from "../sim/simulated-clock.ts";
 import { crash, openLogBroker } from "../support/log-broker.ts";
+import { SESSION_SINK } from "../support/session-sink.ts";
 import { Collector, connect, draft, queue, settle, topic } from "../support/test-client.ts";
-
-const SINK: SessionSink = {
-  openSource: () => new Collector(),
-  closeSource: () => {},
-  deliverNow: () => true,
-  onTakenOver: () => [],
-  onEnded: () => {},
-};
 
 const open = (broker: Broker, clientId: string, more: Partial<SessionRequest> = {}): Session =>
   broker.sessions.open(
     connect(broker, clientId),
     { clientId, isCleanStart: false, expirySeconds: 10, will: null, ...more },
-    SINK,
+    SESSION_SINK,
   );
 
 test("a session ends when the clock of the turns says so, a far one in steps, one without end never", async (t) => {

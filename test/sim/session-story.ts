@@ -4,8 +4,9 @@
  * session begins its time anew, and never has less of it.
  */
 import type { Broker } from "../../src/broker/broker.ts";
-import type { Session, SessionSink } from "../../src/broker/session-facade.ts";
-import { Collector, connect, draft, topic } from "../support/test-client.ts";
+import type { Session } from "../../src/broker/session-facade.ts";
+import { SESSION_SINK } from "../support/session-sink.ts";
+import { connect, draft, topic } from "../support/test-client.ts";
 import type { Story, StoryWorld } from "./story.ts";
 
 const LIVES = { brief: 1, usual: 3, patient: 20 } as const;
@@ -103,7 +104,7 @@ export class SessionStory implements Story {
     const session = this.#broker.sessions.open(
       connect(this.#broker, name),
       { clientId: name, isCleanStart, expirySeconds: LIVES[name], will: null },
-      SINK,
+      SESSION_SINK,
     );
     note(`session ${name}${isCleanStart ? " anew" : ""}: ${session.isPresent}`);
     const mustBe = known !== undefined && now < known.mustBeUntil && !isCleanStart;
@@ -152,11 +153,3 @@ export class SessionStory implements Story {
     }
   }
 }
-
-const SINK: SessionSink = {
-  openSource: () => new Collector(),
-  closeSource: () => {},
-  deliverNow: () => true,
-  onTakenOver: () => [],
-  onEnded: () => {},
-};

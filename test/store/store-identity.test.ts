@@ -14,24 +14,10 @@ import {
 import { FaultyStorage } from "../support/faulty-storage.ts";
 import { copyFiles } from "../support/log-broker.ts";
 import { Random } from "../support/random.ts";
+import { bytesOf, replaceFile } from "../support/whole-files.ts";
 
 const ROOT = "/data";
 const JOURNAL = `${ROOT}/journal`;
-
-function bytesOf(storage: Storage, path: string): Buffer {
-  const file = storage.open(path, "read");
-  const bytes = Buffer.alloc(file.size());
-  file.readInto(bytes, 0, bytes.length, 0);
-  file.close();
-  return bytes;
-}
-
-function put(storage: Storage, path: string, bytes: Buffer): void {
-  const file = storage.open(path, "create");
-  file.truncate(0);
-  file.write(bytes, 0, bytes.length, 0);
-  file.close();
-}
 
 const journalOf = ({ storage }: BuiltStore): string[] =>
   storage
@@ -51,7 +37,7 @@ test("each file of another store's journal is set aside with a report, and only 
   for (const name of journalOf(other)) {
     const own = await buildStore(1, ROOT, 150);
     const isOwn = journalOf(own).includes(name);
-    put(own.storage, `${JOURNAL}/${name}`, bytesOf(other.storage, `${JOURNAL}/${name}`));
+    replaceFile(own.storage, `${JOURNAL}/${name}`, bytesOf(other.storage, `${JOURNAL}/${name}`));
     const found = await checkStore({ storage: own.storage, directory: ROOT });
     const file = found.files.find(({ path }) => path === `journal/${name}`);
     t.regex(file?.findings.join() ?? "", /another store/, name);
@@ -75,7 +61,7 @@ test("a file beyond the journal's end, and entries beside it, of another store c
   const own = await buildStore(1, ROOT, 150);
   const bytes = bytesOf(other.storage, `${JOURNAL}/${journalOf(other).at(-1)}`);
   for (const name of ["00000000000000000099", "ahead-00000000000000000000"]) {
-    put(own.storage, `${JOURNAL}/${name}`, bytes);
+    replaceFile(own.storage, `${JOURNAL}/${name}`, bytes);
   }
   t.is((await startOn(own)).match(/is of another store/g)?.length, 2);
   t.deepEqual((await readBodies(storeOn(own.storage, ROOT))).journal, own.journal);
@@ -88,7 +74,7 @@ test("a whole journal, or an identity, of another store stops the start, and not
     if (what === "journal") {
       for (const name of journalOf(own)) own.storage.remove(`${JOURNAL}/${name}`);
       copyFiles(other.storage, own.storage, JOURNAL);
-    } else put(own.storage, `${ROOT}/identity`, bytesOf(other.storage, `${ROOT}/identity`));
+    } else replaceFile(own.storage, `${ROOT}/identity`, bytesOf(other.storage, `${ROOT}/identity`));
     const before = journalOf(own);
     const error = await t.throwsAsync(startOn(own), { instanceOf: StoreOpenError });
     t.regex(error?.message ?? "", /journal of another store/);
@@ -102,7 +88,7 @@ test("without its identity, or with noise for it, a store takes that of its jour
     const own = await buildStore(1, ROOT, 150);
     const before = bytesOf(own.storage, `${ROOT}/identity`);
     if (noise === null) own.storage.remove(`${ROOT}/identity`);
-    else put(own.storage, `${ROOT}/identity`, noise);
+    else replaceFile(own.storage, `${ROOT}/identity`, noise);
     t.is(await startOn(own), "");
     t.deepEqual(bytesOf(own.storage, `${ROOT}/identity`), before);
     t.deepEqual((await readBodies(storeOn(own.storage, ROOT))).journal, own.journal);
@@ -117,7 +103,7 @@ test("journal files of version 1, which have no identity, are read as before, an
     const bytes = bytesOf(own.storage, `${JOURNAL}/${name}`);
     const header = Buffer.concat([Buffer.from("SLUICEJ1"), bytes.subarray(8, 16), Buffer.alloc(4)]);
     header.writeUInt32BE(crc32(header, 0, 16), 16);
-    put(own.storage, `${JOURNAL}/${name}`, Buffer.concat([header, bytes.subarray(28)]));
+    replaceFile(own.storage, `${JOURNAL}/${name}`, Buffer.concat([header, bytes.subarray(28)]));
   }
   const store = storeOn(own.storage, ROOT);
   const { warnings } = await store.open(SILENT);

@@ -18,23 +18,9 @@ import {
 } from "../support/built-store.ts";
 import { copyStorage } from "../support/copy-storage.ts";
 import { Random } from "../support/random.ts";
+import { bytesOf, replaceFile } from "../support/whole-files.ts";
 
 const ROOT = "/data";
-
-function bytesOf(storage: Storage, path: string): Buffer {
-  const file = storage.open(path, "read");
-  const bytes = Buffer.alloc(file.size());
-  file.readInto(bytes, 0, bytes.length, 0);
-  file.close();
-  return bytes;
-}
-
-function replace(storage: Storage, path: string, bytes: Buffer): void {
-  const file = storage.open(path, "create");
-  file.truncate(bytes.length);
-  if (bytes.length > 0) file.write(bytes, 0, bytes.length, 0);
-  file.close();
-}
 
 interface Harm {
   readonly name: string;
@@ -45,7 +31,7 @@ interface Harm {
 const change = (name: string, edit: (bytes: Buffer) => Buffer): Harm => ({
   name,
   apply(storage, path) {
-    replace(storage, path, edit(bytesOf(storage, path)));
+    replaceFile(storage, path, edit(bytesOf(storage, path)));
     return true;
   },
 });
@@ -77,8 +63,8 @@ const HARMS: readonly Harm[] = [
         .find((each) => each !== path && storage.stat(each)?.isDirectory === false);
       if (neighbour === undefined) return false;
       const bytes = bytesOf(storage, path);
-      replace(storage, path, bytesOf(storage, neighbour));
-      replace(storage, neighbour, bytes);
+      replaceFile(storage, path, bytesOf(storage, neighbour));
+      replaceFile(storage, neighbour, bytes);
       return true;
     },
   },
@@ -88,8 +74,8 @@ const HARMS: readonly Harm[] = [
       const other = allFiles(storage, `${ROOT}/consumequeue`).find((file) => file.path !== path);
       if (!path.includes("/consumequeue/") || other === undefined) return false;
       const bytes = bytesOf(storage, path);
-      replace(storage, path, bytesOf(storage, other.path));
-      replace(storage, other.path, bytes);
+      replaceFile(storage, path, bytesOf(storage, other.path));
+      replaceFile(storage, other.path, bytes);
       return true;
     },
   },
@@ -97,7 +83,7 @@ const HARMS: readonly Harm[] = [
     name: "of another store",
     apply(storage, path, other) {
       if (other.stat(path) === undefined) return false;
-      replace(storage, path, bytesOf(other, path));
+      replaceFile(storage, path, bytesOf(other, path));
       return true;
     },
   },
@@ -251,7 +237,7 @@ for (const part of [
 test("the abort mark is only looked for: whatever is in it, or lost with it, the log decides", async (t) => {
   for (const content of [Buffer.alloc(0), Buffer.from("noise"), Buffer.alloc(5000, 0xff)]) {
     const built = await buildStore(1, ROOT, 60);
-    replace(built.storage, `${ROOT}/abort`, content);
+    replaceFile(built.storage, `${ROOT}/abort`, content);
     const { missing, wrong, lostEntries } = await startOn(built, built.storage);
     t.deepEqual([missing.size, wrong.length, lostEntries], [0, 0, 0]);
   }
