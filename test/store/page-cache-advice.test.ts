@@ -197,3 +197,21 @@ test("what was there at the start goes as well, once it was read", (t) => {
   log.review();
   t.deepEqual(log.forgotten, [[3, 5]]);
 });
+
+test("a drain of what is still in memory has nothing forgotten until something takes its place", (t) => {
+  const log = new Log(1);
+  log.append(8);
+  log.owes(0, 8 * PER_CHUNK);
+  log.review();
+  for (let chunk = 0; chunk < 8; chunk++) {
+    log.advice.noteRead(chunk * CHUNK_BYTES, CHUNK_BYTES);
+    log.queues[0]!.minOffset += PER_CHUNK;
+    log.owes(0, (7 - chunk) * PER_CHUNK);
+    log.review();
+  }
+  t.deepEqual(log.forgotten, []);
+  t.is(log.advice.readBytes, 0);
+  log.records += PER_CHUNK;
+  log.review();
+  t.deepEqual(log.forgotten, [[0, 2]]);
+});
