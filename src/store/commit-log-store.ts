@@ -59,6 +59,9 @@ import { WriterSide } from "./writer-side.ts";
 export { StoreOpenError } from "./store-lock.ts";
 export type { StoreOptions } from "./store-options.ts";
 
+/** What the system counts reads in (getrusage). */
+const DISK_BLOCK = 512;
+
 export class CommitLogStore implements MessageStore {
   readonly #directory: string;
   readonly #options: StoreOptions;
@@ -477,13 +480,14 @@ export class CommitLogStore implements MessageStore {
       ring: this.#ring,
       onError,
       onDoubt: (reason) => this.#events.onReadError?.(reason, null),
-      onRead: (position, length) => this.#advice.noteRead(position, length),
+      onRead: (position) => this.#advice.noteRead(position),
     });
     const durable = (): number => this.#log.durable;
     const retention = new SegmentRetention(table, this.#segments, durable, onError);
     this.#advice = new PageCacheAdvice(
       {
         read: (queue, offset, into) => this.read(queue, offset, 1, into) === 1,
+        diskReads: () => process.resourceUsage().fsRead * DISK_BLOCK,
         forget: (from, to) => this.#writer.post({ kind: "forget", from, to }),
       },
       this.#segments.minOffset,

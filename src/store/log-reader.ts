@@ -44,7 +44,7 @@ export class LogReader {
     segments: SegmentList,
     onError: (error: unknown) => void = () => {},
     judge: Judge = TRUSTING,
-    onRead: (position: number, length: number) => void = () => {},
+    onRead: (position: number) => void = () => {},
   ) {
     this.#judge = judge;
     this.#segments = segments;

@@ -19,9 +19,6 @@ const PER_MOVED = 2;
 /** With less than this owed, a chunk goes. */
 const LITTLE = CHUNK_BYTES / 8;
 
-/** Where a chunk is, beside the disk. */
-const PLACE = { WRITTEN: 0, DISK: 1, READ: 2 } as const;
-
 /** What was last said of a queue: bytes in each chunk from one to before the next. */
 export interface HeldChunks {
   front: number;
@@ -34,6 +31,8 @@ export interface HeldChunks {
 export interface AdviceHost {
   /** Copies the entry of this offset. False when it cannot be had. */
   read(queue: ConsumeQueue, offset: number, into: EntryBatch): boolean;
+  /** Bytes that this process has read from disks so far. */
+  diskReads(): number;
   /** Tells the writer that [from, to) may go. */
   forget(from: number, to: number): void;
 }
@@ -46,9 +45,9 @@ export class PageCacheAdvice {
   #before = 0;
   /** By chunk: what is owed in it more than in the one before. */
   readonly #changes = new Float64Array(CHUNKS);
-  /** By chunk: is it in the page cache, for all that is known? */
-  readonly #places = new Uint8Array(CHUNKS);
-  /** Bytes that were read in order from the disk. */
+  /** By chunk: 1 when it is not in the page cache, for all that is known. */
+  readonly #isForgotten = new Uint8Array(CHUNKS);
+  /** Bytes that had been read from disks when something was last read in order. */
   readBytes = 0;
   /** Bytes appended and read at the last review. */
   #reviewedAt: number;
@@ -58,19 +57,16 @@ export class PageCacheAdvice {
     this.#host = host;
     const last = Math.floor(end / CHUNK_BYTES);
     this.#first = Math.max(Math.floor(start / CHUNK_BYTES), last - CHUNKS / 2);
-    for (let chunk = this.#first; chunk < last; chunk++) this.#places[chunk % CHUNKS] = PLACE.DISK;
+    for (let chunk = this.#first; chunk < last; chunk++) this.#isForgotten[chunk % CHUNKS] = 1;
     this.#reviewedAt = end;
   }
 
-  /** `length` bytes from this place on were read, and those after them will be. */
-  noteRead(position: number, length: number): void {
+  /** Log from this place on is being read in order: from the page cache, or into it. */
+  noteRead(position: number): void {
+    // What was in memory took nobody's page.
+    this.readBytes = this.#host.diskReads();
     const chunk = Math.floor(position / CHUNK_BYTES);
-    if (chunk < this.#first || chunk >= this.#first + CHUNKS) return;
-    const slot = chunk % CHUNKS;
-    // What is still there from when it was written takes nobody's page.
-    if (this.#places[slot] === PLACE.WRITTEN) return;
-    this.#places[slot] = PLACE.READ;
-    this.readBytes += length;
+    if (chunk >= this.#first && chunk < this.#first + CHUNKS) this.#isForgotten[chunk % CHUNKS] = 0;
   }
 
   /** Of the entries that the queue has now, somebody is owed about `count`. `appended`: end of the log. */
@@ -117,8 +113,8 @@ export class PageCacheAdvice {
     for (let chunk = this.#first; chunk < end && left > 0; chunk++) {
       const slot = chunk % CHUNKS;
       owed += this.#changes[slot]!;
-      if (this.#places[slot] !== PLACE.DISK && owed < LITTLE) {
-        this.#places[slot] = PLACE.DISK;
+      if (this.#isForgotten[slot] === 0 && owed < LITTLE) {
+        this.#isForgotten[slot] = 1;
         left--;
         if (from < 0) from = chunk;
         to = chunk + 1;
@@ -152,6 +148,6 @@ export class PageCacheAdvice {
     const slot = this.#first++ % CHUNKS;
     this.#before += this.#changes[slot]!;
     this.#changes[slot] = 0;
-    this.#places[slot] = PLACE.WRITTEN;
+    this.#isForgotten[slot] = 0;
   }
 }

@@ -36,8 +36,8 @@ export interface SegmentReaderOptions {
   readonly cacheBytes?: number;
   /** So many of the largest blocks lie where copies and checksums are fast (copy-memory.ts), for good. Default 0. */
   readonly fastBlocks?: number;
-  /** So much was read in order from this position on, or as if in order. */
-  readonly onRead?: (position: number, length: number) => void;
+  /** A block was read in order from this position on, or as if in order. */
+  readonly onRead?: (position: number) => void;
 }
 
 /** Block sizes; the last is the largest read-ahead. */
@@ -109,7 +109,7 @@ export class SegmentReader {
   readonly #segmentSize: number;
   readonly #cacheBytes: number;
   #fastBlocks: number;
-  readonly #onRead: (position: number, length: number) => void;
+  readonly #onRead: (position: number) => void;
   readonly #segments = new Map<number, ReadableSegment>();
   readonly #blocks: Extent[] = [];
   #heldBytes = 0;
@@ -294,7 +294,7 @@ export class SegmentReader {
       this.#keepForLater(room, sizeClass);
       return null;
     }
-    if (sizeClass >= IN_ORDER) this.#onRead(position, count);
+    if (sizeClass >= IN_ORDER) this.#onRead(position);
     const block = new Extent(position, position + count, room, sizeClass);
     this.#blocks.push(block);
     this.#heldBytes += CLASSES[sizeClass]!;

@@ -24,8 +24,8 @@ export interface StoredRecordsParts {
   onError(error: unknown): void;
   /** Something is not as it should be, and is kept. */
   onDoubt(reason: string): void;
-  /** As much of the log was read in order. */
-  onRead(position: number, length: number): void;
+  /** The log is read in order from here on. */
+  onRead(position: number): void;
 }
 
 export class StoredRecords {
@@ -49,7 +49,7 @@ export class StoredRecords {
       segments,
       (error) => parts.onError(error),
       this.#doubts,
-      (position, length) => parts.onRead(position, length),
+      (position) => parts.onRead(position),
     );
   }
 

@@ -11,6 +11,7 @@ class Log {
   readonly forgotten: Array<[fromChunk: number, toChunk: number]> = [];
   readonly advice: PageCacheAdvice;
   records: number;
+  diskReads = 0;
 
   constructor(queues: number, startChunk = 0) {
     this.records = startChunk * PER_CHUNK;
@@ -23,11 +24,17 @@ class Log {
           into.size[0] = RECORD;
           return true;
         },
+        diskReads: () => this.diskReads,
         forget: (from, to) => void this.forgotten.push([from / CHUNK_BYTES, to / CHUNK_BYTES]),
       },
       0,
       this.end,
     );
+  }
+  /** A chunk is read, from the disk or not. */
+  read(chunk: number, isFromDisk: boolean): void {
+    if (isFromDisk) this.diskReads += CHUNK_BYTES;
+    this.advice.noteRead(chunk * CHUNK_BYTES);
   }
   get end(): number {
     return this.records * RECORD;
@@ -175,8 +182,7 @@ test("what a drain reads from the disk goes behind it, although nothing is appen
   t.deepEqual(log.forgotten, [[0, 16]]);
   log.forgotten.length = 0;
   for (let read = 0; read < 16; read++) {
-    log.advice.noteRead(read * CHUNK_BYTES, CHUNK_BYTES / 2);
-    log.advice.noteRead((read + 0.5) * CHUNK_BYTES, CHUNK_BYTES / 2);
+    log.read(read, true);
     log.queues[0]!.minOffset = read * PER_CHUNK;
     log.owes(0, (16 - read) * PER_CHUNK);
     log.review();
@@ -191,8 +197,8 @@ test("what was there at the start goes as well, once it was read", (t) => {
   const log = new Log(1, 16);
   log.review();
   t.deepEqual(log.forgotten, []);
-  log.advice.noteRead(3 * CHUNK_BYTES, CHUNK_BYTES);
-  log.advice.noteRead(4 * CHUNK_BYTES, CHUNK_BYTES);
+  log.read(3, true);
+  log.read(4, true);
   log.review();
   log.review();
   t.deepEqual(log.forgotten, [[3, 5]]);
@@ -204,7 +210,7 @@ test("a drain of what is still in memory has nothing forgotten until something t
   log.owes(0, 8 * PER_CHUNK);
   log.review();
   for (let chunk = 0; chunk < 8; chunk++) {
-    log.advice.noteRead(chunk * CHUNK_BYTES, CHUNK_BYTES);
+    log.read(chunk, false);
     log.queues[0]!.minOffset += PER_CHUNK;
     log.owes(0, (7 - chunk) * PER_CHUNK);
     log.review();
