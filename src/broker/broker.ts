@@ -177,6 +177,7 @@ export class Broker
     const undelivered = new Undelivered(this, entries, options.logger);
     this.#undelivered = undelivered;
     this.#dispatcher = new Dispatcher(store, entries, this.core.visibility, turn, {
+      tally: this.tally,
       damaged: (shard, offset, at) => undelivered.damaged(shard, offset, at),
       unreadable: (shard, offset) => undelivered.unreadable(shard, offset),
       expired: bury,

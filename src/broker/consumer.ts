@@ -9,9 +9,11 @@ import { OUTCOME } from "./facade.ts";
 import type { MessageFilter } from "./filter.ts";
 import { retryDelayMs } from "./policy.ts";
 import { runIn, type ShardProgress } from "./shard-progress.ts";
+import type { Tally } from "./tally.ts";
 import { STAGED, UnsettledRing } from "./unsettled-ring.ts";
 
 export interface ConsumerHost {
+  readonly tally: Tally;
   /** A delivery is dead: dead-letter or drop it, then settle. */
   bury(shard: ShardProgress, offset: number, reason: "rejected" | "delivery_limit"): void;
   /** Position for `settledTo` of what was settled in this turn. */
@@ -222,7 +224,7 @@ export class Consumer implements ConsumerFacade {
     const end = at + count;
     if (outcome === OUTCOME.ACCEPT && offsets[end - 1]! - offsets[at]! >= count) {
       shard.settleRow(offsets, at, count);
-      this.group.node.counters.accepted += count;
+      this.#countAccepted(count);
       this.#releaseShard(shard);
       return;
     }
@@ -275,11 +277,16 @@ export class Consumer implements ConsumerFacade {
     this.#host.consumerClosed(this);
   }
 
+  #countAccepted(count: number): void {
+    this.group.node.counters.accepted += count;
+    this.#host.tally.accepted += count;
+  }
+
   #apply(shard: ShardProgress, from: number, count: number, outcome: Outcome): void {
     switch (outcome) {
       case OUTCOME.ACCEPT:
         shard.settle(from, count);
-        this.group.node.counters.accepted += count;
+        this.#countAccepted(count);
         break;
       case OUTCOME.RELEASE:
         // Seen by somebody, but no failure: the redelivered mark only.

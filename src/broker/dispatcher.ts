@@ -11,6 +11,7 @@ import type { ConsumerGroup } from "./consumer-group.ts";
 import { type EntrySource, RUN_MAX, RUNS_PER_TURN, Run } from "./delivery-run.ts";
 import { isReady, mayHaveKeysFrom, type PrefixHost, RunPrefix } from "./run-prefix.ts";
 import type { ShardProgress } from "./shard-progress.ts";
+import type { Tally } from "./tally.ts";
 import type { Visibility } from "./visibility.ts";
 
 /**
@@ -22,6 +23,7 @@ const WORK_PER_TURN = 8192;
 /** Messages with ordering keys looked at in one turn and shard. */
 const KEYED_PER_TURN = 4096;
 export interface DispatchHost extends PrefixHost {
+  readonly tally: Tally;
   /** `isBehind` became false. */
   caughtUp(): void;
 }
@@ -324,12 +326,14 @@ export class Dispatcher implements TurnTask {
     const counters = shard.group.node.counters;
     counters.delivered += count;
     this.delivered += count;
+    this.#host.tally.delivered += count;
     this.#left -= count + (run.bytesRead(count) >> 10);
     shard.state.acquireRow(offsets, count);
     if (consumer.isPreSettled) {
       consumer.sink.deliver(run);
       shard.settleRow(offsets, 0, count);
       counters.accepted += count;
+      this.#host.tally.accepted += count;
     } else {
       consumer.unsettled.push(shard.index, offsets, count);
       if (shard.group.settings.isOrdered) shard.holder = consumer.id;

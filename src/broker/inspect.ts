@@ -150,6 +150,9 @@ export class Inspection {
     topics += topic.nodes;
     groups += queue.groups + topic.groups;
     for (const name of COUNTER_NAMES) counters[name] += queue.counters[name] + topic.counters[name];
+    // Sessions and subscriptions of MQTT take from indexes of their own, which are no queues that anybody sees.
+    counters.delivered = this.#broker.tally.delivered;
+    counters.accepted = this.#broker.tally.accepted;
     let consumers = 0;
     for (const connection of connections.values()) consumers += connection.consumers.size;
     const { appended, written, durable } = store.watermarks;

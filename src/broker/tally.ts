@@ -1,6 +1,6 @@
 /**
- * What did not go the usual way, by reason: dropped, made a dead letter, refused. For the whole broker, since it came up; how
- * many at which queue or topic is with the node (`Node.counters`).
+ * For the whole broker, since it came up: what was delivered, and what did not go the usual way, by reason: dropped, made a
+ * dead letter, refused. How many at which queue or topic is with the node (`Node.counters`).
  */
 import type { DeathReason } from "../model/deaths.ts";
 
@@ -54,6 +54,9 @@ export class Tally {
   readonly deadLettered = zeros(DEATHS);
   readonly refused = zeros(REFUSAL_REASONS);
   readonly #sources: Source[] = [];
+  /** Deliveries to consumers and sessions, and how many of them were accepted or needed no answer. */
+  delivered = 0;
+  accepted = 0;
 
   /** Others count what they drop themselves: asked when somebody looks. */
   watch(source: Source): void {

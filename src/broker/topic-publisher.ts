@@ -82,7 +82,7 @@ export class TopicPublisher {
         const { direct: unstored } = template;
         const fields = host.composer.compose(unstored, draft, bornHost, now, expiresAt, null);
         const record = this.#scratch.make(queue.topic, fields, now);
-        deliver(node, direct, record, route.path);
+        deliver(node, host.tally, direct, record, route.path);
       }
       return 0;
     }
@@ -105,7 +105,7 @@ export class TopicPublisher {
     if (direct.length > 0) {
       const isThere = host.store.view(position - size, size, this.#view);
       const record = isThere ? this.#view : this.#scratch.make(queue.topic, fields, now);
-      deliver(node, direct, record, route.path);
+      deliver(node, host.tally, direct, record, route.path);
     }
     return position;
   }
@@ -169,6 +169,7 @@ function noteKeys({ durableProgress, volatileProgress }: Indexes): void {
 /** What goes out at once, at most once, is settled with that. */
 function deliver(
   { counters }: Node,
+  tally: Tally,
   direct: readonly DirectReader[],
   record: RecordView,
   path: string,
@@ -179,4 +180,6 @@ function deliver(
   }
   counters.delivered += count;
   counters.accepted += count;
+  tally.delivered += count;
+  tally.accepted += count;
 }

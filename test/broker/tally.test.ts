@@ -6,6 +6,7 @@ import type { Authorizer } from "../../src/security/authorizer.ts";
 import { kept, MqttPeer, mqttAdapter, V5 } from "../support/mqtt-peer.ts";
 import { openTestBroker } from "../support/test-broker.ts";
 import { connect, consume, draft, queue, settle, topic } from "../support/test-client.ts";
+import { until } from "../support/wait.ts";
 
 /** Nobody may do anything with what is called "secret". */
 const guarded: Authorizer = {
@@ -36,6 +37,20 @@ test("a message that is stored nowhere counts as published, and as delivered to 
   target.publish(draft("nobody", { isDurable: true }));
   t.like(counters, { published: 3, delivered: 4, dropped: 1 });
   t.is(new Inspection(broker.broker).overview().counters.published, 3);
+  await broker.close();
+});
+
+test("what a session took and acknowledged counts for the broker as a whole", async (t) => {
+  const broker = await openTestBroker();
+  const { peer } = await MqttPeer.connect(broker, V5);
+  await peer.subscribe("news", 1);
+  const target = connect(broker.broker).openTarget(topic("news"));
+  target.publish(draft("one", { isDurable: true }));
+  t.is((await peer.message()).text, "one");
+  const inspection = new Inspection(broker.broker);
+  await until("accepted", () => inspection.overview().counters.accepted === 1);
+  t.like(inspection.overview().counters, { published: 1, delivered: 1 });
+  peer.drop();
   await broker.close();
 });
 
