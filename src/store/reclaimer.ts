@@ -74,6 +74,8 @@ export class Reclaimer {
   #leftOn = 0;
   #nextSurveyAt: number;
   #activity = -1;
+  /** When a survey first found nothing published and nothing settled any more. */
+  #stillSince = 0;
   #surveys = 0;
   #owedBytes = -1;
   #surveyedBytes = -1;
@@ -157,12 +159,10 @@ export class Reclaimer {
     return this.#mover.isBusy || this.#mover.isPending || this.#targets.length > 0;
   }
 
-  /** The newest survey is not old enough to say that what it saw stands still. */
+  /** Since nothing happens any more, surveys have gone on for long enough to say that what they saw stands still. */
   #isSettledView(): boolean {
     const newest = this.#history.at(-1);
-    const oldest = this.#history[0];
-    if (newest === undefined || oldest === undefined) return false;
-    return newest.at - oldest.at >= this.#options.restMs * 2;
+    return newest !== undefined && newest.at - this.#stillSince >= this.#options.restMs * 2;
   }
 
   /** A piece of work; ms until the next one, or Infinity when there is nothing to do. */
@@ -176,7 +176,9 @@ export class Reclaimer {
 
   #begin(): void {
     const { table, owed, segments, log } = this.#host;
-    this.#activity = this.#host.activity();
+    const activity = this.#host.activity();
+    if (activity !== this.#activity) this.#stillSince = performance.now();
+    this.#activity = activity;
     this.#surveyCost = 0;
     this.#survey = new LiveSurvey(
       table,

@@ -10,6 +10,7 @@ import { segmentsToEmpty } from "../../src/store/reclaim-plan.ts";
 import { FaultyStorage, ProcessDied } from "../support/faulty-storage.ts";
 import { Random } from "../support/random.ts";
 import { recordFields } from "../support/record-fields.ts";
+import { until } from "../support/wait.ts";
 
 const SEGMENT = 16_384;
 const DERIVED = ["consumequeue", "queues", "index", "checkpoint"];
@@ -21,6 +22,8 @@ class Owned {
   store!: CommitLogStore;
   readonly view = new RecordView();
   readonly #entry = entryBatch();
+  /** When it is looked what may be moved. */
+  reclaim = { surveyMs: 0, patienceMs: 0, restMs: 0 };
 
   constructor(disk = new FaultyStorage(new Random(1))) {
     this.disk = disk;
@@ -41,7 +44,7 @@ class Owned {
       ringBytes: 65_536,
       minFreeBytes: 0,
       tickMs: 0,
-      reclaim: { surveyMs: 0, patienceMs: 0, restMs: 0 },
+      reclaim: this.reclaim,
       inlineOn: this.disk,
       inlineSchedule: { writer: later, loop: later, later },
     });
@@ -161,6 +164,37 @@ test("one old message does not keep the log behind it", async (t) => {
   t.true(movedRecords >= 1 && movedRecords < 8, `${movedRecords} moved`);
   await owned.store.close();
   await soundStore(t, disk);
+});
+
+test("what stands still from now on is moved, although it was looked at for long while it did not", async (t) => {
+  const owned = new Owned();
+  owned.reclaim = { surveyMs: 5, patienceMs: 50, restMs: 50 };
+  await owned.open();
+  const queue = owned.store.queue("q", 0);
+  const surveysFor = (more: number) => {
+    const wanted = owned.store.reclaimed.surveys + more;
+    return until("surveys", () => {
+      owned.store.tick(true);
+      return owned.store.reclaimed.surveys >= wanted;
+    });
+  };
+  owned.fill(queue, 200);
+  await owned.sync();
+  const began = performance.now();
+  while (performance.now() - began < 300) {
+    owned.fill(queue, 20);
+    await owned.sync();
+    await surveysFor(1);
+  }
+  t.is(owned.store.reclaimed.movedRecords, 0);
+  for (let offset = 0; offset < queue.maxOffset; offset += 2)
+    owned.settle(queue, offset, offset + 1);
+  owned.store.publish(true);
+  await until("what is left is moved", () => {
+    owned.store.tick(true);
+    return owned.store.reclaimed.movedRecords > 0;
+  });
+  await owned.store.close();
 });
 
 test("a moved message is the same message: place in its queue, times, properties, and where it was first stored", async (t) => {
